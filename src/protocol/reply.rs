@@ -1,0 +1,260 @@
+//! Reply ⇄ outcome and output: the only place that knows how an ending looks on the wire.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{ErrorCode, Outcome, REBOOT_STATUS, Refusal, Text};
+
+/// As coreutils' `timeout` does.
+const TIMED_OUT_STATUS: i32 = 124;
+const NOT_RUN_STATUS: i32 = 125;
+const CANNOT_EXECUTE_STATUS: i32 = 126;
+const NOT_FOUND_STATUS: i32 = 127;
+/// SIGTERM's, which is how a cancel begins.
+const CANCELLED_STATUS: i32 = 128 + 15;
+
+/// Which versioned script this is. Comes with the request, goes back with the reply.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Label {
+    pub name: Option<String>,
+    pub version: Option<String>,
+    pub digest: Option<String>,
+}
+
+/// What a script took, its waited-for descendants included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    pub cpu_seconds: f64,
+    /// Peak resident memory of its largest process, in bytes.
+    pub max_rss_bytes: u64,
+}
+
+/// A body on `ur.execute-reply.<node>.<request-id>`, as it stands on the wire.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reply {
+    /// A number always; a Node.js agent may send a string, the name of an error.
+    pub exit_status: Value,
+    pub stdout: String,
+    pub stderr: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stdout_base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stderr_base64: Option<String>,
+    /// Produced in all; more than what is here means that the middle was left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stdout_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stderr_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    #[serde(skip_serializing_if = "is_false")]
+    pub timed_out: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    pub cancelled: bool,
+    /// The node reboots when this reply is confirmed.
+    #[serde(skip_serializing_if = "is_false")]
+    pub reboot: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Refusal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Version of the agent that ran it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+impl Reply {
+    /// The reply for an ending, without output.
+    ///
+    /// # Panics
+    /// For the two endings that only a sender knows: no node can send them.
+    pub fn of(outcome: &Outcome) -> Self {
+        let mut reply = Self {
+            agent: Some(crate::VERSION.to_owned()),
+            ..Self::default()
+        };
+        reply.exit_status = Value::from(match outcome {
+            Outcome::Exited { status } if *status == REBOOT_STATUS => {
+                reply.reboot = true;
+                0
+            }
+            Outcome::Exited { status } => *status,
+            Outcome::Signalled { signal } => {
+                reply.signal = Some(*signal);
+                128 + signal
+            }
+            Outcome::TimedOut => {
+                reply.timed_out = true;
+                TIMED_OUT_STATUS
+            }
+            Outcome::Cancelled => {
+                reply.cancelled = true;
+                CANCELLED_STATUS
+            }
+            Outcome::Refused(refusal) => {
+                reply.error = Some(refusal.clone());
+                match refusal.code {
+                    ErrorCode::NotFound => NOT_FOUND_STATUS,
+                    ErrorCode::CannotExecute => CANNOT_EXECUTE_STATUS,
+                    _ => NOT_RUN_STATUS,
+                }
+            }
+            Outcome::Undetermined { message } => {
+                reply.error = Some(Refusal::new(ErrorCode::Undetermined, message));
+                NOT_RUN_STATUS
+            }
+            Outcome::NotConnected | Outcome::NoAnswer => {
+                unreachable!("only a sender can know that there was no answer")
+            }
+        });
+        reply
+    }
+
+    /// How the request ended, whichever agent says so.
+    pub fn outcome(&self) -> Outcome {
+        if let Some(error) = &self.error {
+            return match error.code {
+                ErrorCode::Undetermined => Outcome::Undetermined {
+                    message: error.message.clone(),
+                },
+                _ => Outcome::Refused(error.clone()),
+            };
+        }
+        if self.timed_out {
+            return Outcome::TimedOut;
+        }
+        if self.cancelled {
+            return Outcome::Cancelled;
+        }
+        if let Some(signal) = self.signal {
+            return Outcome::Signalled { signal };
+        }
+        match &self.exit_status {
+            Value::Number(number) => Outcome::Exited {
+                status: number
+                    .as_i64()
+                    .and_then(|n| i32::try_from(n).ok())
+                    .unwrap_or(-1),
+            },
+            // A Node.js agent puts the name of the error where the number belongs.
+            Value::String(name) => Outcome::Refused(Refusal::new(
+                match name.as_str() {
+                    "ENOENT" => ErrorCode::NotFound,
+                    "EACCES" | "ETXTBSY" | "E2BIG" => ErrorCode::CannotExecute,
+                    _ => ErrorCode::Unknown,
+                },
+                name,
+            )),
+            _ => Outcome::Undetermined {
+                message: "the reply has no exit status".to_owned(),
+            },
+        }
+    }
+
+    pub fn set_stdout(&mut self, text: Text, produced: u64) {
+        self.stdout = text.text;
+        self.stdout_base64 = text.base64;
+        self.stdout_bytes = Some(produced);
+    }
+
+    pub fn set_stderr(&mut self, text: Text, produced: u64) {
+        self.stderr = text.text;
+        self.stderr_base64 = text.base64;
+        self.stderr_bytes = Some(produced);
+    }
+
+    pub fn stdout_as_bytes(&self) -> Vec<u8> {
+        Text::bytes(&self.stdout, self.stdout_base64.as_deref())
+    }
+
+    pub fn stderr_as_bytes(&self) -> Vec<u8> {
+        Text::bytes(&self.stderr, self.stderr_base64.as_deref())
+    }
+
+    pub fn set_label(&mut self, label: Label) {
+        self.name = label.name;
+        self.version = label.version;
+        self.digest = label.digest;
+    }
+
+    /// The body as it is published.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a reply has only string keys and finite numbers")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_ending_a_node_knows_survives_the_round_trip() {
+        let refusal = |code| Outcome::Refused(Refusal::new(code, "why"));
+        for outcome in [
+            Outcome::Exited { status: 0 },
+            Outcome::Exited { status: 255 },
+            Outcome::Signalled { signal: 9 },
+            Outcome::TimedOut,
+            Outcome::Cancelled,
+            refusal(ErrorCode::BadRequest),
+            refusal(ErrorCode::NotFound),
+            refusal(ErrorCode::Storage),
+            Outcome::Undetermined {
+                message: "supervisor died".into(),
+            },
+        ] {
+            let wire = Reply::of(&outcome).encode();
+            let read: Reply = serde_json::from_slice(&wire).unwrap();
+            assert_eq!(read.outcome(), outcome);
+        }
+    }
+
+    #[test]
+    fn the_exit_status_is_the_number_a_shell_would_give() {
+        let status = |outcome: Outcome| Reply::of(&outcome).exit_status;
+        let refused = |code| status(Outcome::Refused(Refusal::new(code, "")));
+        assert_eq!(status(Outcome::Signalled { signal: 9 }), json!(137));
+        assert_eq!(status(Outcome::TimedOut), json!(124));
+        assert_eq!(status(Outcome::Cancelled), json!(143));
+        assert_eq!(refused(ErrorCode::BadRequest), json!(125));
+        assert_eq!(refused(ErrorCode::CannotExecute), json!(126));
+        assert_eq!(refused(ErrorCode::NotFound), json!(127));
+    }
+
+    #[test]
+    fn a_script_that_asks_for_a_reboot_has_succeeded() {
+        let reply = Reply::of(&Outcome::Exited {
+            status: REBOOT_STATUS,
+        });
+        assert_eq!(reply.exit_status, json!(0));
+        assert!(reply.reboot);
+        assert_eq!(reply.outcome(), Outcome::Exited { status: 0 });
+    }
+
+    #[test]
+    fn a_reply_of_a_node_js_agent_is_understood() {
+        let read = |body| serde_json::from_value::<Reply>(body).unwrap();
+        let killed = read(json!({"exit_status": 1, "stdout": "x"}));
+        assert_eq!(killed.outcome(), Outcome::Exited { status: 1 });
+        assert_eq!(killed.stderr, "");
+        let missing = read(json!({"exit_status": "ENOENT", "stdout": "", "stderr": ""}));
+        assert_eq!(missing.outcome().state(), "refused");
+    }
+}

@@ -1,0 +1,385 @@
+//! A request as Ur sends it; everything Ur did not know is optional.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::{Label, Refusal};
+
+/// What is kept of each stream when the request does not say: Ur's limit, in bytes.
+pub(super) const DEFAULT_MAX_OUTPUT: u64 = 5 * 1024 * 1024;
+/// The most that a request may ask to keep of each stream, in bytes.
+pub(super) const MAX_OUTPUT_LIMIT: u64 = 64 * 1024 * 1024;
+
+/// A body on `ur.execute.<node>.<request-id>`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    Run(Request),
+    /// Asks what became of an earlier request of this id. Starts nothing.
+    Status,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Program {
+    /// The text of a script; without an interpreter line it runs under /bin/sh.
+    Script(String),
+    /// A program that is already on the node.
+    File(String),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    pub program: Program,
+    pub args: Vec<String>,
+    /// Replaces the whole environment, as it always did in Ur; `None` leaves the agent's own.
+    pub env: Option<BTreeMap<String, String>>,
+    pub stdin: Option<String>,
+    /// How long the script may run.
+    pub timeout: Option<Duration>,
+    pub cwd: Option<String>,
+    /// Send output as it comes.
+    pub stream: bool,
+    /// Bytes kept of each stream.
+    pub max_output: u64,
+    pub label: Label,
+    /// When and by whom: kept and shown, never interpreted.
+    pub timestamp: Option<Value>,
+    pub origin: Option<Value>,
+}
+
+impl Request {
+    pub fn script(text: impl Into<String>) -> Self {
+        Self::of(Program::Script(text.into()))
+    }
+
+    pub fn file(path: impl Into<String>) -> Self {
+        Self::of(Program::File(path.into()))
+    }
+
+    fn of(program: Program) -> Self {
+        Self {
+            program,
+            args: Vec::new(),
+            env: None,
+            stdin: None,
+            timeout: None,
+            cwd: None,
+            stream: false,
+            max_output: DEFAULT_MAX_OUTPUT,
+            label: Label::default(),
+            timestamp: None,
+            origin: None,
+        }
+    }
+
+    /// The message that [`Message::decode`] reads. Fields Ur did not know appear only when used.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut message = match &self.program {
+            Program::Script(text) => json!({"type": "script", "script": text}),
+            Program::File(path) => json!({"type": "file", "file": path}),
+        };
+        message["args"] = json!(self.args);
+        let mut put = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                message[name] = value;
+            }
+        };
+        put("env", self.env.as_ref().map(|env| json!(env)));
+        put("stdin", self.stdin.as_ref().map(|text| json!(text)));
+        put(
+            "timeout",
+            self.timeout.map(|limit| json!(limit.as_secs_f64())),
+        );
+        put("cwd", self.cwd.as_ref().map(|dir| json!(dir)));
+        put("stream", self.stream.then_some(json!(true)));
+        let changed = self.max_output != DEFAULT_MAX_OUTPUT;
+        put("max_output", changed.then_some(json!(self.max_output)));
+        put("name", self.label.name.as_ref().map(|name| json!(name)));
+        put(
+            "version",
+            self.label.version.as_ref().map(|text| json!(text)),
+        );
+        put("digest", self.label.digest.as_ref().map(|text| json!(text)));
+        put("timestamp", self.timestamp.clone());
+        put("origin", self.origin.clone());
+        message.to_string().into_bytes()
+    }
+}
+
+impl Message {
+    /// Reads a body, whatever content type it came with.
+    ///
+    /// Fails with a refusal of code `bad_request` that says which field is wrong and how.
+    pub fn decode(body: &[u8]) -> Result<Self, Refusal> {
+        let value: Value = serde_json::from_slice(body)
+            .map_err(|error| Refusal::bad_request(format!("the message is not JSON: {error}")))?;
+        let Value::Object(fields) = value else {
+            return Err(Refusal::bad_request(format!(
+                "the message is {}, not an object",
+                kind(&value)
+            )));
+        };
+        let fields = Fields(fields);
+        let program = match fields.string("type")?.as_deref() {
+            Some("script") => Program::Script(fields.required("script")?),
+            Some("file") => Program::File(fields.path("file")?),
+            Some("status") => return Ok(Self::Status),
+            Some(other) => {
+                return Err(Refusal::bad_request(format!(
+                    "unknown `type` {other:?}: use \"script\" or \"file\""
+                )));
+            }
+            None => {
+                return Err(Refusal::bad_request(
+                    "`type` is missing: use \"script\" or \"file\"",
+                ));
+            }
+        };
+        Ok(Self::Run(fields.request(program)?))
+    }
+}
+
+/// The fields of a request, read one by one so that a refusal can name the one that is wrong.
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn request(&self, program: Program) -> Result<Request, Refusal> {
+        Ok(Request {
+            args: self.args()?,
+            env: self.env()?,
+            stdin: self.string("stdin")?,
+            timeout: self.timeout()?,
+            cwd: self
+                .string("cwd")?
+                .map(|dir| no_nul("cwd", dir))
+                .transpose()?,
+            stream: self.boolean("stream")?,
+            max_output: self.max_output()?,
+            label: Label {
+                name: self.string("name")?,
+                version: self.string("version")?,
+                digest: self.string("digest")?,
+            },
+            timestamp: self.get("timestamp").cloned(),
+            origin: self.get("origin").cloned(),
+            ..Request::of(program)
+        })
+    }
+
+    /// A field that is absent or null is not given.
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    fn string(&self, name: &str) -> Result<Option<String>, Refusal> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(other) => Err(wrong(name, other, "a string")),
+        }
+    }
+
+    fn required(&self, name: &str) -> Result<String, Refusal> {
+        self.string(name)?
+            .ok_or_else(|| Refusal::bad_request(format!("`{name}` is missing")))
+    }
+
+    fn path(&self, name: &str) -> Result<String, Refusal> {
+        let path = no_nul(name, self.required(name)?)?;
+        if path.is_empty() {
+            return Err(Refusal::bad_request(format!("`{name}` is empty")));
+        }
+        Ok(path)
+    }
+
+    fn boolean(&self, name: &str) -> Result<bool, Refusal> {
+        match self.get(name) {
+            None => Ok(false),
+            Some(Value::Bool(value)) => Ok(*value),
+            Some(other) => Err(wrong(name, other, "true or false")),
+        }
+    }
+
+    fn args(&self) -> Result<Vec<String>, Refusal> {
+        match self.get("args") {
+            None => Ok(Vec::new()),
+            Some(Value::Array(values)) => values
+                .iter()
+                .enumerate()
+                .map(|(i, value)| scalar(&format!("args[{i}]"), value))
+                .collect(),
+            Some(other) => Err(wrong("args", other, "an array of strings")),
+        }
+    }
+
+    fn env(&self) -> Result<Option<BTreeMap<String, String>>, Refusal> {
+        let values = match self.get("env") {
+            None => return Ok(None),
+            Some(Value::Object(values)) => values,
+            Some(other) => return Err(wrong("env", other, "an object of strings")),
+        };
+        let mut env = BTreeMap::new();
+        for (name, value) in values {
+            if name.is_empty() || name.contains(['=', '\0']) {
+                return Err(Refusal::bad_request(format!(
+                    "`env` has a variable named {name:?}: a name is not empty and has no = or NUL"
+                )));
+            }
+            env.insert(name.clone(), scalar(&format!("env.{name}"), value)?);
+        }
+        Ok(Some(env))
+    }
+
+    fn timeout(&self) -> Result<Option<Duration>, Refusal> {
+        let Some(value) = self.get("timeout") else {
+            return Ok(None);
+        };
+        value
+            .as_f64()
+            .filter(|seconds| *seconds > 0.0)
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .map(Some)
+            .ok_or_else(|| wrong("timeout", value, "a number of seconds above 0"))
+    }
+
+    fn max_output(&self) -> Result<u64, Refusal> {
+        let Some(value) = self.get("max_output") else {
+            return Ok(DEFAULT_MAX_OUTPUT);
+        };
+        value
+            .as_u64()
+            .filter(|bytes| *bytes <= MAX_OUTPUT_LIMIT)
+            .ok_or_else(|| {
+                wrong(
+                    "max_output",
+                    value,
+                    &format!("a number of bytes up to {MAX_OUTPUT_LIMIT}"),
+                )
+            })
+    }
+}
+
+/// One argument or variable. Numbers and booleans stand for their text, as they did in Ur.
+fn scalar(name: &str, value: &Value) -> Result<String, Refusal> {
+    match value {
+        Value::String(text) => no_nul(name, text.clone()),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Bool(value) => Ok(value.to_string()),
+        other => Err(wrong(name, other, "a string")),
+    }
+}
+
+fn no_nul(name: &str, text: String) -> Result<String, Refusal> {
+    if text.contains('\0') {
+        return Err(Refusal::bad_request(format!(
+            "`{name}` has a NUL byte, which no program can be given"
+        )));
+    }
+    Ok(text)
+}
+
+fn wrong(name: &str, value: &Value, wanted: &str) -> Refusal {
+    let found = match value {
+        Value::Number(number) => number.to_string(),
+        other => kind(other).to_owned(),
+    };
+    Refusal::bad_request(format!("`{name}` is {found}, not {wanted}"))
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::ErrorCode;
+
+    fn decode(body: &str) -> Result<Message, Refusal> {
+        Message::decode(body.as_bytes())
+    }
+
+    fn refusal(body: &str) -> String {
+        let refusal = decode(body).unwrap_err();
+        assert_eq!(refusal.code, ErrorCode::BadRequest);
+        refusal.message
+    }
+
+    #[test]
+    fn a_request_survives_the_round_trip() {
+        let request = Request {
+            args: vec!["a".into(), "b c".into()],
+            env: Some([("PATH".to_owned(), "/bin".to_owned())].into()),
+            stdin: Some("in".into()),
+            timeout: Some(Duration::from_millis(1500)),
+            cwd: Some("/tmp".into()),
+            stream: true,
+            max_output: 100,
+            label: Label {
+                name: Some("disk::erase".into()),
+                version: Some("1.2.0".into()),
+                digest: Some("sha256:00".into()),
+            },
+            timestamp: Some(json!("2026-01-01T00:00:00Z")),
+            origin: Some(json!({"user": "root"})),
+            ..Request::script("#!/bin/sh\ntrue\n")
+        };
+        let read = Message::decode(&request.encode()).unwrap();
+        assert_eq!(read, Message::Run(request));
+    }
+
+    #[test]
+    fn a_plain_request_has_no_field_that_ur_did_not_know() {
+        let message: Value = serde_json::from_slice(&Request::script("true").encode()).unwrap();
+        let names: Vec<&String> = message.as_object().unwrap().keys().collect();
+        assert_eq!(names, ["args", "script", "type"]);
+    }
+
+    #[test]
+    fn numbers_and_booleans_in_args_and_env_become_text() {
+        let read = decode(r#"{"type":"script","script":"","args":[1,true,2.5],"env":{"N":7}}"#);
+        let Message::Run(request) = read.unwrap() else {
+            panic!("not a request")
+        };
+        assert_eq!(request.args, ["1", "true", "2.5"]);
+        assert_eq!(request.env.unwrap()["N"], "7");
+    }
+
+    #[test]
+    fn null_is_as_good_as_absent_and_unknown_fields_are_ignored() {
+        let read = decode(r#"{"type":"script","script":"x","args":null,"env":null,"new":{}}"#);
+        assert_eq!(read, Ok(Message::Run(Request::script("x"))));
+    }
+
+    #[test]
+    fn a_refusal_names_the_field_and_what_is_wrong_with_it() {
+        assert!(refusal("{").contains("not JSON"));
+        assert!(refusal("").contains("not JSON"));
+        assert!(refusal("[]").contains("an array, not an object"));
+        assert!(refusal("{}").contains("`type` is missing"));
+        assert!(refusal(r#"{"type":"scrpt"}"#).contains("\"scrpt\""));
+        assert!(refusal(r#"{"type":7}"#).contains("`type` is 7"));
+        assert!(refusal(r#"{"type":"script"}"#).contains("`script` is missing"));
+        assert!(refusal(r#"{"type":"script","script":[]}"#).contains("`script` is an array"));
+        assert!(refusal(r#"{"type":"file"}"#).contains("`file` is missing"));
+        assert!(refusal(r#"{"type":"file","file":""}"#).contains("`file` is empty"));
+        let with = |field: &str| refusal(&format!(r#"{{"type":"script","script":"",{field}}}"#));
+        assert!(with(r#""args":"x""#).contains("`args` is a string"));
+        assert!(with(r#""args":[[]]"#).contains("`args[0]` is an array"));
+        assert!(with(r#""args":["a\u0000b"]"#).contains("NUL"));
+        assert!(with(r#""env":["A=1"]"#).contains("`env` is an array"));
+        assert!(with(r#""env":{"A=B":"1"}"#).contains("A=B"));
+        assert!(with(r#""timeout":0"#).contains("above 0"));
+        assert!(with(r#""timeout":-1"#).contains("`timeout` is -1"));
+        assert!(with(r#""max_output":99999999999"#).contains("up to"));
+        assert!(with(r#""stream":"yes""#).contains("true or false"));
+    }
+}
