@@ -1,0 +1,59 @@
+# Every target works from a fresh Debian 12 with cargo: what else a target needs, it installs (tools/prerequisites).
+# Those that need RabbitMQ find or start one themselves (tools/with-broker) and end what they started.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+# Linked statically, ur-agent runs in any initramfs or rescue image. With --target the flag spares proc macros, which
+# cannot be static; and the tests use the same flag and profile, so that what they test is what is installed.
+CARGO := env RUSTFLAGS='-C target-feature=+crt-static' cargo
+SHIPPED := --release --locked --target $(HOST)
+BIN := $(or $(patsubst %/ur-agent,%,$(firstword $(wildcard target/$(HOST)/release/ur-agent target/*/release/ur-agent))),target/$(HOST)/release)
+BATS := $(wildcard tests/scripts/*.bats)
+
+.PHONY: help build demo test lint bench install clean
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+
+build: ## the two programs, static: target/HOST/release/ur-agent and ur
+	$(CARGO) build $(SHIPPED) --bins
+
+demo: build ## three agents on this machine, and what one does with them
+	UR_BIN_DIR=$(CURDIR)/target/$(HOST)/release tools/with-broker tools/demo
+
+test: ## all tests, against a private RabbitMQ, or the one that UR_AMQP_URL names
+	tools/prerequisites rabbitmq-server python3
+	tools/with-broker --private $(CARGO) test $(SHIPPED)
+	$(if $(BATS),tools/prerequisites bats && bats tests/scripts)
+
+lint: ## formats, clippy, docs, licences of dependencies, shell scripts
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
+	tools/prerequisites shellcheck shfmt
+	tools/lint-shell
+	tools/forbid
+	tools/deny
+
+bench: ## the benchmarks, against a private RabbitMQ
+	tools/with-broker --private $(CARGO) bench --locked --target $(HOST)
+
+install: ## install what was built: PREFIX=/usr/local, DESTDIR for packagers
+	@test -x $(BIN)/ur-agent || { echo 'nothing to install: run make build first' >&2; exit 1; }
+	install -D -t $(DESTDIR)$(PREFIX)/bin $(BIN)/ur-agent $(BIN)/ur
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/local|$(PREFIX)|' packaging/ur-agent.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/ur-agent.service
+	$(BIN)/ur man $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(DESTDIR)$(PREFIX)/share/{bash-completion/completions,zsh/site-functions,fish/vendor_completions.d}
+	$(BIN)/ur completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/ur
+	$(BIN)/ur completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ur
+	$(BIN)/ur completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ur.fish
+
+clean: ## remove what was built
+	cargo clean
