@@ -16,7 +16,7 @@ use crate::protocol::RequestId;
 
 /// Finds bare-metal nodes over RabbitMQ and runs scripts on them.
 #[derive(Debug, Parser)]
-#[command(name = "ur", version, disable_help_subcommand = true, after_help = EXIT_STATUS)]
+#[command(name = "ur", version, disable_help_subcommand = true, override_usage = "ur COMMAND …", after_help = EXIT_STATUS)]
 pub struct Args {
     #[command(flatten)]
     pub broker: BrokerArgs,
@@ -39,13 +39,14 @@ Exit status; where several apply, the highest:
 #[derive(Debug, ClapArgs)]
 pub struct BrokerArgs {
     /// RabbitMQ; several URLs with commas are tried in turn
+    /// [env: UR_AMQP_URL]
     /// [default: amqp://guest:guest@localhost:5672]
     #[arg(
         long,
         global = true,
         value_name = "URL",
         env = "UR_AMQP_URL",
-        hide_env_values = true
+        hide_env = true
     )]
     #[arg(
         default_value = "amqp://guest:guest@localhost:5672",
@@ -93,7 +94,7 @@ pub struct TargetArgs {
     #[arg(short, long, help_heading = TARGETS, value_name = "NODE,…", value_delimiter = ',')]
     nodes: Vec<String>,
     /// By a jq expression on sysinfo
-    #[arg(short, long = "where", help_heading = TARGETS, value_name = "EXPR")]
+    #[arg(short = 'w', long = "where", help_heading = TARGETS, value_name = "EXPR")]
     expression: Option<String>,
 }
 
@@ -101,16 +102,17 @@ const TARGETS: &str = "Targets, exactly one of";
 
 #[derive(Debug, ClapArgs)]
 pub struct DiscoverArgs {
-    /// Quiet time after which all have answered [default: 1]
+    /// Silence that ends the search [default: 1]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     #[arg(default_value = "1", hide_default_value = true)]
     pub discover: Duration,
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(override_usage = "ur nodes [OPTIONS]")]
 pub struct NodesArgs {
     /// Only those that a jq expression on sysinfo accepts
-    #[arg(short, long = "where", value_name = "EXPR")]
+    #[arg(short = 'w', long = "where", value_name = "EXPR")]
     pub expression: Option<String>,
     /// Print one JSON array of sysinfo
     #[arg(short, long, conflicts_with = "json_lines")]
@@ -256,12 +258,13 @@ pub struct CancelArgs {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(override_usage = "ur snoop [OPTIONS] [KEY PATTERN]")]
 pub struct SnoopArgs {
     /// Routing keys: * is a word, # any words
     #[arg(value_name = "KEY PATTERN", default_value = "ur.#")]
     pub pattern: String,
     /// Only what a jq expression on {key, body} accepts
-    #[arg(short, long = "where", value_name = "EXPR")]
+    #[arg(short = 'w', long = "where", value_name = "EXPR")]
     pub expression: Option<String>,
     /// Print a line of JSON for each
     #[arg(short = 'J', long)]
@@ -269,6 +272,7 @@ pub struct SnoopArgs {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(override_usage = "ur why [OPTIONS] NODE REQUEST")]
 pub struct WhyArgs {
     /// UUID, UUID-MAC or hostname
     pub node: String,
@@ -345,7 +349,7 @@ mod tests {
             .map(|sub| sub.get_name().to_owned())
             .collect();
         ur.build();
-        let help = |command: &mut clap::Command| command.render_long_help().to_string();
+        let help = |command: &mut clap::Command| command.render_help().to_string();
         let mut helps = vec![help(&mut ur)];
         for name in names {
             helps.push(help(ur.find_subcommand_mut(&name).unwrap()));

@@ -6,6 +6,9 @@ use super::fold::fold;
 use crate::headnode::{NodeResult, Report, Target};
 use crate::protocol::{Outcome, RequestId, State};
 
+/// So many nodes are spelled out where a command line is offered.
+const NAMED: usize = 10;
+
 /// `40 nodes: 38 ok, 1 exit 7 (node4), 1 not connected (node9)  1.2 s`
 pub(super) fn summary(report: &Report, took: Duration) -> String {
     let mut endings: Vec<(String, Vec<&str>)> = Vec::new();
@@ -65,11 +68,25 @@ pub(super) fn advice(report: &Report, request: &RequestId) -> Vec<String> {
         let name = &first.target.hostname;
         if report.interrupted {
             lines.push("stopped waiting; what was sent may go on running on its node".to_owned());
-            lines.push(format!("to end it: ur cancel -n {name} {request}"));
+            if let Some(names) = cancellable(&unanswered) {
+                lines.push(format!("to end it: ur cancel -n {names} {request}"));
+            }
         }
         lines.push(format!("to learn more: ur why {name} {request}"));
     }
     lines
+}
+
+/// The nodes whose agent knows a cancel, as `-n` takes them; the first ones, if they are many.
+fn cancellable(unanswered: &[&NodeResult]) -> Option<String> {
+    let targets = unanswered.iter().map(|result| &result.target);
+    let able = targets.filter(|target| target.agent.is_some());
+    let mut names: Vec<&str> = able.map(|target| target.hostname.as_str()).collect();
+    if names.len() > NAMED {
+        names.truncate(NAMED);
+        names.push("…");
+    }
+    (!names.is_empty()).then(|| names.join(","))
 }
 
 fn how_far(result: &NodeResult) -> &'static str {
@@ -127,6 +144,7 @@ mod tests {
         let silent = |name| result(name, Outcome::NoAnswer, "", "");
         let mut running = silent("node2");
         running.heard = Some(Progress::now(State::Running));
+        running.target.agent = Some("0.1.0".to_owned());
         let mut report = Report {
             results: vec![silent("node1"), running, silent("node3")],
             ..Report::default()
@@ -140,6 +158,6 @@ mod tests {
         assert_eq!(advice(&report, &request), expected);
         report.interrupted = true;
         let text = advice(&report, &request).join("\n");
-        assert!(text.contains("may go on running") && text.contains("ur cancel -n node1 r1"));
+        assert!(text.contains("may go on running") && text.contains("ur cancel -n node2 r1"));
     }
 }
