@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::args::{BrokerArgs, NodesArgs};
 use super::trace::Trace;
 use super::{Exit, find_nodes};
-use crate::headnode::{Filter, Node, Unselectable, matching, twins};
+use crate::headnode::{Filter, Node, Twins, Unselectable, matching, twins};
 
 const HEADER: [&str; 10] = [
     "HOSTNAME", "UUID", "MAC", "IP", "CPUS", "MIB", "DISKS", "AGENT", "SETUP", "HEADNODE",
@@ -23,7 +23,7 @@ pub async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> {
     let filter = args.expression.as_deref().map(Filter::parse).transpose()?;
     let client = broker.connect().await?;
     let all = find_nodes(&client, args.discover.discover, &trace, |_| false).await?;
-    client.close().await?;
+    client.close().await;
     if all.is_empty() {
         return Err(Unselectable::Nobody { answered: 0 }.into());
     }
@@ -31,6 +31,8 @@ pub async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> {
         Some(filter) => matching(filter, &all)?,
         None => all.iter().collect(),
     };
+
+    let faults = twins(&all);
 
     let mut out = io::stdout().lock();
     if args.json {
@@ -41,11 +43,9 @@ pub async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> {
             writeln!(out, "{}", node.sysinfo)?;
         }
     } else if !meant.is_empty() {
-        writeln!(out, "{}", table(&meant, !args.quiet))?;
+        writeln!(out, "{}", table(&meant, &faults, !args.quiet))?;
     }
     out.flush()?;
-
-    let faults = twins(&all);
     for fault in &faults {
         eprintln!("ur: {fault}");
     }
@@ -56,14 +56,19 @@ pub async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> {
     })
 }
 
-fn table(nodes: &[&Node], header: bool) -> String {
+/// A UUID that is not one machine's is marked.
+fn table(nodes: &[&Node], faults: &[Twins], header: bool) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
     if header {
         table.set_header(HEADER);
     }
     for node in nodes {
-        let cells = row(node).into_iter().enumerate();
+        let mut row = row(node);
+        if faults.iter().any(|twins| twins.id == node.id) {
+            row[1].push_str(" !");
+        }
+        let cells = row.into_iter().enumerate();
         table.add_row(cells.map(|(column, text)| {
             let cell = Cell::new(text);
             if NUMBERS.contains(&column) {
@@ -125,8 +130,10 @@ mod tests {
 HOSTNAME  UUID  MAC                IP        CPUS  MIB    DISKS  AGENT    SETUP  HEADNODE
 head0     u1    00:00:00:00:00:01  10.0.0.1    16  32768      2  0.1.0    true   yes
 u2        u2    -                  -            -      -      -  node.js  -      -";
-        let shown = table(&nodes.iter().collect::<Vec<_>>(), true);
+        let shown = table(&nodes.iter().collect::<Vec<_>>(), &[], true);
         assert_eq!(format!("\n{shown}"), expected);
-        assert!(table(&[&nodes[1]], false).starts_with("u2  u2"));
+        let twin = Node::new(NodeId::parse("u2").unwrap(), json!({"Hostname": "x"}));
+        let faults = twins(&[nodes[1].clone(), twin]);
+        assert!(table(&[&nodes[1]], &faults, false).starts_with("u2  u2 !"));
     }
 }

@@ -15,7 +15,7 @@ pub async fn ping(broker: &BrokerArgs, args: PingArgs) -> Result<Exit> {
     let trace = Trace::new(false);
     let targets = find_targets(&client, &selector, args.discover.discover, &trace).await?;
     let pongs = ping_all(&client, &targets, args.wait).await?;
-    client.close().await?;
+    client.close().await;
 
     let width = targets.iter().map(|t| t.hostname.len()).max().unwrap_or(0);
     let mut out = io::stdout().lock();

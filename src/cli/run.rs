@@ -77,7 +77,7 @@ async fn send(
     let mut show = |event: crate::headnode::Event<'_>| screen.show(&event);
     let report = run(&mut client, &plan, targets, interrupted()?, &mut show).await?;
     screen.finish(&report)?;
-    client.close().await?;
+    client.close().await;
     Ok(Exit::of_run(&report))
 }
 

@@ -116,6 +116,7 @@ impl<'a> Screen<'a> {
             Event::ConnectionLost(why) => self.counter.aside(|| {
                 eprintln!("ur: the connection to the broker is lost, connecting again: {why}");
             }),
+            Event::NoConnection(why) => self.trace.say(format_args!("not yet: {why}")),
             Event::Reconnected => self.counter.aside(|| {
                 eprintln!("ur: connected again; asking the nodes what became of the request");
             }),

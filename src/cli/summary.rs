@@ -96,7 +96,7 @@ fn how_far(result: &NodeResult) -> &'static str {
         Some(State::Ended | State::Replied) => "it has ended, the reply did not come",
         Some(State::Unknown) => "it was in a state this version does not know",
         None if result.target.agent.is_none() => "a Node.js agent, which tells nothing but the end",
-        None => "the broker took it, the node has not said that it arrived",
+        None => "nothing was heard of it",
     }
 }
 

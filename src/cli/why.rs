@@ -21,7 +21,7 @@ pub async fn why(broker: &BrokerArgs, args: WhyArgs) -> Result<Exit> {
     let target = find(&client, &args).await?;
     let address = (&target.id, target.word.as_str());
     let story = story(&client, address, &args.request, PATIENCE).await?;
-    client.close().await?;
+    client.close().await;
     let mut out = io::stdout().lock();
     writeln!(
         out,

@@ -59,8 +59,9 @@ impl Client {
         self.broker.local_address
     }
 
-    pub async fn close(self) -> Result<()> {
-        self.broker.close().await
+    /// Says goodbye. Whether it is heard changes nothing: all that was to be known is known.
+    pub async fn close(self) {
+        drop(self.broker.close().await);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jaq_core::compile::Undefined;
 use jaq_core::load::{self, Arena, File, Loader};
 use jaq_core::{Compiler, Ctx, Vars, data, unwrap_valr};
 use jaq_json::{Val, read};
@@ -22,11 +23,6 @@ pub struct BadFilter {
 
 impl Filter {
     pub fn parse(text: &str) -> Result<Self, BadFilter> {
-        let bad = |part: &str, message: String| BadFilter {
-            text: text.to_owned(),
-            at: load::span(text, part).start,
-            message,
-        };
         let defs = jaq_core::defs()
             .chain(jaq_std::defs())
             .chain(jaq_json::defs());
@@ -34,36 +30,21 @@ impl Filter {
             .chain(jaq_std::funs())
             .chain(jaq_json::funs());
         let arena = Arena::default();
-        let file = File {
+        let program = File {
             code: text,
             path: (),
         };
-        let modules = Loader::new(defs).load(&arena, file).map_err(|errors| {
-            match errors.into_iter().next() {
-                Some((_, load::Error::Io(mut errors))) => match errors.pop() {
-                    Some((part, message)) => bad(part, message),
-                    None => bad(text, "cannot be loaded".to_owned()),
-                },
-                Some((_, load::Error::Lex(errors))) => match errors.first() {
-                    Some((expected, part)) => bad(part, format!("expected {}", expected.as_str())),
-                    None => bad(text, "is not jq".to_owned()),
-                },
-                Some((_, load::Error::Parse(errors))) => match errors.first() {
-                    Some((expected, part)) => bad(part, format!("expected {}", expected.as_str())),
-                    None => bad(text, "is not jq".to_owned()),
-                },
-                None => bad(text, "is not jq".to_owned()),
-            }
+        let modules = Loader::new(defs).load(&arena, program).map_err(|errors| {
+            let first = errors.into_iter().next();
+            BadFilter::new(text, first.and_then(|(_, error)| unreadable(error)))
         })?;
         let compiled = Compiler::default()
             .with_funs(funs)
             .compile(modules)
             .map_err(|errors| {
-                let undefined = errors.first().and_then(|(_, errors)| errors.first());
-                match undefined {
-                    Some((part, kind)) => bad(part, format!("undefined {}", kind.as_str())),
-                    None => bad(text, "does not compile".to_owned()),
-                }
+                let first = errors.iter().flat_map(|(_, errors)| errors).next();
+                let undefined = |what: &Undefined| format!("undefined {}", what.as_str());
+                BadFilter::new(text, first.map(|(part, what)| (*part, undefined(what))))
             })?;
         Ok(Self {
             text: text.to_owned(),
@@ -84,6 +65,33 @@ impl Filter {
             }
         }
         Ok(false)
+    }
+}
+
+/// The part of the text where reading it stopped, and why.
+fn unreadable(error: load::Error<&str>) -> Option<(&str, String)> {
+    let expected = |what: &str| format!("expected {what}");
+    match error {
+        load::Error::Io(errors) => errors.into_iter().next(),
+        load::Error::Lex(errors) => errors
+            .into_iter()
+            .next()
+            .map(|(what, part)| (part, expected(what.as_str()))),
+        load::Error::Parse(errors) => errors
+            .into_iter()
+            .next()
+            .map(|(what, part)| (part, expected(what.as_str()))),
+    }
+}
+
+impl BadFilter {
+    fn new(text: &str, cause: Option<(&str, String)>) -> Self {
+        let (part, message) = cause.unwrap_or((text, "not jq".to_owned()));
+        Self {
+            text: text.to_owned(),
+            at: load::span(text, part).start,
+            message,
+        }
     }
 }
 

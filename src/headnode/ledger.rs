@@ -23,6 +23,8 @@ pub enum Event<'a> {
     /// It is over for this node.
     Ended(&'a NodeResult),
     ConnectionLost(&'a str),
+    /// An attempt to connect again has failed; the next one follows.
+    NoConnection(&'a str),
     Reconnected,
 }
 
@@ -314,3 +316,6 @@ enum Kind {
     Progress,
     Output,
 }
+
+#[cfg(test)]
+mod tests;

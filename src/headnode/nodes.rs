@@ -77,6 +77,10 @@ impl Node {
         }
     }
 
+    fn is_the_machine(&self, other: &Self) -> bool {
+        (&self.id, &self.mac, &self.hostname) == (&other.id, &other.mac, &other.hostname)
+    }
+
     /// The version of ur-agent; a Node.js agent gives none.
     pub fn agent(&self) -> Option<&str> {
         self.sysinfo.get("Ur Agent")?.get("version")?.as_str()
@@ -132,8 +136,8 @@ pub async fn discover(
     let mut until = Instant::now() + quiet;
     while let Ok(letter) = timeout_at(until, inbox.next()).await {
         let Some(node) = read(&letter?) else { continue };
-        let same = |known: &Node| known.id == node.id && known.mac == node.mac;
-        if nodes.iter().any(same) {
+
+        if nodes.iter().any(|known| known.is_the_machine(&node)) {
             continue;
         }
         nodes.push(node);

@@ -4,12 +4,11 @@
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::select;
 use tokio::time::{Instant, Interval, interval, sleep};
-use tracing::debug;
 
 use super::ledger::{Event, Ledger, Report};
 use super::{Client, Inbox, Letter, Target};
@@ -243,19 +242,28 @@ impl Run<'_> {
         mut stop: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Option<Inbox>> {
         let answers = self.plan.answers();
-        let mut connected = pin!(keep_connecting(client, &answers));
-        while !self.ledger.is_over() {
-            let step = select! {
-                () = &mut stop => Step::Stop,
-                _ = self.tick.tick() => Step::Tick,
-                inbox = &mut connected => {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let mut connecting = pin!(connect(client, attempt, &answers));
+            let connected = loop {
+                if self.ledger.is_over() {
+                    return Ok(None);
+                }
+                select! {
+                    () = &mut stop => self.ledger.interrupt(),
+                    _ = self.tick.tick() => self.give_up_the_overdue()?,
+                    connected = &mut connecting => break connected,
+                }
+            };
+            match connected {
+                Ok(inbox) => {
                     (self.on_event)(Event::Reconnected)?;
                     return Ok(Some(inbox));
                 }
-            };
-            self.handle(step)?.context("waiting for the broker")?;
+                Err(error) => (self.on_event)(Event::NoConnection(&format!("{error:#}")))?,
+            }
         }
-        Ok(None)
     }
 }
 
@@ -280,18 +288,8 @@ async fn deliver(
     }
 }
 
-async fn keep_connecting(client: &mut Client, answers: &[String]) -> Inbox {
-    let mut attempt = 0;
-    loop {
-        attempt += 1;
-        sleep(backoff(attempt)).await;
-        let again = async {
-            client.reconnect().await?;
-            client.listen(answers).await
-        };
-        match again.await {
-            Ok(inbox) => return inbox,
-            Err(error) => debug!(attempt, error = format!("{error:#}"), "no connection yet"),
-        }
-    }
+async fn connect(client: &mut Client, attempt: u32, answers: &[String]) -> Result<Inbox> {
+    sleep(backoff(attempt)).await;
+    client.reconnect().await?;
+    client.listen(answers).await
 }
