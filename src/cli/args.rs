@@ -16,7 +16,8 @@ use crate::protocol::RequestId;
 
 /// Finds bare-metal nodes over RabbitMQ and runs scripts on them.
 #[derive(Debug, Parser)]
-#[command(name = "ur", version, disable_help_subcommand = true, override_usage = "ur COMMAND …", after_help = EXIT_STATUS)]
+#[command(name = "ur", version, disable_help_subcommand = true)]
+#[command(override_usage = "ur COMMAND …", after_help = EXIT_STATUS)]
 pub struct Args {
     #[command(flatten)]
     pub broker: BrokerArgs,

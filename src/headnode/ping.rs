@@ -50,9 +50,12 @@ pub async fn ping(client: &Client, targets: &[Target], wait: Duration) -> Result
             Some((i, routing)) = leaving.next() => if routing? == Routing::Unroutable {
                 pongs[i] = Some(Pong::NotConnected);
             },
-            letter = inbox.next() => if let Some(&i) = sender(&letter?).and_then(|id| place.get(&id)) {
-                pongs[i].get_or_insert(Pong::After(started.elapsed()));
-            },
+            letter = inbox.next() => {
+                let sender = sender(&letter?);
+                if let Some(&i) = sender.and_then(|id| place.get(&id)) {
+                    pongs[i].get_or_insert(Pong::After(started.elapsed()));
+                }
+            }
         }
     }
     Ok(pongs
