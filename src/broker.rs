@@ -17,6 +17,7 @@ use lapin::options::{
     BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
     QueueBindOptions, QueueDeclareOptions,
 };
+use lapin::protocol::AMQPErrorKind;
 use lapin::tcp::AsyncTcpStream;
 use lapin::types::{FieldTable, ShortString};
 use lapin::uri::{AMQPScheme, AMQPUri};
@@ -289,6 +290,13 @@ pub fn message_limit(error: &anyhow::Error) -> Option<usize> {
     let (_, limit) = error.get_message().as_str().split_once("max size ")?;
     let digits: String = limit.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().ok()
+}
+
+/// Whether `error` is the broker's no to what was published (a permission, a size): it closes the
+/// channel, and a new connection would meet the same.
+pub fn is_refusal(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<lapin::Error>().map(lapin::Error::kind);
+    matches!(kind, Some(ErrorKind::ProtocolError(error)) if matches!(error.kind(), AMQPErrorKind::Soft(_)))
 }
 
 /// The address in `amqp://user@[address]:port`.

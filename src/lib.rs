@@ -19,8 +19,8 @@
 
 // pub mod agent;
 pub mod broker;
-// pub mod cli;
-// pub mod headnode;
+pub mod cli;
+pub mod headnode;
 // pub mod job;
 pub mod protocol;
 

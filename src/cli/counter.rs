@@ -1,0 +1,139 @@
+//! The live line on stderr: `37/40 answered, 2 failed, 1 running 0:12`. Only where a person looks.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::headnode::Event;
+use crate::protocol::{NodeId, Progress, State};
+
+pub(super) struct Counter {
+    bar: ProgressBar,
+    tally: Tally,
+}
+
+/// What has happened so far.
+#[derive(Default)]
+struct Tally {
+    nodes: usize,
+    answered: usize,
+    failed: usize,
+    running: HashMap<NodeId, Progress>,
+    cut_off: bool,
+}
+
+impl Counter {
+    pub(super) fn new(nodes: usize, wanted: bool) -> Self {
+        let bar = if wanted {
+            ProgressBar::new_spinner()
+        } else {
+            ProgressBar::hidden()
+        };
+        let style = ProgressStyle::with_template("{msg}  {elapsed}").expect("a valid template");
+        bar.set_style(style);
+        bar.enable_steady_tick(Duration::from_millis(500));
+        let tally = Tally {
+            nodes,
+            ..Tally::default()
+        };
+        bar.set_message(tally.to_string());
+        Self { bar, tally }
+    }
+
+    pub(super) fn count(&mut self, event: &Event<'_>) {
+        self.tally.count(event);
+        self.bar.set_message(self.tally.to_string());
+    }
+
+    /// Prints something with the line out of the way.
+    pub(super) fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
+    }
+
+    pub(super) fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Tally {
+    fn count(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Progress(target, progress) if progress.state == State::Running => {
+                let progress = Progress::clone(progress);
+                self.running.insert(target.id.clone(), progress);
+            }
+            Event::Ended(result) => {
+                self.running.remove(&result.target.id);
+                self.answered += usize::from(result.reply.is_some());
+                self.failed += usize::from(!result.outcome.is_success());
+            }
+            Event::ConnectionLost(_) => self.cut_off = true,
+            Event::Reconnected => self.cut_off = false,
+            _ => {}
+        }
+    }
+
+    /// How far the only one that runs is, if it says so.
+    fn of_the_only_one(&self) -> Option<String> {
+        let mut running = self.running.values();
+        let (Some(progress), None) = (running.next(), running.next()) else {
+            return None;
+        };
+        let percent = progress.percent.map(|percent| format!("{percent:.0} %"));
+        let words = [percent, progress.msg.clone()];
+        let words: Vec<String> = words.into_iter().flatten().collect();
+        (!words.is_empty()).then(|| words.join(" "))
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{} answered", self.answered, self.nodes)?;
+        if self.failed > 0 {
+            write!(f, ", {} failed", self.failed)?;
+        }
+        if !self.running.is_empty() {
+            write!(f, ", {} running", self.running.len())?;
+        }
+        if let Some(progress) = self.of_the_only_one() {
+            write!(f, " ({progress})")?;
+        }
+        if self.cut_off {
+            f.write_str(", waiting for the broker")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::group::tests::result;
+    use super::*;
+    use crate::protocol::Outcome;
+
+    #[test]
+    fn the_line_tells_what_has_happened() {
+        let mut tally = Tally {
+            nodes: 3,
+            ..Tally::default()
+        };
+        assert_eq!(tally.to_string(), "0/3 answered");
+        let failed = result("n1", Outcome::Exited { status: 7 }, "", "");
+        let other = result("n2", Outcome::Exited { status: 0 }, "", "");
+        let mut progress = Progress::now(State::Running);
+        tally.count(&Event::Progress(&failed.target, &progress));
+        tally.count(&Event::Progress(&other.target, &progress));
+        assert_eq!(tally.to_string(), "0/3 answered, 2 running");
+        tally.count(&Event::Ended(&failed));
+        progress.percent = Some(40.0);
+        progress.msg = Some("sdb: pass 1".to_owned());
+        tally.count(&Event::Progress(&other.target, &progress));
+        assert_eq!(
+            tally.to_string(),
+            "1/3 answered, 1 failed, 1 running (40 % sdb: pass 1)"
+        );
+        tally.count(&Event::Ended(&other));
+        assert_eq!(tally.to_string(), "2/3 answered, 1 failed");
+    }
+}

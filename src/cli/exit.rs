@@ -1,0 +1,167 @@
+//! The exit status of `ur`: the one place that chooses it.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::headnode::{BadFilter, Report, Unselectable};
+use crate::protocol::Outcome;
+
+/// What `ur` tells the shell. In the order of weight: of several, the last is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    Ok = 0,
+    Error = 1,
+    Usage = 2,
+    /// Some script exited non-zero, was ended, or was refused by its node.
+    Failed = 3,
+    /// A named node was not found, or none was. Nothing was sent.
+    Missing = 10,
+    /// Some node gave no final answer: it was not there, or not in time.
+    NoAnswer = 20,
+    /// Nobody saw the end of some script.
+    Undetermined = 21,
+    MaxFail = 22,
+    Interrupted = 130,
+}
+
+/// What was typed cannot be meant.
+#[derive(Debug)]
+pub(super) struct Usage(pub(super) String);
+
+impl Exit {
+    pub(super) fn of_run(report: &Report) -> Self {
+        if report.interrupted {
+            return Self::Interrupted;
+        }
+        if !report.not_sent.is_empty() {
+            return Self::MaxFail;
+        }
+        let each = report.results.iter().map(|r| Self::of_outcome(&r.outcome));
+        each.max().unwrap_or(Self::Ok)
+    }
+
+    /// Of a cancel: that it runs no more is what was wanted, however it ended.
+    pub(super) fn of_cancel(report: &Report) -> Self {
+        match Self::of_run(report) {
+            Self::Failed
+                if !report
+                    .results
+                    .iter()
+                    .any(|result| matches!(result.outcome, Outcome::Refused(_))) =>
+            {
+                Self::Ok
+            }
+            exit => exit,
+        }
+    }
+
+    fn of_outcome(outcome: &Outcome) -> Self {
+        match outcome {
+            outcome if outcome.is_success() => Self::Ok,
+            Outcome::Exited { .. }
+            | Outcome::Signalled { .. }
+            | Outcome::TimedOut
+            | Outcome::Cancelled
+            | Outcome::Refused(_) => Self::Failed,
+            Outcome::NotConnected | Outcome::NoAnswer => Self::NoAnswer,
+            Outcome::Undetermined { .. } => Self::Undetermined,
+        }
+    }
+
+    fn of_error(error: &anyhow::Error) -> Self {
+        if error.is::<Usage>() || error.is::<BadFilter>() {
+            return Self::Usage;
+        }
+        match error.downcast_ref::<Unselectable>() {
+            Some(Unselectable::Missing(_) | Unselectable::Nobody { .. }) => Self::Missing,
+            Some(Unselectable::Repeated(..) | Unselectable::Filter { .. }) => Self::Usage,
+            Some(Unselectable::Ambiguous(..) | Unselectable::Twins(_)) | None => Self::Error,
+        }
+    }
+
+    /// Prints the error, if there is one. A reader that has gone away is not told about it.
+    pub fn report(done: Result<Self>) -> ExitCode {
+        let exit = done.unwrap_or_else(|error| {
+            let broken = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
+            if !error.downcast_ref::<io::Error>().is_some_and(broken) {
+                eprintln!("ur: {error:#}");
+            }
+            Self::of_error(&error)
+        });
+        exit.into()
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+#[cfg(test)]
+mod tests {
+    use super::super::group::tests::result;
+    use super::*;
+    use crate::protocol::{ErrorCode, Refusal};
+
+    fn report(outcomes: Vec<Outcome>) -> Report {
+        let results = outcomes.into_iter().map(|o| result("n", o, "", ""));
+        Report {
+            results: results.collect(),
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn the_worst_of_all_nodes_is_told() {
+        let ok = Outcome::Exited { status: 0 };
+        let failed = Outcome::Exited { status: 7 };
+        let lost = Outcome::Undetermined {
+            message: String::new(),
+        };
+        let of = |outcomes| Exit::of_run(&report(outcomes));
+        assert_eq!(of(vec![ok.clone()]), Exit::Ok);
+        assert_eq!(of(vec![ok.clone(), failed.clone()]), Exit::Failed);
+        let mixed = vec![failed.clone(), Outcome::NotConnected, ok.clone()];
+        assert_eq!(of(mixed), Exit::NoAnswer);
+        assert_eq!(of(vec![lost, Outcome::NoAnswer]), Exit::Undetermined);
+        assert_eq!(of(vec![Outcome::Exited { status: 113 }]), Exit::Ok);
+
+        let mut stopped = report(vec![failed]);
+        stopped.not_sent = vec![result("n", ok, "", "").target];
+        assert_eq!(Exit::of_run(&stopped), Exit::MaxFail);
+        stopped.interrupted = true;
+        assert_eq!(Exit::of_run(&stopped), Exit::Interrupted);
+    }
+
+    #[test]
+    fn a_cancel_succeeds_however_the_script_ended() {
+        let of = |outcome| Exit::of_cancel(&report(vec![outcome]));
+        assert_eq!(of(Outcome::Cancelled), Exit::Ok);
+        assert_eq!(of(Outcome::Exited { status: 7 }), Exit::Ok);
+        let unknown = Refusal::new(ErrorCode::NotFound, "no such request");
+        assert_eq!(of(Outcome::Refused(unknown)), Exit::Failed);
+        assert_eq!(of(Outcome::NoAnswer), Exit::NoAnswer);
+    }
+
+    #[test]
+    fn an_error_is_told_by_its_kind() {
+        let of = |error: anyhow::Error| Exit::of_error(&error);
+        assert_eq!(of(Unselectable::Missing(vec![]).into()), Exit::Missing);
+        let twice = Unselectable::Repeated(String::new(), String::new());
+        assert_eq!(of(twice.into()), Exit::Usage);
+        assert_eq!(of(Usage(String::new()).into()), Exit::Usage);
+        assert_eq!(of(anyhow::anyhow!("no")), Exit::Error);
+    }
+}

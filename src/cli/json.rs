@@ -1,0 +1,95 @@
+//! One node of a run as JSON. uuid, hostname, result and error are named as sdc-oneachnode names
+//! them.
+
+use serde_json::{Value, json};
+
+use crate::headnode::{NodeResult, Report, Target};
+use crate::protocol::{Outcome, RequestId};
+
+pub(super) fn of_result(result: &NodeResult, request: &RequestId) -> Value {
+    let mut object = of_target(&result.target, result.outcome.state(), request);
+    let error = match &result.outcome {
+        Outcome::Refused(refusal) => Some(json!(refusal)),
+        Outcome::Undetermined { message } => Some(error("undetermined", message)),
+        Outcome::NotConnected | Outcome::NoAnswer => {
+            Some(error(result.outcome.state(), &result.outcome.to_string()))
+        }
+        _ => None,
+    };
+    // Something may have run, and left output, where the end is unknown; not where it was refused.
+    if let Some(reply) = &result.reply
+        && !matches!(result.outcome, Outcome::Refused(_))
+    {
+        object["result"] = json!(reply);
+    }
+    if let Some(error) = error {
+        object["error"] = error;
+    }
+    object
+}
+
+fn of_unsent(target: &Target, request: &RequestId) -> Value {
+    let mut object = of_target(target, "not_sent", request);
+    object["error"] = error("not_sent", "its turn never came");
+    object
+}
+
+/// All nodes of a run.
+pub(super) fn of_report(report: &Report, request: &RequestId) -> Vec<Value> {
+    let results = report.results.iter().map(|r| of_result(r, request));
+    results.chain(unsent(report, request)).collect()
+}
+
+pub(super) fn unsent(report: &Report, request: &RequestId) -> impl Iterator<Item = Value> {
+    report.not_sent.iter().map(|t| of_unsent(t, request))
+}
+
+fn of_target(target: &Target, state: &str, request: &RequestId) -> Value {
+    let mut object = json!({
+        "uuid": target.id,
+        "hostname": target.hostname,
+        "state": state,
+        "request": request,
+    });
+    if let Some(mac) = &target.mac {
+        object["mac"] = json!(mac);
+    }
+    object
+}
+
+fn error(code: &str, message: &str) -> Value {
+    json!({"code": code, "message": message})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::group::tests::result;
+    use super::*;
+    use crate::protocol::{ErrorCode, Refusal};
+
+    #[test]
+    fn a_node_has_a_result_or_an_error() {
+        let request = RequestId::parse("r1").unwrap();
+        let of = |outcome| of_result(&result("n1", outcome, "out", "err"), &request);
+
+        let ran = of(Outcome::Exited { status: 7 });
+        assert_eq!(ran["uuid"], "uuid-of-n1");
+        assert_eq!(ran["state"], "exited");
+        assert_eq!(ran["request"], "r1");
+        assert_eq!(ran["result"]["exit_status"], 7);
+        assert_eq!(ran["result"]["stdout"], "out");
+        assert!(ran.get("error").is_none() && ran.get("mac").is_none());
+
+        let refused = of(Outcome::Refused(Refusal::new(ErrorCode::Busy, "full")));
+        assert_eq!(refused["error"], json!({"code": "busy", "message": "full"}));
+        assert!(refused.get("result").is_none());
+
+        let lost = of(Outcome::Undetermined {
+            message: "gone".into(),
+        });
+        assert_eq!(lost["error"]["code"], "undetermined");
+        assert_eq!(lost["result"]["stdout"], "out");
+
+        assert_eq!(of(Outcome::NoAnswer)["error"]["code"], "no_answer");
+    }
+}

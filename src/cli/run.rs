@@ -1,0 +1,158 @@
+//! `ur exec`, `ur script`, `ur file`: flags → request → run → screen.
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::signal::ctrl_c;
+
+use super::args::{BrokerArgs, ExecArgs, FileArgs, RunArgs, ScriptArgs, TargetArgs};
+use super::screen::{Screen, View};
+use super::trace::Trace;
+use super::{Exit, find_targets};
+use crate::headnode::{Client, Plan, Verb, run};
+use crate::protocol::{Request, RequestId};
+
+/// How long a reply may take besides the script's own time.
+const ROUND_TRIP: Duration = Duration::from_secs(15);
+const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+
+pub async fn exec(broker: &BrokerArgs, args: ExecArgs) -> Result<Exit> {
+    let request = Request::script(args.command);
+    send(broker, &args.targets, &args.run, request).await
+}
+
+pub async fn script(broker: &BrokerArgs, args: ScriptArgs) -> Result<Exit> {
+    let mut words = args.file_and_args.into_iter();
+    let path = words.next().context("no file")?;
+    let bytes = std::fs::read(&path).with_context(|| format!("reading {path}"))?;
+    let mut request = Request::script(text(bytes, &path)?);
+    request.args = words.collect();
+    send(broker, &args.targets, &args.run, request).await
+}
+
+pub async fn file(broker: &BrokerArgs, args: FileArgs) -> Result<Exit> {
+    let mut words = args.path_and_args.into_iter();
+    let mut request = Request::file(words.next().context("no path")?);
+    request.args = words.collect();
+    send(broker, &args.targets, &args.run, request).await
+}
+
+/// Finds the targets, sends, and shows what comes back.
+async fn send(
+    broker: &BrokerArgs,
+    targets: &TargetArgs,
+    args: &RunArgs,
+    mut request: Request,
+) -> Result<Exit> {
+    let trace = Trace::new(args.verbose);
+    let selector = targets.selector()?;
+    let view = View::of(&args.view);
+    request.env = args.env();
+    request.stdin = args.stdin.as_deref().map(standard_input).transpose()?;
+    request.timeout = args.timeout;
+    request.cwd.clone_from(&args.cwd);
+    request.stream = view == View::Stream;
+
+    let mut client = broker.connect().await?;
+    let targets = find_targets(&client, &selector, args.discover.discover, &trace).await?;
+    request.timestamp = Some(json!(format!("{:.3}", Timestamp::now())));
+    request.origin = Some(origin(&client));
+    let plan = Plan {
+        request: args.request.clone().unwrap_or_else(RequestId::random),
+        verb: Verb::Execute,
+        body: request.encode(),
+        wait: args.wait.unwrap_or_else(|| default_wait(args.timeout)),
+        concurrency: args.concurrency.map(usize::from),
+        max_fail: args.max_fail.map(usize::from),
+        stream: request.stream,
+    };
+    trace.say(format_args!("sending request {}", plan.request));
+    let mut screen = Screen::new(targets.len(), args, &plan.request, &trace);
+    let mut show = |event: crate::headnode::Event<'_>| screen.show(&event);
+    let report = run(&mut client, &plan, targets, interrupted()?, &mut show).await?;
+    screen.finish(&report)?;
+    client.close().await;
+    Ok(Exit::of_run(&report))
+}
+
+fn default_wait(timeout: Option<Duration>) -> Duration {
+    timeout.map_or(DEFAULT_WAIT, |timeout| timeout + ROUND_TRIP)
+}
+
+/// Ready after the first ^C. The second ends the program wherever it is.
+pub(super) fn interrupted() -> Result<impl Future<Output = ()>> {
+    use signal_hook::consts::SIGINT;
+    let again = Arc::new(AtomicBool::new(false));
+    let status = i32::from(Exit::Interrupted as u8);
+    signal_hook::flag::register_conditional_shutdown(SIGINT, status, Arc::clone(&again))
+        .and_then(|_| signal_hook::flag::register(SIGINT, again))
+        .context("listening for ^C")?;
+    Ok(async {
+        if ctrl_c().await.is_err() {
+            // Then the flag alone is left: the second ^C ends us.
+            std::future::pending::<()>().await;
+        }
+    })
+}
+
+fn standard_input(path: &Path) -> Result<String> {
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        io::stdin()
+            .read_to_end(&mut bytes)
+            .context("reading our standard input")?;
+    } else {
+        bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    }
+    text(bytes, &path.display().to_string())
+}
+
+/// JSON carries text only.
+fn text(bytes: Vec<u8>, name: &str) -> Result<String> {
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text),
+        Err(error) => bail!(
+            "{name} is not UTF-8 text (byte {} is not): send it as base64 and decode it there",
+            error.utf8_error().valid_up_to()
+        ),
+    }
+}
+
+/// Who we are, for the logs of the nodes.
+fn origin(client: &Client) -> serde_json::Value {
+    let user = ["SUDO_USER", "USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok());
+    let user = user.unwrap_or_else(|| rustix::process::getuid().as_raw().to_string());
+    let hostname = rustix::system::uname();
+    json!({
+        "user": user,
+        "hostname": hostname.nodename().to_string_lossy(),
+        "ips": [client.address()],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_is_longer_than_the_time_limit() {
+        assert_eq!(default_wait(None), Duration::from_secs(60));
+        let limit = Some(Duration::from_secs(300));
+        assert_eq!(default_wait(limit), Duration::from_secs(315));
+    }
+
+    #[test]
+    fn a_script_is_text_and_may_be_empty() {
+        assert_eq!(text(Vec::new(), "x").unwrap(), "");
+        let error = text(b"ab\xff".to_vec(), "x.sh").unwrap_err().to_string();
+        assert!(error.starts_with("x.sh is not UTF-8 text (byte 2"));
+    }
+}

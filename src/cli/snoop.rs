@@ -1,0 +1,42 @@
+//! `ur snoop`: every message as it passes.
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Exit;
+use super::args::{BrokerArgs, SnoopArgs};
+use crate::headnode::{Filter, Letter};
+
+pub async fn snoop(broker: &BrokerArgs, args: SnoopArgs) -> Result<Exit> {
+    let filter = args.expression.as_deref().map(Filter::parse).transpose()?;
+    let client = broker.connect().await?;
+    let mut inbox = client.listen(&[args.pattern]).await?;
+    let mut out = io::stdout().lock();
+    loop {
+        let letter = inbox.next().await?;
+        let message = json!({"key": letter.key, "body": body(&letter)});
+        // An expression that fails on a message is about another kind of message.
+        let wanted = |filter: &Filter| filter.accepts(&message).unwrap_or(false);
+        if !filter.as_ref().is_none_or(wanted) {
+            continue;
+        }
+        let time = format!("{:.3}", Timestamp::now());
+        if args.json_lines {
+            let line = json!({"time": time, "key": message["key"], "body": message["body"]});
+            writeln!(out, "{line}")?;
+        } else {
+            writeln!(out, "{time} {}", letter.key)?;
+            writeln!(out, "{}", serde_json::to_string_pretty(&message["body"])?)?;
+        }
+        out.flush()?;
+    }
+}
+
+/// What is no JSON is shown as the text it is.
+fn body(letter: &Letter) -> Value {
+    serde_json::from_slice(&letter.body)
+        .unwrap_or_else(|_| json!(String::from_utf8_lossy(&letter.body)))
+}

@@ -1,0 +1,163 @@
+//! What is said at the end of a run: how many ended how, and what can be done about the rest.
+
+use std::time::Duration;
+
+use super::fold::fold;
+use crate::headnode::{NodeResult, Report, Target};
+use crate::protocol::{Outcome, RequestId, State};
+
+/// So many nodes are spelled out where a command line is offered.
+const NAMED: usize = 10;
+
+/// `40 nodes: 38 ok, 1 exit 7 (node4), 1 not connected (node9)  1.2 s`
+pub(super) fn summary(report: &Report, took: Duration) -> String {
+    let mut endings: Vec<(String, Vec<&str>)> = Vec::new();
+    for result in &report.results {
+        add(&mut endings, ending(&result.outcome), &result.target);
+    }
+    for target in &report.not_sent {
+        add(&mut endings, "not sent".to_owned(), target);
+    }
+    let (good, mut bad): (Vec<_>, Vec<_>) = endings.into_iter().partition(|(word, _)| word == "ok");
+    bad.sort();
+    let count = report.results.len() + report.not_sent.len();
+    let nodes = if count == 1 { "node" } else { "nodes" };
+    let good = good.iter().map(|(_, names)| format!("{} ok", names.len()));
+    let bad = bad
+        .iter()
+        .map(|(word, names)| format!("{} {word} ({})", names.len(), fold(names.iter().copied())));
+    let parts: Vec<String> = good.chain(bad).collect();
+    format!(
+        "{count} {nodes}: {}  {:.1} s",
+        parts.join(", "),
+        took.as_secs_f64()
+    )
+}
+
+fn add<'a>(endings: &mut Vec<(String, Vec<&'a str>)>, word: String, target: &'a Target) {
+    let name = target.hostname.as_str();
+    match endings.iter_mut().find(|(known, _)| *known == word) {
+        Some((_, names)) => names.push(name),
+        None => endings.push((word, vec![name])),
+    }
+}
+
+/// The outcome without what only one node said.
+fn ending(outcome: &Outcome) -> String {
+    match outcome {
+        outcome if outcome.is_success() => "ok".to_owned(),
+        Outcome::Refused(_) => "refused".to_owned(),
+        Outcome::Undetermined { .. } => "undetermined".to_owned(),
+        outcome => outcome.to_string(),
+    }
+}
+
+/// For each way to have given no answer: who, how far they are known to have come, and what to ask.
+pub(super) fn advice(report: &Report, request: &RequestId) -> Vec<String> {
+    let mut silent: Vec<(String, Vec<&str>)> = Vec::new();
+    let no_answer = |result: &&NodeResult| result.outcome == Outcome::NoAnswer;
+    let unanswered: Vec<&NodeResult> = report.results.iter().filter(no_answer).collect();
+    for result in &unanswered {
+        add(&mut silent, how_far(result).to_owned(), &result.target);
+    }
+    let mut lines: Vec<String> = silent
+        .iter()
+        .map(|(far, names)| format!("no answer from {}: {far}", fold(names.iter().copied())))
+        .collect();
+    if let Some(first) = unanswered.first() {
+        let name = &first.target.hostname;
+        if report.interrupted {
+            lines.push("stopped waiting; what was sent may go on running on its node".to_owned());
+            if let Some(names) = cancellable(&unanswered) {
+                lines.push(format!("to end it: ur cancel -n {names} {request}"));
+            }
+        }
+        lines.push(format!("to learn more: ur why {name} {request}"));
+    }
+    lines
+}
+
+/// The nodes whose agent knows a cancel, as `-n` takes them; the first ones, if they are many.
+fn cancellable(unanswered: &[&NodeResult]) -> Option<String> {
+    let targets = unanswered.iter().map(|result| &result.target);
+    let able = targets.filter(|target| target.agent.is_some());
+    let mut names: Vec<&str> = able.map(|target| target.hostname.as_str()).collect();
+    if names.len() > NAMED {
+        names.truncate(NAMED);
+        names.push("…");
+    }
+    (!names.is_empty()).then(|| names.join(","))
+}
+
+fn how_far(result: &NodeResult) -> &'static str {
+    match result.heard.as_ref().map(|progress| progress.state) {
+        Some(State::Running) => "it was running when last heard of",
+        Some(State::Accepted | State::Queued) => "it was accepted, and not seen to start",
+        Some(State::Ended | State::Replied) => "it has ended, the reply did not come",
+        Some(State::Unknown) => "it was in a state this version does not know",
+        None if result.target.agent.is_none() => "a Node.js agent, which tells nothing but the end",
+        None => "nothing was heard of it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::group::tests::result;
+    use super::*;
+    use crate::protocol::Progress;
+
+    fn mixed() -> Report {
+        let exit = |name, status| result(name, Outcome::Exited { status }, "", "");
+        let results = vec![
+            exit("node1", 0),
+            exit("node2", 0),
+            exit("node4", 7),
+            exit("node5", 7),
+            result("node9", Outcome::NotConnected, "", ""),
+        ];
+        Report {
+            results,
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn the_summary_counts_the_good_and_names_the_rest() {
+        let took = Duration::from_millis(1234);
+        assert_eq!(
+            summary(&mixed(), took),
+            "5 nodes: 2 ok, 2 exit 7 (node[4-5]), 1 not connected (node9)  1.2 s"
+        );
+        let one = Report {
+            results: mixed().results.split_off(4),
+            ..Report::default()
+        };
+        assert_eq!(
+            summary(&one, took),
+            "1 node: 1 not connected (node9)  1.2 s"
+        );
+        assert_eq!(advice(&one, &RequestId::parse("r1").unwrap()), [""; 0]);
+    }
+
+    #[test]
+    fn silence_is_told_with_how_far_it_came_and_what_to_ask() {
+        let silent = |name| result(name, Outcome::NoAnswer, "", "");
+        let mut running = silent("node2");
+        running.heard = Some(Progress::now(State::Running));
+        running.target.agent = Some("0.1.0".to_owned());
+        let mut report = Report {
+            results: vec![silent("node1"), running, silent("node3")],
+            ..Report::default()
+        };
+        let request = RequestId::parse("r1").unwrap();
+        let expected = [
+            "no answer from node[1,3]: a Node.js agent, which tells nothing but the end",
+            "no answer from node2: it was running when last heard of",
+            "to learn more: ur why node1 r1",
+        ];
+        assert_eq!(advice(&report, &request), expected);
+        report.interrupted = true;
+        let text = advice(&report, &request).join("\n");
+        assert!(text.contains("may go on running") && text.contains("ur cancel -n node2 r1"));
+    }
+}
