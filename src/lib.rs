@@ -21,7 +21,7 @@
 pub mod broker;
 pub mod cli;
 pub mod headnode;
-// pub mod job;
+pub mod job;
 pub mod protocol;
 
 /// The version of both programs.

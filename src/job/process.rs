@@ -1,0 +1,258 @@
+//! Processes: who they are, their descendants, signals, spawning a script; the only unsafe code of
+//! the crate.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, pidfd_open,
+    pidfd_send_signal,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::Usage;
+
+/// A process, named so that a later one with the same pid is not mistaken for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessRef {
+    pub pid: i32,
+    /// Clock ticks from boot to its start (proc(5), field 22 of stat).
+    pub start_time: u64,
+    pub boot_id: String,
+}
+
+/// Resolves, by becoming readable, when a process has ended.
+pub struct Exit(OwnedFd);
+
+impl ProcessRef {
+    pub fn of(pid: u32) -> io::Result<Self> {
+        let pid = i32::try_from(pid).map_err(io::Error::other)?;
+        let stat = Stat::read(pid).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Self {
+            pid,
+            start_time: stat.start_time,
+            boot_id: boot_id(),
+        })
+    }
+
+    /// `None` if it is gone.
+    pub fn exit(&self) -> Option<Exit> {
+        if self.boot_id != boot_id() {
+            return None;
+        }
+        let fd = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::NONBLOCK).ok()?;
+        // Checked after the open: from here on the descriptor stands for this very process.
+        let stat = Stat::read(self.pid)?;
+        (stat.start_time == self.start_time && !stat.is_dead()).then_some(Exit(fd))
+    }
+
+    pub fn is_alive(&self) -> bool {
+        self.exit().is_some()
+    }
+
+    /// SIGTERM, if it is still there.
+    pub(super) fn terminate(&self) -> io::Result<()> {
+        match self.exit() {
+            Some(Exit(fd)) => Ok(pidfd_send_signal(fd, Signal::TERM)?),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Exit {
+    /// Collects the process if it was our child; otherwise there is nothing to collect.
+    pub fn reap(&self) {
+        waitid_quietly(self.0.as_fd());
+    }
+}
+
+impl AsRawFd for Exit {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+fn waitid_quietly(fd: BorrowedFd<'_>) {
+    // ECHILD, for a process that an earlier agent started, is as good as done.
+    rustix::process::waitid(
+        WaitId::PidFd(fd),
+        WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+    )
+    .ok();
+}
+
+/// Names this boot of the machine.
+pub fn boot_id() -> String {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    text.trim().to_owned()
+}
+
+/// The fields of `/proc/<pid>/stat` that we need.
+struct Stat {
+    state: char,
+    parent: i32,
+    start_time: u64,
+}
+
+impl Stat {
+    fn read(pid: i32) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// The name, field 2, is in parentheses and may hold anything, parentheses too.
+    fn parse(text: &str) -> Option<Self> {
+        let (_, rest) = text.rsplit_once(") ")?;
+        let fields: Vec<&str> = rest.split(' ').collect();
+        Some(Self {
+            state: fields.first()?.chars().next()?,
+            parent: fields.get(1)?.parse().ok()?,
+            start_time: fields.get(19)?.parse().ok()?,
+        })
+    }
+
+    fn is_dead(&self) -> bool {
+        matches!(self.state, 'Z' | 'X')
+    }
+}
+
+/// Every living descendant of `ancestor`, whatever session or group it moved to. A subreaper's
+/// orphaned descendants stay its descendants.
+pub(super) fn descendants(ancestor: Pid) -> Vec<Pid> {
+    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        if let Some(stat) = Stat::read(pid).filter(|stat| !stat.is_dead()) {
+            children.entry(stat.parent).or_default().push(pid);
+        }
+    }
+    let mut found = Vec::new();
+    let mut next = vec![ancestor.as_raw_nonzero().get()];
+    while let Some(pid) = next.pop() {
+        for child in children.remove(&pid).unwrap_or_default() {
+            found.extend(Pid::from_raw(child));
+            next.push(child);
+        }
+    }
+    found
+}
+
+/// A process that is gone by now needs no signal.
+pub(super) fn signal(pids: &[Pid], signal: Signal) {
+    for pid in pids {
+        kill_process(*pid, signal).ok();
+    }
+}
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    Exited(i32),
+    Signalled(i32),
+}
+
+/// Collects every child that has ended, orphans that we inherited among them, and says how `child`
+/// did if it is one of them.
+pub(super) fn reap(child: u32) -> Option<Status> {
+    let mut ended = None;
+    while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+        if pid.as_raw_nonzero().get().unsigned_abs() != child {
+            continue;
+        }
+        ended = status
+            .exit_status()
+            .map(Status::Exited)
+            .or_else(|| status.terminating_signal().map(Status::Signalled));
+    }
+    ended
+}
+
+/// Starts `command` as the leader of a new session, in the cgroup whose `entrance` is given, and
+/// without the protection from the OOM killer that its supervisor may have inherited.
+pub(super) fn spawn_leader(command: &mut Command, entrance: Option<File>) -> io::Result<Child> {
+    let prepare = move || {
+        rustix::process::setsid()?;
+        if let Some(entrance) = &entrance {
+            // Without its cgroup a job runs all the same; see `Cgroup::create`.
+            rustix::io::write(entrance, b"0").ok();
+        }
+        if let Ok(score) = rustix::fs::open(
+            c"/proc/self/oom_score_adj",
+            rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        ) {
+            rustix::io::write(&score, b"0").ok();
+        }
+        Ok(())
+    };
+    // SAFETY: the closure runs between fork and exec of a single-threaded process and does nothing
+    // but system calls on memory that exists: no allocation, no lock.
+    unsafe { command.pre_exec(prepare) };
+    command.spawn()
+}
+
+/// What our waited-for children took.
+pub(super) fn children_usage() -> Usage {
+    // SAFETY: all-zero is a valid `rusage`, and the pointer is to a local that outlives the call.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage);
+        usage
+    };
+    let seconds = |time: libc::timeval| {
+        let micros = time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_usec.unsigned_abs();
+        Duration::from_micros(micros).as_secs_f64()
+    };
+    Usage {
+        cpu_seconds: seconds(usage.ru_utime) + seconds(usage.ru_stime),
+        // Linux counts it in KiB (getrusage(2)).
+        max_rss_bytes: usage.ru_maxrss.unsigned_abs() * 1024,
+    }
+}
+
+/// Leaves a copy of this process behind that runs `rest` and ends; we go on.
+pub(super) fn leave_behind(rest: impl FnOnce()) {
+    // SAFETY: the supervisor has one thread, so the child's memory is as whole as ours. It ends
+    // with _exit, so that nothing of the parent's is dropped twice.
+    unsafe {
+        if libc::fork() == 0 {
+            rest();
+            libc::_exit(0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_whose_name_is_meant_to_confuse_is_read_right() {
+        let text = "42 (a) R 1 (b) S 7 42 42 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 999 0 0";
+        let stat = Stat::parse(text).unwrap();
+        assert_eq!((stat.state, stat.parent, stat.start_time), ('S', 7, 999));
+    }
+
+    #[test]
+    fn a_pid_that_was_taken_by_another_process_is_not_ours() {
+        let us = ProcessRef::of(std::process::id()).unwrap();
+        assert!(us.is_alive());
+        let earlier = ProcessRef {
+            start_time: us.start_time - 1,
+            ..us.clone()
+        };
+        assert!(!earlier.is_alive());
+        let other_boot = ProcessRef {
+            boot_id: "other".into(),
+            ..us
+        };
+        assert!(!other_boot.is_alive());
+    }
+}

@@ -1,0 +1,60 @@
+//! What stands in a job's JSON files.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::protocol::{NodeId, Outcome, Usage};
+
+use super::ProcessRef;
+
+/// The layout of job directories that this version writes.
+pub(super) const FORMAT: u32 = 1;
+
+/// `request.json`: the message as received, and what the broker said with it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Record {
+    pub format: u32,
+    pub node: NodeId,
+    pub routing_key: String,
+    pub received_at: Timestamp,
+    pub message: Box<RawValue>,
+}
+
+/// `pid`: who runs the job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pids {
+    pub supervisor: ProcessRef,
+    /// Absent in the moment before the script starts.
+    pub script: Option<ProcessRef>,
+    pub started_at: Timestamp,
+}
+
+/// `outcome.json`: how the job ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct End {
+    pub outcome: Outcome,
+    pub ended_at: Timestamp,
+    /// Absent when nothing was started.
+    pub started_at: Option<Timestamp>,
+    pub duration_ms: Option<u64>,
+    pub usage: Option<Usage>,
+    /// Bytes that the script produced, whatever was kept of them.
+    pub stdout_bytes: u64,
+    pub stderr_bytes: u64,
+}
+
+impl End {
+    /// An ending without a run that anybody saw.
+    pub fn unseen(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            ended_at: Timestamp::now(),
+            started_at: None,
+            duration_ms: None,
+            usage: None,
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! The directory of jobs: create, list, expire.
+
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use rustix::fs::FlockOperation;
+use serde_json::value::RawValue;
+
+use crate::protocol::{ErrorCode, NodeId, Program, Refusal, Request, RequestId};
+
+use super::record::FORMAT;
+use super::{Job, Record, store};
+
+/// Answered jobs are kept this long, so that a second delivery of one gets the same reply again.
+const KEEP_FOR: Duration = Duration::from_secs(3600);
+/// … and so many of them at most, and so many bytes, the oldest going first.
+const KEEP_JOBS: usize = 1000;
+const KEEP_BYTES: u64 = 256 * 1024 * 1024;
+
+/// `<state-dir>`, held by one agent at a time.
+pub struct Spool {
+    state_dir: PathBuf,
+    jobs: PathBuf,
+    building: PathBuf,
+    _lock: File,
+}
+
+/// What became of a request that wanted to be a job.
+#[derive(Debug)]
+pub enum Admission {
+    /// It is on disk now, and was not before.
+    New(Job),
+    /// Its id was used before; nothing was changed.
+    Known(Job),
+}
+
+impl Spool {
+    /// Opens the state directory, making it (0700) where it is missing.
+    ///
+    /// Fails if another agent has it. What an agent that died left half built was never acked,
+    /// and is removed.
+    pub fn open(state_dir: &Path) -> Result<Self> {
+        let private = |dir: &Path| {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(dir)
+                .with_context(|| format!("making {}", dir.display()))
+        };
+        private(state_dir)?;
+        let state_dir = fs::canonicalize(state_dir)
+            .with_context(|| format!("finding {}", state_dir.display()))?;
+        tighten(&state_dir)?;
+        let lock = lock(&state_dir)?;
+        let jobs = state_dir.join("jobs");
+        let building = jobs.join(".new");
+        match fs::remove_dir_all(&building) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("clearing {}", building.display()));
+            }
+            _ => private(&building)?,
+        }
+        Ok(Self {
+            state_dir,
+            jobs,
+            building,
+            _lock: lock,
+        })
+    }
+
+    pub fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
+    /// The job of this id, if it was ever admitted and is still kept.
+    pub fn find(&self, id: &RequestId) -> Option<Job> {
+        let job = self.job(id.clone());
+        job.dir.is_dir().then_some(job)
+    }
+
+    /// Makes a request a job: built beside, flushed, renamed into place. The rename is the commit
+    /// and the de-duplication.
+    ///
+    /// Refuses with code `storage` if the disk does not take it; nothing is left behind then.
+    pub fn create(
+        &self,
+        id: &RequestId,
+        request: &Request,
+        origin: (&NodeId, &str),
+        body: &[u8],
+    ) -> Result<Admission, Refusal> {
+        let job = self.job(id.clone());
+        if job.dir.is_dir() {
+            return Ok(Admission::Known(job));
+        }
+        let new = self.building.join(id.as_str());
+        self.build(&new, request, origin, body)
+            .and_then(|()| self.commit(&new, job))
+            .map_err(|error| {
+                // The first error is the one that matters; what cannot be removed now is removed
+                // when the spool is opened the next time.
+                fs::remove_dir_all(&new).ok();
+                Refusal::new(
+                    ErrorCode::Storage,
+                    format!("the node's state directory did not take the job: {error:#}"),
+                )
+            })
+    }
+
+    fn build(
+        &self,
+        new: &Path,
+        request: &Request,
+        (node, routing_key): (&NodeId, &str),
+        body: &[u8],
+    ) -> Result<()> {
+        DirBuilder::new()
+            .mode(0o700)
+            .create(new)
+            .with_context(|| format!("making {}", new.display()))?;
+        let record = Record {
+            format: FORMAT,
+            node: node.clone(),
+            routing_key: routing_key.to_owned(),
+            received_at: Timestamp::now(),
+            message: RawValue::from_string(String::from_utf8(body.to_vec())?)?,
+        };
+        let record = serde_json::to_vec(&record)?;
+        store::create(&new.join("request.json"), &record, 0o600)?;
+        if let Program::Script(text) = &request.program {
+            store::create(&new.join("script"), text.as_bytes(), 0o700)?;
+        }
+        if let Some(text) = &request.stdin {
+            store::create(&new.join("stdin"), text.as_bytes(), 0o600)?;
+        }
+        store::sync_dir(new)
+    }
+
+    fn commit(&self, new: &Path, job: Job) -> Result<Admission> {
+        match fs::rename(new, &job.dir) {
+            Ok(()) => {
+                store::sync_dir(&self.jobs)?;
+                Ok(Admission::New(job))
+            }
+            Err(error) if is_taken(&error) => {
+                fs::remove_dir_all(new).ok();
+                Ok(Admission::Known(job))
+            }
+            Err(error) => {
+                Err(error).with_context(|| format!("renaming {} into place", new.display()))
+            }
+        }
+    }
+
+    /// Every job there is, in the order of arrival. A directory that is no job is not touched.
+    pub fn jobs(&self) -> Result<Vec<Job>> {
+        let mut jobs: Vec<(SystemTime, Job)> = Vec::new();
+        let reading = || format!("reading {}", self.jobs.display());
+        for entry in fs::read_dir(&self.jobs).with_context(reading)? {
+            let name = entry.with_context(reading)?.file_name();
+            let Some(id) = name.to_str().and_then(|name| RequestId::parse(name).ok()) else {
+                continue;
+            };
+            let job = self.job(id);
+            if let Some(arrived) = super::modified(&job.path("request.json")) {
+                jobs.push((arrived, job));
+            }
+        }
+        jobs.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.id.cmp(&y.id)));
+        Ok(jobs.into_iter().map(|(_, job)| job).collect())
+    }
+
+    /// Removes answered jobs that are too old or too many. An unanswered one is never removed.
+    /// Returns how many went.
+    pub fn expire(&self, busy: &HashSet<RequestId>) -> Result<usize> {
+        let mut answered: Vec<(SystemTime, Job)> = self
+            .jobs()?
+            .into_iter()
+            .filter(|job| !busy.contains(&job.id))
+            .filter_map(|job| super::modified(&job.path("replied")).map(|when| (when, job)))
+            .collect();
+        answered.sort_by_key(|(when, _)| std::cmp::Reverse(*when));
+        let now = SystemTime::now();
+        let (mut kept, mut bytes, mut removed) = (0, 0, 0);
+        for (when, job) in answered {
+            bytes += size(&job.dir);
+            let old = now.duration_since(when).is_ok_and(|age| age > KEEP_FOR);
+            if old || kept == KEEP_JOBS || bytes > KEEP_BYTES {
+                fs::remove_dir_all(&job.dir)
+                    .with_context(|| format!("removing {}", job.dir.display()))?;
+                removed += 1;
+            } else {
+                kept += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    fn job(&self, id: RequestId) -> Job {
+        let dir = self.jobs.join(id.as_str());
+        Job { id, dir }
+    }
+}
+
+/// Two agents on one directory would both start what waits there.
+fn lock(state_dir: &Path) -> Result<File> {
+    let path = state_dir.join("lock");
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .with_context(|| format!("opening {}", path.display()))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => bail!(
+            "another ur-agent uses {}: stop it, or give this one its own --state-dir",
+            state_dir.display()
+        ),
+        Err(error) => Err(error).with_context(|| format!("locking {}", path.display())),
+    }
+}
+
+/// A directory that was there before may be open to everybody; scripts and output are secret.
+fn tighten(dir: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = fs::metadata(dir)?.permissions().mode() & 0o777;
+    if mode != 0o700 {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+            .with_context(|| format!("closing {} to others", dir.display()))?;
+    }
+    Ok(())
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty
+    )
+}
+
+fn size(dir: &Path) -> u64 {
+    let files = fs::read_dir(dir).into_iter().flatten().flatten();
+    files
+        .filter_map(|entry| entry.metadata().ok())
+        .map(|meta| meta.len())
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::End;
+    use crate::protocol::{Outcome, State};
+
+    fn admit(spool: &Spool, id: &str) -> Admission {
+        let request = Request::script("true");
+        let node = NodeId::parse("n1").unwrap();
+        let id = RequestId::parse(id).unwrap();
+        let body = request.encode();
+        spool.create(&id, &request, (&node, "key"), &body).unwrap()
+    }
+
+    fn new_job(spool: &Spool, id: &str) -> Job {
+        match admit(spool, id) {
+            Admission::New(job) => job,
+            Admission::Known(_) => panic!("{id} was known"),
+        }
+    }
+
+    #[test]
+    fn a_second_request_of_an_id_finds_the_first_ones_job_untouched() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(dir.path()).unwrap();
+        let job = new_job(&spool, "r1");
+        job.write_end(&End::unseen(Outcome::Cancelled)).unwrap();
+        assert!(matches!(admit(&spool, "r1"), Admission::Known(known) if known == job));
+        assert_eq!(job.state(), State::Ended);
+        assert_eq!(fs::read_dir(&spool.building).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn jobs_are_listed_in_the_order_of_their_arrival() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(dir.path()).unwrap();
+        let ids = ["b", "a", "c"];
+        for (i, id) in ids.iter().enumerate() {
+            let job = new_job(&spool, id);
+            let at = SystemTime::UNIX_EPOCH + Duration::from_secs(i as u64);
+            let file = File::options().write(true).open(job.path("request.json"));
+            file.unwrap().set_modified(at).unwrap();
+        }
+        fs::create_dir(spool.jobs.join("no job")).unwrap();
+        let listed: Vec<String> = spool
+            .jobs()
+            .unwrap()
+            .iter()
+            .map(|j| j.id.to_string())
+            .collect();
+        assert_eq!(listed, ids);
+    }
+
+    #[test]
+    fn only_answered_jobs_expire_the_oldest_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(dir.path()).unwrap();
+        let (old, young, unanswered) = ("old", "young", "unanswered");
+        for id in [old, young, unanswered] {
+            new_job(&spool, id);
+        }
+        let job = |id| spool.find(&RequestId::parse(id).unwrap());
+        job(old).unwrap().mark_replied().unwrap();
+        job(young).unwrap().mark_replied().unwrap();
+        let replied = File::options()
+            .write(true)
+            .open(job(old).unwrap().path("replied"));
+        let long_ago = SystemTime::now() - KEEP_FOR - Duration::from_secs(1);
+        replied.unwrap().set_modified(long_ago).unwrap();
+        assert_eq!(spool.expire(&HashSet::new()).unwrap(), 1);
+        assert!(job(old).is_none() && job(young).is_some() && job(unanswered).is_some());
+    }
+
+    #[test]
+    fn a_state_directory_has_one_agent_and_is_closed_to_others() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        fs::create_dir(&state).unwrap();
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o755)).unwrap();
+        let first = Spool::open(&state).unwrap();
+        assert_eq!(
+            fs::metadata(&state).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+        let error = Spool::open(&state).err().unwrap();
+        assert!(error.to_string().contains("another ur-agent"), "{error}");
+        drop(first);
+        Spool::open(&state).unwrap();
+    }
+
+    #[test]
+    fn what_was_never_committed_is_gone_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(dir.path()).unwrap();
+        fs::create_dir(spool.building.join("half")).unwrap();
+        drop(spool);
+        let spool = Spool::open(dir.path()).unwrap();
+        assert_eq!(fs::read_dir(&spool.building).unwrap().count(), 0);
+        assert!(spool.jobs().unwrap().is_empty());
+    }
+}

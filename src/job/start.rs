@@ -1,0 +1,137 @@
+//! Turns a request into a running process, or says why that cannot be.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{ChildStderr, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::protocol::{ErrorCode, Program, Refusal, Request};
+
+use super::capture::Writer;
+use super::cgroup::Cgroup;
+use super::interpreter::{self, Invocation};
+use super::{Job, process};
+
+pub(super) struct Started {
+    pub(super) script: u32,
+    pub(super) stdout: ChildStdout,
+    pub(super) stderr: ChildStderr,
+    pub(super) stdout_writer: Writer,
+    pub(super) stderr_writer: Writer,
+}
+
+/// Starts the job's script. Refuses with 127 or 126's codes as a shell would, with `busy` where
+/// there is no process to be had, with `storage` where its output would have no place.
+pub(super) fn start(
+    job: &Job,
+    request: &Request,
+    cgroup: Option<&Cgroup>,
+) -> Result<Started, Refusal> {
+    let invocation = invocation(job, request)?;
+    let mut command = command(job, request, &invocation)?;
+    let storage = |error: anyhow::Error| Refusal::new(ErrorCode::Storage, format!("{error:#}"));
+    let writer = |name| Writer::create(&job.path(name), request.max_output).map_err(storage);
+    let (stdout_writer, stderr_writer) = (writer("stdout")?, writer("stderr")?);
+    let entrance = cgroup.and_then(Cgroup::entrance);
+    let mut child = process::spawn_leader(&mut command, entrance)
+        .map_err(|error| why_not(&error, &invocation))?;
+    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        unreachable!("both were asked to be pipes");
+    };
+    unblock(&stdout)
+        .and_then(|()| unblock(&stderr))
+        .map_err(storage)?;
+    Ok(Started {
+        script: child.id(),
+        stdout,
+        stderr,
+        stdout_writer,
+        stderr_writer,
+    })
+}
+
+fn invocation(job: &Job, request: &Request) -> Result<Invocation, Refusal> {
+    match &request.program {
+        Program::Script(_) => {
+            let path = job.path("script");
+            let text = first_bytes(&path)
+                .with_context(|| format!("reading {}", path.display()))
+                .map_err(|error| Refusal::new(ErrorCode::Storage, format!("{error:#}")))?;
+            Ok(interpreter::script(&path, &text))
+        }
+        Program::File(name) => {
+            let own = std::env::var("PATH").ok();
+            let path = match &request.env {
+                Some(env) => env.get("PATH").map(String::as_str),
+                None => own.as_deref(),
+            };
+            interpreter::file(name, path)
+        }
+    }
+}
+
+fn command(job: &Job, request: &Request, invocation: &Invocation) -> Result<Command, Refusal> {
+    let mut command = Command::new(&invocation.program);
+    command.args(&invocation.args).args(&request.args);
+    if let Some(env) = &request.env {
+        command.env_clear().envs(env);
+    }
+    let record = job
+        .record()
+        .map_err(|error| Refusal::new(ErrorCode::Storage, format!("{error:#}")))?;
+    command
+        .env("UR_NODE", record.node.as_str())
+        .env("UR_REQUEST", job.id.as_str())
+        .env("UR_JOB_DIR", job.dir())
+        .env("UR_PROGRESS", job.path("progress"));
+    let cwd = request.cwd.as_ref().map_or(job.dir(), Path::new);
+    if !cwd.is_dir() {
+        let message = format!("the working directory {cwd:?} does not exist on the node");
+        return Err(Refusal::new(ErrorCode::NotFound, message));
+    }
+    let stdin = match File::open(job.path("stdin")) {
+        Ok(file) => Stdio::from(file),
+        Err(_none) => Stdio::null(),
+    };
+    command
+        .current_dir(cwd)
+        .stdin(stdin)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    Ok(command)
+}
+
+/// What the kernel's refusal means to the sender.
+fn why_not(error: &io::Error, invocation: &Invocation) -> Refusal {
+    let program = invocation.program.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => Refusal::new(ErrorCode::NotFound, &invocation.missing),
+        io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory => {
+            let message = format!("the node has no process to spare: {error}");
+            Refusal::new(ErrorCode::Busy, message)
+        }
+        io::ErrorKind::ArgumentListTooLong => Refusal::new(
+            ErrorCode::CannotExecute,
+            "arguments and environment are longer than the node's kernel takes; use stdin",
+        ),
+        _ => Refusal::new(
+            ErrorCode::CannotExecute,
+            format!("{program} cannot be executed: {error}"),
+        ),
+    }
+}
+
+/// Enough for any interpreter line the kernel would take.
+fn first_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(4096).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// A descendant may hold the other end for ever; reading must not wait for it.
+fn unblock(pipe: &impl AsFd) -> Result<()> {
+    rustix::io::ioctl_fionbio(pipe, true).context("preparing a pipe")
+}

@@ -1,0 +1,97 @@
+//! Files that are either there whole or not at all, also after a power cut.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use tempfile::Builder;
+
+/// Writes `value` so that `path` never holds a part of it.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let dir = parent(path);
+    let bytes = serde_json::to_vec(value).context("encoding")?;
+    let write = || -> Result<()> {
+        let mut file = Builder::new().prefix(".new-").tempfile_in(dir)?;
+        file.write_all(&bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        sync_dir(dir)
+    };
+    write().with_context(|| format!("writing {}", path.display()))
+}
+
+/// Like [`write_json`], but fails with `Ok(false)` if `path` is there already. Of several processes
+/// that try, one gets `Ok(true)`.
+pub(super) fn claim_json(path: &Path, value: &impl Serialize) -> Result<bool> {
+    let dir = parent(path);
+    let bytes = serde_json::to_vec(value).context("encoding")?;
+    let claim = || -> Result<bool> {
+        let mut file = Builder::new().prefix(".new-").tempfile_in(dir)?;
+        file.write_all(&bytes)?;
+        file.as_file().sync_all()?;
+        match fs::hard_link(file.path(), path) {
+            Ok(()) => sync_dir(dir).map(|()| true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    };
+    claim().with_context(|| format!("claiming {}", path.display()))
+}
+
+/// A new file in a directory that is not yet in place, flushed to disk.
+pub(super) fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let create = || -> Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(path)?;
+        file.write_all(bytes)?;
+        Ok(file.sync_all()?)
+    };
+    create().with_context(|| format!("writing {}", path.display()))
+}
+
+/// An empty file that marks something. It is no harm if it is there already.
+pub(crate) fn touch(path: &Path) -> Result<()> {
+    let touch = || -> Result<()> {
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?
+            .sync_all()?;
+        sync_dir(parent(path))
+    };
+    touch().with_context(|| format!("marking {}", path.display()))
+}
+
+/// Without this a rename is not sure to outlive a power cut.
+pub(super) fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .with_context(|| format!("flushing {}", dir.display()))
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_claims_one_wins_and_its_content_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pid");
+        assert!(claim_json(&path, &1).unwrap());
+        assert!(!claim_json(&path, &2).unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

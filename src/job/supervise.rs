@@ -1,0 +1,400 @@
+//! The supervisor of one job: spawn → capture → time limit or cancel → outcome.
+//!
+//! A process of its own with one thread, so that the agent can crash, be upgraded or lose its
+//! broker while a disk erase runs. It is told nothing but the job's directory.
+
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::{ChildStderr, ChildStdout};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, getpid, set_child_subreaper};
+use signal_hook::consts::{SIGCHLD, SIGTERM};
+use signal_hook::low_level::pipe;
+
+use crate::protocol::{Outcome, Request};
+
+use super::capture::Writer;
+use super::cgroup::Cgroup;
+use super::process::{self, Status};
+use super::start::{self, Started};
+use super::{End, Job, Pids, ProcessRef, store};
+
+/// Between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long a process may take to die of SIGKILL before the job is answered without it: it hangs
+/// in the kernel, on a disk that does not answer.
+const UNKILLABLE: Duration = Duration::from_secs(30);
+/// How often descendants are looked for while a job is being stopped.
+const LOOK: Duration = Duration::from_millis(50);
+const PIECE: usize = 64 * 1024;
+
+/// Runs the job to its end and writes its outcome. Does nothing if another supervisor has the job.
+pub fn supervise(job: &Job) -> Result<()> {
+    let crate::protocol::Message::Run(request) = job.message()? else {
+        anyhow::bail!("{} is no request to run", job.id);
+    };
+    let pids = Pids {
+        supervisor: ProcessRef::of(std::process::id())?,
+        script: None,
+        started_at: Timestamp::now(),
+    };
+    // From here on the job counts as started, whatever happens to us.
+    if !store::claim_json(&job.path("pid"), &pids)? {
+        return Ok(());
+    }
+    if job.is_cancelled() {
+        return job.write_end(&End::unseen(Outcome::Cancelled));
+    }
+    // Orphans of the script become our children, not init's, and so cannot slip away.
+    set_child_subreaper(Some(getpid()))?;
+    let signals = Signals::register()?;
+    let cgroup = Cgroup::create(&job.id);
+    match start::start(job, &request, cgroup.as_ref()) {
+        Err(refusal) => job.write_end(&End::unseen(Outcome::Refused(refusal))),
+        Ok(started) => Run::new(job, &request, cgroup, signals, started, pids)?.to_the_end(),
+    }
+}
+
+/// Signals as readable descriptors, so that one poll waits for everything.
+struct Signals {
+    child: UnixStream,
+    terminate: UnixStream,
+}
+
+impl Signals {
+    fn register() -> Result<Self> {
+        let readable = |signal| -> Result<UnixStream> {
+            let (read, write) = UnixStream::pair()?;
+            read.set_nonblocking(true)?;
+            pipe::register(signal, write)?;
+            Ok(read)
+        };
+        Ok(Self {
+            child: readable(SIGCHLD)?,
+            terminate: readable(SIGTERM)?,
+        })
+    }
+}
+
+/// One of the script's streams, until its end.
+struct Stream<R> {
+    pipe: Option<R>,
+    writer: Writer,
+}
+
+impl<R: Read + AsFd> Stream<R> {
+    /// Reads what is there now. The pipe does not block.
+    fn drain(&mut self, buffer: &mut [u8], most: usize) {
+        let mut read = 0;
+        while let Some(pipe) = self.pipe.as_mut().filter(|_| read < most) {
+            match pipe.read(buffer) {
+                Ok(0) => self.pipe = None,
+                Ok(n) => {
+                    self.writer.write(buffer.split_at(n).0);
+                    read += n;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => self.pipe = None,
+            }
+        }
+    }
+}
+
+/// The job is being ended by us.
+struct Stop {
+    outcome: Outcome,
+    /// When the next harder step is due.
+    due: Instant,
+    killed: bool,
+}
+
+struct Run<'a> {
+    job: &'a Job,
+    cgroup: Option<Cgroup>,
+    signals: Signals,
+    script: u32,
+    stdout: Stream<ChildStdout>,
+    stderr: Stream<ChildStderr>,
+    started_at: Timestamp,
+    started: Instant,
+    limit: Option<Instant>,
+    stop: Option<Stop>,
+    ended: Option<Status>,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        job: &'a Job,
+        request: &Request,
+        cgroup: Option<Cgroup>,
+        signals: Signals,
+        started: Started,
+        pids: Pids,
+    ) -> Result<Self> {
+        let now = Instant::now();
+        let run = Self {
+            job,
+            cgroup,
+            signals,
+            script: started.script,
+            stdout: Stream {
+                pipe: Some(started.stdout),
+                writer: started.stdout_writer,
+            },
+            stderr: Stream {
+                pipe: Some(started.stderr),
+                writer: started.stderr_writer,
+            },
+            started_at: pids.started_at,
+            started: now,
+            // A limit beyond what the clock can hold is no limit.
+            limit: request.timeout.and_then(|limit| now.checked_add(limit)),
+            stop: None,
+            ended: None,
+            buffer: vec![0; PIECE],
+        };
+        // For people and for the agent's messages; a script that is gone already has no start time,
+        // and a disk that is full must not end the script.
+        if let Ok(script) = ProcessRef::of(run.script) {
+            let pids = Pids {
+                script: Some(script),
+                ..pids
+            };
+            store::write_json(&job.path("pid"), &pids).ok();
+        }
+        Ok(run)
+    }
+
+    fn to_the_end(mut self) -> Result<()> {
+        // It may have been asked for between our look and our being able to hear the signal.
+        if self.job.is_cancelled() {
+            self.begin_stop(Outcome::Cancelled);
+        }
+        loop {
+            self.wait()?;
+            self.collect();
+            if self.is_over() {
+                break;
+            }
+            self.watch_the_clock();
+        }
+        self.finish()
+    }
+
+    /// Sleeps until there is something to do.
+    fn wait(&mut self) -> Result<()> {
+        let mut fds = vec![
+            PollFd::new(&self.signals.child, PollFlags::IN),
+            PollFd::new(&self.signals.terminate, PollFlags::IN),
+        ];
+        if let Some(pipe) = &self.stdout.pipe {
+            fds.push(PollFd::new(pipe, PollFlags::IN));
+        }
+        if let Some(pipe) = &self.stderr.pipe {
+            fds.push(PollFd::new(pipe, PollFlags::IN));
+        }
+        let timeout = self.patience().map(|time| {
+            Timespec::try_from(time.min(Duration::from_secs(3600))).expect("an hour fits")
+        });
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error).context("waiting for the script"),
+        }
+    }
+
+    /// How long nothing needs to be done unless something happens.
+    fn patience(&self) -> Option<Duration> {
+        match &self.stop {
+            Some(_) => Some(LOOK),
+            None => self
+                .limit
+                .map(|limit| limit.saturating_duration_since(Instant::now())),
+        }
+    }
+
+    fn collect(&mut self) {
+        if drained(&mut self.signals.child) {
+            self.ended = process::reap(self.script).or(self.ended);
+        }
+        if drained(&mut self.signals.terminate) && self.stop.is_none() && self.ended.is_none() {
+            match self.job.is_cancelled() {
+                true => self.begin_stop(Outcome::Cancelled),
+                // The machine is going down, or somebody sent us the signal that was meant for the
+                // script: pass it on, and report what the script makes of it.
+                false => process::signal(&self.processes(), Signal::TERM),
+            }
+        }
+        self.stdout.drain(&mut self.buffer, 16 * PIECE);
+        self.stderr.drain(&mut self.buffer, 16 * PIECE);
+    }
+
+    /// A normal end leaves descendants alone; one that we bring about is over when all are gone.
+    fn is_over(&mut self) -> bool {
+        match &self.stop {
+            None => self.ended.is_some(),
+            Some(stop) => {
+                let hangs = stop.killed && Instant::now() >= stop.due;
+                hangs || (self.ended.is_some() && self.processes().is_empty())
+            }
+        }
+    }
+
+    fn watch_the_clock(&mut self) {
+        let now = Instant::now();
+        match &self.stop {
+            None if self.limit.is_some_and(|limit| now >= limit) => {
+                self.begin_stop(Outcome::TimedOut);
+            }
+            Some(stop) if stop.killed => self.kill(),
+            Some(stop) if now >= stop.due => {
+                self.kill();
+                if let Some(stop) = &mut self.stop {
+                    stop.killed = true;
+                    stop.due = now + UNKILLABLE;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn begin_stop(&mut self, outcome: Outcome) {
+        let processes = self.processes();
+        process::signal(&processes, Signal::TERM);
+        // One that is stopped would sleep through its grace period.
+        process::signal(&processes, Signal::CONT);
+        self.stop = Some(Stop {
+            outcome,
+            due: Instant::now() + GRACE,
+            killed: false,
+        });
+    }
+
+    /// Stops everything before it kills anything, as often as it takes to find nothing new: what is
+    /// stopped cannot fork, so a fork bomb does not outrun this.
+    fn kill(&self) {
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.kill();
+        }
+        let mut seen = 0;
+        loop {
+            let processes = self.processes();
+            process::signal(&processes, Signal::STOP);
+            if processes.len() <= seen {
+                process::signal(&processes, Signal::KILL);
+                return;
+            }
+            seen = processes.len();
+        }
+    }
+
+    /// All that the job has running now, the script itself included.
+    fn processes(&self) -> Vec<Pid> {
+        let mut found = process::descendants(getpid());
+        if let Some(cgroup) = &self.cgroup {
+            found.extend(cgroup.processes());
+        }
+        found.sort_by_key(|pid| pid.as_raw_nonzero());
+        found.dedup();
+        found
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.ended = process::reap(self.script).or(self.ended);
+        // What was written before the end is in the pipes; what a descendant writes later is not ours.
+        self.stdout.drain(&mut self.buffer, usize::MAX);
+        self.stderr.drain(&mut self.buffer, usize::MAX);
+        let elapsed = self.started.elapsed();
+        let end = End {
+            outcome: self.outcome(),
+            ended_at: Timestamp::now(),
+            started_at: Some(self.started_at),
+            duration_ms: Some(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)),
+            usage: Some(process::children_usage()),
+            stdout_bytes: self.stdout.writer.total(),
+            stderr_bytes: self.stderr.writer.total(),
+        };
+        write_until_it_is_there(self.job, &end)?;
+        if self.stdout.pipe.is_some() || self.stderr.pipe.is_some() {
+            // A daemon that the script left holds its output open, and would die of SIGPIPE.
+            let (stdout, stderr) = (self.stdout.pipe.take(), self.stderr.pipe.take());
+            process::leave_behind(move || swallow(stdout, stderr));
+        }
+        Ok(())
+    }
+
+    fn outcome(&self) -> Outcome {
+        match (&self.stop, self.ended) {
+            (Some(stop), Some(_)) if self.processes().is_empty() => stop.outcome.clone(),
+            (Some(stop), _) => Outcome::Undetermined {
+                message: format!(
+                    "{}, but {UNKILLABLE:?} after SIGKILL some of its processes are still there: {:?}",
+                    stop.outcome,
+                    self.processes()
+                ),
+            },
+            (None, Some(Status::Exited(status))) => Outcome::Exited { status },
+            (None, Some(Status::Signalled(signal))) => Outcome::Signalled { signal },
+            (None, None) => unreachable!("over only when ended or stopped"),
+        }
+    }
+}
+
+/// Whether anything came. The bytes themselves mean nothing.
+fn drained(signal: &mut UnixStream) -> bool {
+    let mut came = false;
+    while signal.read(&mut [0; 64]).is_ok_and(|n| n > 0) {
+        came = true;
+    }
+    came
+}
+
+/// A full disk delays an outcome; it never loses one.
+fn write_until_it_is_there(job: &Job, end: &End) -> Result<()> {
+    while let Err(error) = job.write_end(end) {
+        if !job.dir().exists() {
+            return Err(error);
+        }
+        let second = Timespec::try_from(Duration::from_secs(1)).expect("a second fits");
+        poll(&mut [], Some(&second)).ok();
+    }
+    Ok(())
+}
+
+/// Reads and drops until nobody holds the other ends any more.
+fn swallow(mut stdout: Option<ChildStdout>, mut stderr: Option<ChildStderr>) {
+    let mut buffer = [0; 4096];
+    while stdout.is_some() || stderr.is_some() {
+        let mut fds = Vec::new();
+        fds.extend(stdout.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+        fds.extend(stderr.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+        if poll(&mut fds, None).is_err() {
+            return;
+        }
+        if stdout
+            .as_mut()
+            .is_some_and(|pipe| !goes_on(pipe, &mut buffer))
+        {
+            stdout = None;
+        }
+        if stderr
+            .as_mut()
+            .is_some_and(|pipe| !goes_on(pipe, &mut buffer))
+        {
+            stderr = None;
+        }
+    }
+}
+
+fn goes_on(pipe: &mut impl Read, buffer: &mut [u8]) -> bool {
+    match pipe.read(buffer) {
+        Ok(n) => n > 0,
+        Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+    }
+}
