@@ -17,7 +17,7 @@
 //! connection as we use it; [`agent`] admit, run, reply, announce; [`headnode`] find, send, collect;
 //! [`cli`] what `ur` prints.
 
-// pub mod agent;
+pub mod agent;
 pub mod broker;
 pub mod cli;
 pub mod headnode;

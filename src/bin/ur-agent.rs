@@ -1,1 +1,44 @@
-fn main() {}
+//! The agent on every node: flags → what to do.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+use ur::agent::{self, Cli, Verb};
+use ur::job::{Job, supervise};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command.unwrap_or(Verb::Run) {
+        Verb::Run => {
+            log();
+            agent::run(cli.args)
+        }
+        Verb::Exec { file } => agent::exec(&file),
+        Verb::Supervise { dir } => Job::at(&dir).and_then(|job| supervise(&job)),
+        Verb::Sysinfo => agent::sysinfo(&cli.args),
+        Verb::Check => agent::check(&cli.args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ur-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// To stderr, without a time of our own where the journal adds one.
+fn log() {
+    let filter = EnvFilter::try_from_env("UR_LOG")
+        .unwrap_or_else(|_unset| EnvFilter::new("info,lapin=error"));
+    let format = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false);
+    match std::env::var_os("JOURNAL_STREAM") {
+        Some(_) => format.without_time().init(),
+        None => format.init(),
+    }
+}

@@ -37,6 +37,7 @@ use crate::protocol::{Message, RequestId, State};
 pub use process::{Exit, ProcessRef, boot_id};
 pub use record::{End, Pids, Record};
 pub use spool::{Admission, Spool};
+pub(crate) use store::write_json;
 pub use supervise::supervise;
 
 /// One job: its id and its directory. Cheap to clone; everything else is read when it is needed.
@@ -103,7 +104,7 @@ impl Job {
     /// Ends the job, durably. Written once: by its supervisor, or by the agent for a job whose
     /// supervisor never started or died.
     pub fn write_end(&self, end: &End) -> Result<()> {
-        store::write_json(&self.path("outcome.json"), end)
+        write_json(&self.path("outcome.json"), end)
     }
 
     /// Remembers that the broker has confirmed the reply.

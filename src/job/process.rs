@@ -1,5 +1,5 @@
-//! Processes: who they are, their descendants, signals, spawning a script; the only unsafe code of
-//! the crate.
+//! Processes: who they are, their descendants, signals, spawning a script; the place for
+//! unsafe code.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -65,6 +65,13 @@ impl ProcessRef {
 }
 
 impl Exit {
+    /// Of a child that has not been collected, so that its pid is still its own.
+    pub fn of_child(child: u32) -> io::Result<Self> {
+        let pid = i32::try_from(child).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Self(pidfd_open(pid, PidfdFlags::NONBLOCK)?))
+    }
+
     /// Collects the process if it was our child; otherwise there is nothing to collect.
     pub fn reap(&self) {
         waitid_quietly(self.0.as_fd());

@@ -1,0 +1,228 @@
+//! What a message asks for: synchronous, and all that can be said no to is said no to here.
+
+use serde_json::Value;
+
+use crate::job::{self, Job, Spool};
+use crate::protocol::{
+    ErrorCode, Message, NodeId, Outcome, Ping, Refusal, Reply, RequestId, RoutingKey, reply_key,
+};
+
+/// Requests that wait for their turn. Each is a directory on what is often a RAM disk.
+const MAX_WAITING: usize = 20_000;
+
+#[derive(Debug)]
+pub(super) enum Admission {
+    /// It is a job on disk now: start it when there is room.
+    Start(Job),
+    /// Its id is known: say how far it is, and its reply again if it has one. Starts nothing.
+    Known(Job),
+    Cancel(Job),
+    /// The answer is no, on the key that the request asked to be answered on.
+    Refuse(RoutingKey, Reply),
+    /// A broadcast wants to know who is there.
+    Sysinfo(RoutingKey),
+    Ping(Ping),
+    /// Nothing can be answered: there is no request id, or nobody asked.
+    Ignore(String),
+}
+
+/// Who is asked, and whether there is room.
+pub(super) struct Gate<'a> {
+    pub node: &'a NodeId,
+    pub spool: &'a Spool,
+    pub waiting: usize,
+    pub rebooting: bool,
+}
+
+impl Gate<'_> {
+    pub(super) fn admit(&self, key: &str, body: &[u8]) -> Admission {
+        let Ok(parsed) = RoutingKey::parse(key) else {
+            return Admission::Ignore(format!("{key:?} is not a routing key of ours"));
+        };
+        match parsed {
+            RoutingKey::Execute { request, .. } => {
+                self.or_refuse(&request, |id| self.execute(id, key, body))
+            }
+            RoutingKey::Cancel { request, .. } => self.or_refuse(&request, |id| self.cancel(id)),
+            RoutingKey::Broadcast { what, request } if what == "sysinfo" => {
+                Admission::Sysinfo(reply_key(self.node, &request))
+            }
+            RoutingKey::Broadcast { what, .. } => {
+                Admission::Ignore(format!("unknown broadcast {what:?}"))
+            }
+            RoutingKey::Ping { .. } => ping(body),
+            other => Admission::Ignore(format!("{other} is not for a node")),
+        }
+    }
+
+    /// A request that has an id gets an answer, even where the id itself is what is wrong.
+    fn or_refuse(
+        &self,
+        request: &str,
+        then: impl FnOnce(&RequestId) -> Result<Admission, Refusal>,
+    ) -> Admission {
+        match RequestId::parse(request).and_then(|id| then(&id)) {
+            Ok(admission) => admission,
+            Err(refusal) => {
+                let reply = Reply::of(&Outcome::Refused(refusal));
+                Admission::Refuse(reply_key(self.node, request), reply)
+            }
+        }
+    }
+
+    fn execute(&self, id: &RequestId, key: &str, body: &[u8]) -> Result<Admission, Refusal> {
+        if let Some(job) = self.spool.find(id) {
+            return Ok(Admission::Known(job));
+        }
+        let request = match Message::decode(body)? {
+            Message::Run(request) => request,
+            Message::Status => return Err(unknown(id)),
+        };
+        if self.rebooting {
+            let message = "the node is about to reboot; send it again when it is back";
+            return Err(Refusal::new(ErrorCode::Refused, message));
+        }
+        if self.waiting >= MAX_WAITING {
+            let message = format!("{MAX_WAITING} requests wait on the node already");
+            return Err(Refusal::new(ErrorCode::Busy, message));
+        }
+        match self.spool.create(id, &request, (self.node, key), body)? {
+            job::Admission::New(job) => Ok(Admission::Start(job)),
+            job::Admission::Known(job) => Ok(Admission::Known(job)),
+        }
+    }
+
+    fn cancel(&self, id: &RequestId) -> Result<Admission, Refusal> {
+        self.spool
+            .find(id)
+            .map(Admission::Cancel)
+            .ok_or_else(|| unknown(id))
+    }
+}
+
+fn unknown(id: &RequestId) -> Refusal {
+    let message =
+        format!("no request {id} is known here: it never arrived, or was forgotten since");
+    Refusal::new(ErrorCode::NotFound, message)
+}
+
+fn ping(body: &[u8]) -> Admission {
+    let read = |value: &Value| {
+        let client_id = match value.get("client_id")? {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            _ => return None,
+        };
+        let is_word = !client_id.is_empty() && client_id.len() <= 128 && !client_id.contains('.');
+        let id = value.get("id").cloned().unwrap_or_default();
+        is_word.then_some(Ping { client_id, id })
+    };
+    match serde_json::from_slice(body).ok().as_ref().and_then(read) {
+        Some(ping) => Admission::Ping(ping),
+        None => Admission::Ignore("a ping without a client_id that can be answered to".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Request;
+
+    fn at(rebooting: bool, waiting: usize, check: impl FnOnce(&Gate)) {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(dir.path()).unwrap();
+        let node = NodeId::parse("n1").unwrap();
+        check(&Gate {
+            node: &node,
+            spool: &spool,
+            waiting,
+            rebooting,
+        });
+    }
+
+    fn code(admission: &Admission) -> ErrorCode {
+        match admission {
+            Admission::Refuse(_, reply) => reply.error.as_ref().unwrap().code,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_request_is_a_job_once_and_known_ever_after_whatever_its_body() {
+        at(false, 0, |gate| {
+            let body = Request::script("true").encode();
+            assert!(matches!(
+                gate.admit("ur.execute.n1.r1", &body),
+                Admission::Start(_)
+            ));
+            for body in [body.as_slice(), b"rubbish", br#"{"type":"status"}"#] {
+                assert!(matches!(
+                    gate.admit("ur.execute.n1.r1", body),
+                    Admission::Known(_)
+                ));
+            }
+            assert!(matches!(
+                gate.admit("ur.cancel.n1.r1", b"{}"),
+                Admission::Cancel(_)
+            ));
+        });
+    }
+
+    #[test]
+    fn a_refusal_goes_to_the_key_the_sender_waits_at() {
+        at(false, 0, |gate| {
+            let key = |admission: Admission| match admission {
+                Admission::Refuse(key, _) => key.to_string(),
+                other => panic!("not refused: {other:?}"),
+            };
+            let long = "x".repeat(150);
+            for id in ["r1", "odd id!", long.as_str()] {
+                let refused = gate.admit(&format!("ur.execute.n1-00:11.{id}"), b"{}");
+                assert_eq!(code(&refused), ErrorCode::BadRequest);
+                assert_eq!(key(refused), format!("ur.execute-reply.n1.{id}"));
+            }
+            let unknown = gate.admit("ur.execute.n1.r9", br#"{"type":"status"}"#);
+            assert_eq!(code(&unknown), ErrorCode::NotFound);
+            assert_eq!(
+                code(&gate.admit("ur.cancel.n1.r9", b"{}")),
+                ErrorCode::NotFound
+            );
+        });
+    }
+
+    #[test]
+    fn a_node_that_is_full_or_going_down_says_so() {
+        let body = Request::script("true").encode();
+        at(true, 0, |gate| {
+            assert_eq!(
+                code(&gate.admit("ur.execute.n1.r1", &body)),
+                ErrorCode::Refused
+            );
+        });
+        at(false, MAX_WAITING, |gate| {
+            assert_eq!(
+                code(&gate.admit("ur.execute.n1.r1", &body)),
+                ErrorCode::Busy
+            );
+        });
+    }
+
+    #[test]
+    fn what_cannot_be_answered_is_ignored_with_a_reason() {
+        at(false, 0, |gate| {
+            for (key, body) in [
+                ("ur.execute.n1", "{}"),
+                ("ur.execute.n1.r1.x", "{}"),
+                ("ur.broadcast.reboot.r1", "{}"),
+                ("ur.startup.n1", "{}"),
+                ("ur.ping.n1", "rubbish"),
+                ("ur.ping.n1", r#"{"client_id":"a.b"}"#),
+            ] {
+                assert!(
+                    matches!(gate.admit(key, body.as_bytes()), Admission::Ignore(_)),
+                    "{key}"
+                );
+            }
+        });
+    }
+}

@@ -1,0 +1,75 @@
+//! What `ur-agent` does besides serving: one request without a broker, and looks at what it would find.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::job::{Admission, Spool};
+use crate::protocol::{Message, NodeId, RequestId};
+
+use super::args::AgentArgs;
+use super::{block_on, reply, session, sysinfo as facts};
+
+/// Runs one request here, supervised as the agent would, and prints its reply.
+pub fn exec(file: &Path) -> Result<()> {
+    let body = match file.to_str() {
+        Some("-") => {
+            let mut body = Vec::new();
+            std::io::stdin().read_to_end(&mut body)?;
+            body
+        }
+        _ => fs::read(file).with_context(|| format!("reading {}", file.display()))?,
+    };
+    let refused = |refusal: crate::protocol::Refusal| anyhow!("{}", refusal.message);
+    let Message::Run(request) = Message::decode(&body).map_err(refused)? else {
+        bail!("{} is no request to run", file.display());
+    };
+    let dir = tempfile::tempdir().context("making a state directory")?;
+    let spool = Spool::open(dir.path())?;
+    let node = NodeId::parse("local").expect("a word");
+    let admission = spool.create(&RequestId::random(), &request, (&node, "exec"), &body);
+    let (Admission::New(job) | Admission::Known(job)) = admission.map_err(refused)?;
+    let mut supervisor = Command::new("/proc/self/exe")
+        .arg("supervise")
+        .arg(job.dir())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .context("starting a supervisor")?;
+    supervisor.wait().context("waiting for the supervisor")?;
+    let body = reply::of(&job, usize::MAX)?;
+    println!("{}", String::from_utf8_lossy(&body));
+    Ok(())
+}
+
+/// Prints what this machine says of itself.
+pub fn sysinfo(args: &AgentArgs) -> Result<()> {
+    let found = block_on(async { Ok(facts::collect(args.sysinfo.as_deref()).await) })?;
+    println!("{}", serde_json::to_string_pretty(&found.facts)?);
+    for warning in found.warnings {
+        eprintln!("warning: {warning}");
+    }
+    Ok(())
+}
+
+/// Says what the agent would find here. Fails if it could not serve.
+pub fn check(args: &AgentArgs) -> Result<()> {
+    let found = block_on(async { Ok(facts::collect(args.sysinfo.as_deref()).await) })?;
+    println!("node      {}", found.node);
+    println!("admin NIC {}", found.mac.as_deref().unwrap_or("none"));
+    for warning in &found.warnings {
+        println!("warning   {warning}");
+    }
+    match Spool::open(&args.state_dir) {
+        Ok(spool) => println!("state     {}", spool.state_dir().display()),
+        Err(error) => println!("state     not usable: {error:#}"),
+    }
+    block_on(async {
+        let broker = session::connect(args).await?;
+        println!("broker    connected, from {}", broker.local_address);
+        broker.close().await
+    })
+}

@@ -1,0 +1,154 @@
+//! What a running job says while it runs: its progress file, and its output where that was asked
+//! for. Looked at now and then; how far we have read is all the state there is.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+
+use serde_json::Value;
+use tracing::warn;
+
+use crate::job::{Job, capture};
+use crate::protocol::{Message, Output, Progress, RoutingKey, State, Stream, Text};
+
+/// Bytes a message of output holds.
+const PIECE: u64 = 64 * 1024;
+/// A progress line longer than this is skipped.
+const LINE: u64 = 64 * 1024;
+
+pub(super) struct Follow {
+    job: Job,
+    node: String,
+    /// What is kept of each stream, if output is to be sent as it comes.
+    stream: Option<u64>,
+    progress: u64,
+    stdout: u64,
+    stderr: u64,
+}
+
+impl Follow {
+    pub(super) fn new(job: &Job) -> Self {
+        let stream = match job.message() {
+            Ok(Message::Run(request)) if request.stream => Some(request.max_output),
+            _ => None,
+        };
+        let node = job.record().map(|record| record.node.to_string());
+        Self {
+            job: job.clone(),
+            node: node.unwrap_or_default(),
+            stream,
+            progress: 0,
+            stdout: 0,
+            stderr: 0,
+        }
+    }
+
+    /// Messages about what is new, at most one piece of each stream. After the `last` time the
+    /// reply has the rest.
+    pub(super) fn news(&mut self, last: bool) -> Vec<(RoutingKey, Vec<u8>)> {
+        let mut news = self.new_progress();
+        if let Some(max) = self.stream {
+            news.extend(self.new_output(Stream::Stdout, max, last));
+            news.extend(self.new_output(Stream::Stderr, max, last));
+        }
+        news
+    }
+
+    fn new_progress(&mut self) -> Vec<(RoutingKey, Vec<u8>)> {
+        let lines = self.progress_lines().unwrap_or_default();
+        let news = lines.lines().filter_map(|line| {
+            let said: Value = serde_json::from_str(line).ok()?;
+            let progress = Progress {
+                percent: said.get("percent").and_then(Value::as_f64),
+                eta: said.get("eta").and_then(Value::as_f64),
+                msg: said.get("msg").and_then(Value::as_str).map(str::to_owned),
+                ..Progress::now(State::Running)
+            };
+            Some((self.key(true), serde_json::to_vec(&progress).ok()?))
+        });
+        news.collect()
+    }
+
+    /// Whole lines only; the rest of one is read when it is there.
+    fn progress_lines(&mut self) -> std::io::Result<String> {
+        let mut file = File::open(self.job.path("progress"))?;
+        file.seek(SeekFrom::Start(self.progress))?;
+        let mut bytes = Vec::new();
+        file.take(LINE).read_to_end(&mut bytes)?;
+        let whole = match bytes.iter().rposition(|byte| *byte == b'\n') {
+            Some(newline) => newline + 1,
+            None if bytes.len() as u64 == LINE => bytes.len(),
+            None => 0,
+        };
+        bytes.truncate(whole);
+        self.progress += whole as u64;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn new_output(
+        &mut self,
+        stream: Stream,
+        max: u64,
+        last: bool,
+    ) -> Option<(RoutingKey, Vec<u8>)> {
+        let (name, offset) = match stream {
+            Stream::Stdout => ("stdout", &mut self.stdout),
+            Stream::Stderr => ("stderr", &mut self.stderr),
+        };
+        let found = capture::follow(&self.job.path(name), max, *offset, PIECE);
+        let (from, mut bytes) = match found {
+            Ok(found) => found?,
+            Err(error) => {
+                warn!(request = %self.job.id, error = format!("{error:#}"), "cannot follow output");
+                return None;
+            }
+        };
+        if !last {
+            keep_characters_whole(&mut bytes);
+        }
+        if bytes.is_empty() {
+            return None;
+        }
+        *offset = from + bytes.len() as u64;
+        let text = Text::of(bytes);
+        let output = Output {
+            stream,
+            offset: from,
+            data: text.text,
+            data_base64: text.base64,
+        };
+        Some((self.key(false), serde_json::to_vec(&output).ok()?))
+    }
+
+    fn key(&self, progress: bool) -> RoutingKey {
+        let (node, request) = (self.node.clone(), self.job.id.to_string());
+        match progress {
+            true => RoutingKey::Progress { node, request },
+            false => RoutingKey::Output { node, request },
+        }
+    }
+}
+
+/// Leaves a character that is only half there for the next piece.
+fn keep_characters_whole(bytes: &mut Vec<u8>) {
+    if let Err(error) = std::str::from_utf8(bytes)
+        && error.error_len().is_none()
+    {
+        bytes.truncate(error.valid_up_to());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_character_that_is_half_there_waits_for_its_other_half() {
+        let mut bytes = "aé".as_bytes().to_vec();
+        bytes.pop();
+        keep_characters_whole(&mut bytes);
+        assert_eq!(bytes, b"a");
+        let mut broken = b"a\xffb".to_vec();
+        keep_characters_whole(&mut broken);
+        assert_eq!(broken, b"a\xffb");
+    }
+}

@@ -1,0 +1,253 @@
+//! The jobs that this agent waits for: which run, which wait for their turn, which have ended.
+//! Their state is on disk; here is only what the loop needs to be woken.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use crate::job::{End, Exit, Job, Spool};
+use crate::protocol::{ErrorCode, Outcome, Refusal, RequestId, State};
+
+use super::follow::Follow;
+use super::reply::undetermined;
+
+/// systemd's words to us are not for scripts, and neither are passwords.
+const NOT_FOR_SCRIPTS: [&str; 7] = [
+    "UR_AMQP_URL",
+    "AMQP_PASSWORD",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+];
+
+/// A job that has ended, and the last words of one that ran.
+pub(super) struct Ended {
+    pub job: Job,
+    pub follow: Option<Follow>,
+}
+
+pub(super) struct Jobs {
+    most: usize,
+    waiting: VecDeque<Job>,
+    running: HashMap<RequestId, Follow>,
+    /// One task for each that runs; it ends when the supervisor has.
+    watched: JoinSet<Job>,
+    /// What has an outcome now, with what its follower had not yet said.
+    ended: VecDeque<Ended>,
+}
+
+impl Jobs {
+    /// Takes over what an earlier agent left: adopts what runs, queues what waits, and answers for
+    /// those whose supervisor died. What has ended is returned by [`Jobs::next_ended`] in turn.
+    pub(super) fn recover(spool: &Spool, most: usize) -> Result<Self> {
+        let mut jobs = Self {
+            most,
+            waiting: VecDeque::new(),
+            running: HashMap::new(),
+            watched: JoinSet::new(),
+            ended: VecDeque::new(),
+        };
+        for job in spool.jobs()? {
+            match job.state() {
+                State::Queued => jobs.waiting.push_back(job),
+                State::Running => jobs.adopt(job),
+                State::Ended => jobs.push_ended(job),
+                _ => {}
+            }
+        }
+        jobs.fill();
+        Ok(jobs)
+    }
+
+    /// Starts a job that was just admitted, or queues it.
+    pub(super) fn add(&mut self, job: Job) -> State {
+        if self.running.len() >= self.most {
+            self.waiting.push_back(job);
+            return State::Queued;
+        }
+        self.start(job);
+        State::Accepted
+    }
+
+    /// The next job that has an outcome. Starts those that waited for its place.
+    pub(super) async fn next_ended(&mut self) -> Ended {
+        loop {
+            if let Some(ended) = self.ended.pop_front() {
+                return ended;
+            }
+            let Some(joined) = self.watched.join_next().await else {
+                return std::future::pending().await;
+            };
+            match joined {
+                Ok(job) => self.supervisor_gone(job),
+                Err(error) => error!(%error, "a watcher failed"),
+            }
+        }
+    }
+
+    /// Ends the job if it waits, tells its supervisor if it runs.
+    pub(super) fn cancel(&mut self, job: &Job) -> Result<()> {
+        if let Some(at) = self.waiting.iter().position(|waiting| waiting == job) {
+            self.waiting.remove(at);
+            self.end(job.clone(), Outcome::Cancelled);
+            return Ok(());
+        }
+        job.cancel()
+    }
+
+    /// Refuses all that waits: the node is going down.
+    pub(super) fn refuse_waiting(&mut self) {
+        while let Some(job) = self.waiting.pop_front() {
+            let message = "the node reboots before its turn came; it was not started";
+            self.end(
+                job,
+                Outcome::Refused(Refusal::new(ErrorCode::Refused, message)),
+            );
+        }
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    pub(super) fn follow(&mut self) -> impl Iterator<Item = &mut Follow> {
+        self.running.values_mut()
+    }
+
+    /// Those that may not be removed from the spool.
+    pub(super) fn busy(&self) -> HashSet<RequestId> {
+        let waiting = self.waiting.iter().map(|job| job.id.clone());
+        waiting.chain(self.running.keys().cloned()).collect()
+    }
+
+    fn fill(&mut self) {
+        while self.running.len() < self.most {
+            let Some(job) = self.waiting.pop_front() else {
+                return;
+            };
+            self.start(job);
+        }
+    }
+
+    fn start(&mut self, job: Job) {
+        match spawn_supervisor(&job) {
+            Ok(exit) => {
+                info!(request = %job.id, "started");
+                self.watch(job, exit);
+            }
+            Err(error) => {
+                let message = format!("the node could not start it: {error:#}");
+                self.end(
+                    job,
+                    Outcome::Refused(Refusal::new(ErrorCode::Busy, message)),
+                );
+            }
+        }
+    }
+
+    fn watch(&mut self, job: Job, exit: Exit) {
+        self.running.insert(job.id.clone(), Follow::new(&job));
+        self.watched.spawn(async move {
+            // SAFETY: `Exit` owns its descriptor, opens no other and closes it when dropped.
+            match unsafe { AsyncFd::register_with_interest(exit, Interest::READABLE) } {
+                Ok(exit) => {
+                    exit.readable()
+                        .await
+                        .map(|mut ready| ready.clear_ready())
+                        .ok();
+                    exit.get_ref().reap();
+                }
+                Err(error) => error!(request = %job.id, %error, "cannot watch a supervisor"),
+            }
+            job
+        });
+    }
+
+    fn adopt(&mut self, job: Job) {
+        let pids = job.pids().ok().flatten();
+        match pids.as_ref().and_then(|pids| pids.supervisor.exit()) {
+            Some(exit) => self.watch(job, exit),
+            None => self.supervisor_gone(job),
+        }
+    }
+
+    /// Its outcome is on disk; or another supervisor had been quicker; or it died in the middle.
+    fn supervisor_gone(&mut self, job: Job) {
+        match job.end() {
+            Ok(Some(_)) => self.push_ended(job),
+            Ok(None) => match job.pids() {
+                Ok(Some(pids)) => match pids.supervisor.exit() {
+                    Some(exit) => return self.watch(job, exit),
+                    None => {
+                        let outcome = undetermined(last_seen(&pids));
+                        self.end(job, outcome);
+                    }
+                },
+                Ok(None) => {
+                    let message = "its supervisor could not begin; the agent's log says why";
+                    self.end(
+                        job,
+                        Outcome::Refused(Refusal::new(ErrorCode::Storage, message)),
+                    );
+                }
+                Err(error) => self.end(job, undetermined(format!("{error:#}"))),
+            },
+            Err(error) => self.end(job, undetermined(format!("{error:#}"))),
+        }
+        self.fill();
+    }
+
+    fn end(&mut self, job: Job, outcome: Outcome) {
+        warn!(request = %job.id, outcome = outcome.state(), "ended by the agent");
+        if let Err(error) = job.write_end(&End::unseen(outcome)) {
+            // Answered as undetermined all the same: a reply does not need the file.
+            error!(request = %job.id, error = format!("{error:#}"), "cannot write an outcome");
+        }
+        self.push_ended(job);
+    }
+
+    fn push_ended(&mut self, job: Job) {
+        let follow = self.running.remove(&job.id);
+        self.ended.push_back(Ended { job, follow });
+    }
+}
+
+fn last_seen(pids: &crate::job::Pids) -> String {
+    let supervisor = pids.supervisor.pid;
+    let script = match &pids.script {
+        Some(script) if script.is_alive() => {
+            format!("the script (pid {}) still runs, unwatched", script.pid)
+        }
+        Some(script) => format!("the script (pid {}) is gone", script.pid),
+        None => "whether the script was started is not known".to_owned(),
+    };
+    format!("its supervisor (pid {supervisor}) died without a word; {script}")
+}
+
+/// The same binary, even if its file was replaced by an upgrade meanwhile.
+fn spawn_supervisor(job: &Job) -> Result<Exit> {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("ur-agent").arg("supervise").arg(job.dir());
+    for name in NOT_FOR_SCRIPTS {
+        command.env_remove(name);
+    }
+    let child = command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .context("starting a supervisor")?;
+    Exit::of_child(child.id()).context("watching a supervisor")
+}

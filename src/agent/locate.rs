@@ -1,0 +1,255 @@
+//! Where the broker is. First match wins: flag or `UR_AMQP_URL`, Ur's `AMQP_*` environment, the
+//! config file, the kernel command line, DNS SRV.
+
+use std::collections::HashMap;
+use std::fs;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use simple_dns::rdata::RData;
+use simple_dns::{CLASS, Name, Packet, Question, TYPE};
+
+use crate::broker::Url;
+
+use super::args::AgentArgs;
+
+const DNS_LIMIT: Duration = Duration::from_secs(2);
+
+/// Brokers to try in turn, and who named them.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub urls: Vec<Url>,
+    pub source: &'static str,
+}
+
+/// Looks everywhere, anew each time: at boot the network and DNS may come later than we do.
+pub(super) fn locate(args: &AgentArgs) -> Result<Found> {
+    if let Some(urls) = &args.amqp_url {
+        return found("--amqp-url or UR_AMQP_URL", urls);
+    }
+    let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if let Some(url) = from_parts(&environment)? {
+        return Ok(one("AMQP_HOST in the environment", url));
+    }
+    if let Some(found) = in_config(&args.config)? {
+        return Ok(found);
+    }
+    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    if let Some(found) = in_command_line(&command_line)? {
+        return Ok(found);
+    }
+    let resolv = fs::read("/etc/resolv.conf").unwrap_or_default();
+    match in_dns(&resolv)? {
+        Some(urls) => Ok(Found {
+            urls,
+            source: "DNS SRV",
+        }),
+        None => bail!(
+            "no broker is named: give --amqp-url, UR_AMQP_URL, AMQP_HOST, {}, ur.amqp= on the kernel \
+             command line, or an _amqp._tcp SRV record in the search domain",
+            args.config.display()
+        ),
+    }
+}
+
+fn one(source: &'static str, url: Url) -> Found {
+    Found {
+        urls: vec![url],
+        source,
+    }
+}
+
+fn found(source: &'static str, urls: &str) -> Result<Found> {
+    let urls = urls
+        .split(',')
+        .map(|url| {
+            url.trim()
+                .parse()
+                .with_context(|| format!("reading {source}"))
+        })
+        .collect::<Result<Vec<Url>>>()?;
+    Ok(Found { urls, source })
+}
+
+/// The names that the Node.js agent read.
+fn from_parts(get: &dyn Fn(&str) -> Option<String>) -> Result<Option<Url>> {
+    let Some(host) = get("AMQP_HOST") else {
+        return Ok(None);
+    };
+    let port = match get("AMQP_PORT") {
+        Some(port) => port
+            .parse()
+            .with_context(|| format!("reading AMQP_PORT {port:?}: not a port"))?,
+        None => 5672,
+    };
+    let guest = || "guest".to_owned();
+    let user = get("AMQP_LOGIN").unwrap_or_else(guest);
+    let password = get("AMQP_PASSWORD").unwrap_or_else(guest);
+    let vhost = get("AMQP_VHOST").unwrap_or_else(|| "/".to_owned());
+    Ok(Some(
+        Url::of(&host, port, &user, &password).with_vhost(&vhost),
+    ))
+}
+
+fn in_config(path: &Path) -> Result<Option<Found>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let reading = || format!("reading {}", path.display());
+    let mut values = HashMap::new();
+    for line in dotenvy::from_path_iter(path).with_context(reading)? {
+        // The parser's own error repeats the line, which may hold a password.
+        let (name, value) =
+            line.map_err(|_| anyhow!("reading {}: a line is not NAME=value", path.display()))?;
+        values.insert(name, value);
+    }
+    if let Some(urls) = values.get("UR_AMQP_URL") {
+        return found("the config file", urls).map(Some);
+    }
+    let url = from_parts(&|name| values.get(name).cloned()).with_context(reading)?;
+    Ok(url.map(|url| one("the config file", url)))
+}
+
+fn in_command_line(text: &str) -> Result<Option<Found>> {
+    let value = |name: &str| {
+        text.split_ascii_whitespace()
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+    };
+    if let Some(urls) = value("ur.amqp") {
+        return found("ur.amqp on the kernel command line", urls).map(Some);
+    }
+    let Some(triton) = value("rabbitmq") else {
+        return Ok(None);
+    };
+    let parts: Vec<&str> = triton.split(':').collect();
+    let [user, password, host, port] = parts.as_slice() else {
+        bail!("rabbitmq= on the kernel command line is not user:password:host:port");
+    };
+    let port = port
+        .parse()
+        .context("reading the port of rabbitmq= on the kernel command line")?;
+    let url = Url::of(host, port, user, password);
+    Ok(Some(one("rabbitmq on the kernel command line", url)))
+}
+
+/// Asks the configured name servers for `_amqp._tcp.<search domain>`. No record is no error.
+fn in_dns(resolv_conf: &[u8]) -> Result<Option<Vec<Url>>> {
+    let config = resolv_conf::Config::parse(resolv_conf)
+        .map_err(|error| anyhow!("reading /etc/resolv.conf: {error}"))?;
+    let domains: Vec<String> = config.get_last_search_or_domain().cloned().collect();
+    for domain in domains {
+        for server in &config.nameservers {
+            let server: IpAddr = server.into();
+            let name = format!("_amqp._tcp.{domain}");
+            match srv(SocketAddr::new(server, 53), &name) {
+                Ok(urls) if !urls.is_empty() => return Ok(Some(urls)),
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn srv(server: SocketAddr, name: &str) -> Result<Vec<Url>> {
+    let id = fastrand::u16(..);
+    let mut query = Packet::new_query(id);
+    query.set_flags(simple_dns::PacketFlag::RECURSION_DESIRED);
+    query.questions.push(Question::new(
+        Name::new(name)?,
+        TYPE::SRV.into(),
+        CLASS::IN.into(),
+        false,
+    ));
+    let any: SocketAddr = match server.is_ipv4() {
+        true => (std::net::Ipv4Addr::UNSPECIFIED, 0).into(),
+        false => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.set_read_timeout(Some(DNS_LIMIT))?;
+    socket.connect(server)?;
+    socket.send(&query.build_bytes_vec()?)?;
+    let mut buffer = [0; 4096];
+    let len = socket.recv(&mut buffer)?;
+    let (answer, _) = buffer.split_at(len);
+    let answer = Packet::parse(answer)?;
+    if answer.id() != id {
+        bail!("the answer is to another question");
+    }
+    Ok(in_order(&answer))
+}
+
+/// By priority, the lowest first; within one by weight, the heaviest first.
+fn in_order(answer: &Packet) -> Vec<Url> {
+    let mut records: Vec<(u16, u16, String, u16)> = answer
+        .answers
+        .iter()
+        .filter_map(|record| match &record.rdata {
+            RData::SRV(srv) => Some((srv.priority, srv.weight, srv.target.to_string(), srv.port)),
+            _ => None,
+        })
+        .collect();
+    records.sort_by_key(|(priority, weight, _, _)| (*priority, u16::MAX - weight));
+    let url = |(_, _, host, port): (u16, u16, String, u16)| Url::of(&host, port, "guest", "guest");
+    records.into_iter().map(url).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use simple_dns::ResourceRecord;
+    use simple_dns::rdata::SRV;
+
+    fn shown(found: Option<Found>) -> Vec<String> {
+        let urls = found.unwrap().urls;
+        urls.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_kernel_command_line_names_a_broker_in_our_way_or_in_tritons() {
+        let ours = in_command_line("quiet ur.amqp=amqp://u:p@a,amqp://u:p@b:5673 rabbitmq=x:x:x:1");
+        assert_eq!(shown(ours.unwrap()), ["amqp://u@a:5672", "amqp://u@b:5673"]);
+        let triton = in_command_line("console=ttyS0 rabbitmq=guest:pw:10.0.0.2:5672\n");
+        assert_eq!(shown(triton.unwrap()), ["amqp://guest@10.0.0.2:5672"]);
+        assert_eq!(in_command_line("quiet splash").unwrap(), None);
+        let error = in_command_line("rabbitmq=secret").unwrap_err().to_string();
+        assert!(error.contains("user:password:host:port") && !error.contains("secret"));
+    }
+
+    #[test]
+    fn a_config_file_names_a_broker_and_a_bad_one_is_not_repeated() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.conf");
+        assert_eq!(in_config(&path).unwrap(), None);
+        let write = |text: &str| {
+            std::io::Write::write_all(&mut fs::File::create(&path).unwrap(), text.as_bytes())
+                .unwrap()
+        };
+        write("# broker\nAMQP_HOST=h\nAMQP_PORT=5673\nAMQP_LOGIN=u\nAMQP_PASSWORD=secret\n");
+        assert_eq!(shown(in_config(&path).unwrap()), ["amqp://u@h:5673"]);
+        write("this is secret\n");
+        assert!(!format!("{:#}", in_config(&path).unwrap_err()).contains("secret"));
+    }
+
+    #[test]
+    fn srv_records_are_tried_by_priority_and_then_by_weight() {
+        let mut answer = Packet::new_reply(1);
+        for (priority, weight, host) in [(20, 0, "c"), (10, 1, "b"), (10, 5, "a")] {
+            let target = Name::new_unchecked(host);
+            let srv = SRV {
+                priority,
+                weight,
+                port: 5672,
+                target,
+            };
+            let name = Name::new_unchecked("_amqp._tcp.x");
+            answer
+                .answers
+                .push(ResourceRecord::new(name, CLASS::IN, 60, RData::SRV(srv)));
+        }
+        let hosts: Vec<String> = in_order(&answer).iter().map(ToString::to_string).collect();
+        let expected = ["a", "b", "c"].map(|host| format!("amqp://guest@{host}:5672"));
+        assert_eq!(hosts, expected);
+    }
+}

@@ -1,0 +1,96 @@
+//! The agent: admit, run, reply, announce.
+//!
+//! One loop on one thread. `select!` names the event, a plain function handles it. What must not be
+//! lost is on disk before it is acked, so a session with the broker can end at any time: the next
+//! one begins with every job that has an outcome and no `replied`.
+
+mod admit;
+mod announce;
+mod args;
+mod exec;
+mod follow;
+mod jobs;
+mod locate;
+mod outbox;
+mod reboot;
+mod reply;
+mod serve;
+mod session;
+mod sysinfo;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+use crate::broker::backoff;
+use crate::job::Spool;
+
+pub use args::{AgentArgs, Cli, Verb};
+pub use exec::{check, exec, sysinfo};
+
+use jobs::Jobs;
+use reboot::Reboot;
+use serve::{Agent, Over};
+
+/// Serves this node until SIGTERM or SIGINT. Never ends because of the broker.
+pub fn run(args: AgentArgs) -> Result<()> {
+    block_on(serve_for_ever(args))
+}
+
+/// The runtime is made here and not around `main`: `supervise` and `exec` must not have one.
+fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?
+        .block_on(future)
+}
+
+async fn serve_for_ever(args: AgentArgs) -> Result<()> {
+    let spool = Spool::open(&args.state_dir)?;
+    let jobs = Jobs::recover(&spool, usize::from(args.max_jobs))?;
+    let sysinfo = sysinfo::collect(args.sysinfo.as_deref()).await;
+    for warning in &sysinfo.warnings {
+        warn!(warning, "sysinfo");
+    }
+    info!(node = %sysinfo.node, version = crate::VERSION, "ur-agent is up");
+    sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("telling systemd")?;
+    let reboot = Reboot::new(&args.reboot_command);
+    let mut agent = Agent::new(Arc::new(args), spool, jobs, sysinfo, reboot);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        () = sessions(&mut agent) => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    info!("stopping; scripts go on and are answered for when the agent is back");
+    Ok(())
+}
+
+/// One session after the other, with back-off between those that fail.
+async fn sessions(agent: &mut Agent) {
+    let mut failures = 0;
+    loop {
+        match agent.connect().await {
+            Ok(session) => {
+                let since = Instant::now();
+                let Over(error) = agent.serve(session).await;
+                // One that breaks at once is no better than none.
+                if since.elapsed() > Duration::from_secs(30) {
+                    failures = 0;
+                }
+                warn!(error = format!("{error:#}"), "connection lost");
+            }
+            Err(error) => warn!(error = format!("{error:#}"), "no broker"),
+        }
+        failures += 1;
+        let until = Instant::now() + backoff(failures);
+        agent.meanwhile(sleep_until(until)).await;
+    }
+}

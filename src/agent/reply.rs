@@ -1,0 +1,82 @@
+//! Job directory → reply: the same bytes each time it is asked for.
+
+use anyhow::Result;
+
+use crate::job::capture::Captured;
+use crate::job::{End, Job};
+use crate::protocol::{Message, Outcome, Progress, Reply, Request, State, Text};
+
+/// What RabbitMQ 4 takes in one message, less room for what stands around the output.
+pub(super) const MAX_BODY: usize = 15 * 1024 * 1024;
+
+/// The body that answers for a job that has ended, in at most `max_body` bytes: output that is too
+/// long for the broker is shortened in the middle, and `stdout_bytes` tells.
+pub(super) fn of(job: &Job, max_body: usize) -> Result<Vec<u8>> {
+    let end = job
+        .end()?
+        .unwrap_or_else(|| End::unseen(undetermined("the job has no outcome")));
+    let request = match job.message() {
+        Ok(Message::Run(request)) => Some(request),
+        Ok(Message::Status) | Err(_) => None,
+    };
+    let mut keep = usize::MAX;
+    loop {
+        let body = build(job, &end, request.as_ref(), keep)?;
+        if body.len() <= max_body || keep == 0 {
+            return Ok(body);
+        }
+        // A byte takes up to six in JSON, so the first guess is rarely the last.
+        let share = max_body as f64 / body.len() as f64;
+        let had = usize::try_from(end.stdout_bytes.max(end.stderr_bytes)).unwrap_or(usize::MAX);
+        keep = (keep.min(had) as f64 * share * 0.9) as usize;
+    }
+}
+
+fn build(job: &Job, end: &End, request: Option<&Request>, keep: usize) -> Result<Vec<u8>> {
+    let mut reply = Reply::of(&end.outcome);
+    reply.started_at = end.started_at;
+    reply.duration_ms = end.duration_ms;
+    reply.usage = end.usage;
+    if let Some(request) = request {
+        reply.set_label(request.label.clone());
+        let stream = |name: &str, seen: u64| -> Result<(Text, u64)> {
+            let mut captured = Captured::read(&job.path(name), request.max_output)?;
+            let total = captured.total.max(seen);
+            captured.shorten(keep);
+            Ok((Text::of(captured.bytes()), total))
+        };
+        let (text, total) = stream("stdout", end.stdout_bytes)?;
+        reply.set_stdout(text, total);
+        let (text, total) = stream("stderr", end.stderr_bytes)?;
+        reply.set_stderr(text, total);
+    }
+    Ok(reply.encode())
+}
+
+/// A job's life so far, for whoever asks.
+pub(super) fn story(job: &Job) -> Progress {
+    let mut progress = Progress::now(job.state());
+    if let Ok(record) = job.record() {
+        progress.accepted_at = Some(record.received_at);
+    }
+    if let Ok(Message::Run(request)) = job.message() {
+        progress.timestamp = request.timestamp;
+        progress.origin = request.origin;
+    }
+    if let Ok(Some(pids)) = job.pids() {
+        progress.started_at = Some(pids.started_at);
+    }
+    if let Ok(Some(end)) = job.end() {
+        progress.ended_at = Some(end.ended_at);
+        progress.replied_at = job.replied_at();
+    } else if progress.state == State::Running && progress.started_at.is_none() {
+        progress.state = State::Accepted;
+    }
+    progress
+}
+
+pub(super) fn undetermined(message: impl Into<String>) -> Outcome {
+    Outcome::Undetermined {
+        message: message.into(),
+    }
+}

@@ -1,0 +1,388 @@
+//! A session with the broker: the loop, and what is done about each event.
+
+use std::collections::{HashSet, VecDeque};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Error, Result, anyhow};
+use futures_util::{Stream, StreamExt};
+use jiff::Timestamp;
+use lapin::Consumer;
+use lapin::message::Delivery;
+use tokio::sync::mpsc::error::SendError;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval, sleep_until};
+use tracing::{info, warn};
+
+use crate::broker::Routing;
+use crate::job::{Job, Spool};
+use crate::protocol::{Ack, Outcome, Ping, Progress, REBOOT_STATUS, RoutingKey, State};
+
+use super::admit::{Admission, Gate};
+use super::announce::{self, Startup};
+use super::args::AgentArgs;
+use super::jobs::{Ended, Jobs};
+use super::outbox::{self, Outbox, Outgoing, Sent};
+use super::reboot::Reboot;
+use super::sysinfo::{self, Sysinfo};
+use super::{reply, session};
+
+/// How often running jobs are looked at for progress and output.
+const LOOK: Duration = Duration::from_millis(200);
+/// How often sysinfo is collected anew, old jobs expire, and replies that nobody took are offered.
+const ROUND: Duration = Duration::from_secs(60);
+/// Beyond this many messages on their way, output waits in its files.
+const MOST_PENDING: usize = 1000;
+
+pub(super) struct Agent {
+    args: Arc<AgentArgs>,
+    spool: Spool,
+    jobs: Jobs,
+    sysinfo: Sysinfo,
+    reboot: Reboot,
+    startup: Startup,
+    /// Messages that the outbox has no room for yet. What must not be lost is also on disk.
+    pending: VecDeque<Outgoing>,
+    /// Jobs whose replies are on their way.
+    answering: HashSet<crate::protocol::RequestId>,
+    collecting: JoinSet<Sysinfo>,
+}
+
+pub(super) struct Session {
+    deliveries: Consumer,
+    outbox: Outbox,
+    events: Box<dyn Stream<Item = lapin::Event> + Send + Unpin>,
+}
+
+/// Why a session is over.
+pub(super) struct Over(pub(super) Error);
+
+enum Event {
+    Delivery(Option<lapin::Result<Delivery>>),
+    Ended(Ended),
+    Sent(Option<Sent>),
+    Connection(Option<lapin::Event>),
+    Handed(Result<(), SendError<()>>),
+    Collected(Sysinfo),
+    Look,
+    Round,
+    Beat,
+}
+
+impl Agent {
+    pub(super) fn new(
+        args: Arc<AgentArgs>,
+        spool: Spool,
+        jobs: Jobs,
+        sysinfo: Sysinfo,
+        reboot: Reboot,
+    ) -> Self {
+        Self {
+            startup: Startup::new(spool.state_dir()),
+            args,
+            spool,
+            jobs,
+            sysinfo,
+            reboot,
+            pending: VecDeque::new(),
+            answering: HashSet::new(),
+            collecting: JoinSet::new(),
+        }
+    }
+
+    /// Waits for something else while jobs go on.
+    pub(super) async fn meanwhile<T>(&mut self, other: impl Future<Output = T>) -> T {
+        let mut other = pin!(other);
+        let mut look = interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                done = &mut other => return done,
+                ended = self.jobs.next_ended() => self.ended(ended),
+                _ = look.tick() => self.look(),
+            }
+        }
+    }
+
+    /// A session that is ready: bound, listening, announced, and with every open reply on its way.
+    pub(super) async fn connect(&mut self) -> Result<Session> {
+        let args = Arc::clone(&self.args);
+        let broker = self.meanwhile(session::connect(&args)).await?;
+        let sysinfo = self.sysinfo.seen_from(broker.local_address);
+        let events = Box::new(broker.events());
+        let opened = async {
+            let deliveries = session::listen(&broker, &sysinfo).await?;
+            let outbox = outbox::open(broker, sysinfo.node.clone()).await?;
+            anyhow::Ok((deliveries, outbox))
+        };
+        let (deliveries, outbox) = self.meanwhile(opened).await?;
+        self.sysinfo = sysinfo;
+        self.pending.clear();
+        self.answering.clear();
+        self.pending.extend(self.startup.message(&self.sysinfo));
+        self.pending.push_back(announce::sysinfo(&self.sysinfo));
+        self.offer_replies();
+        Ok(Session {
+            deliveries,
+            outbox,
+            events,
+        })
+    }
+
+    pub(super) async fn serve(&mut self, mut session: Session) -> Over {
+        let mut look = interval(LOOK);
+        let mut round = interval(ROUND);
+        round.reset();
+        let mut beat = Instant::now();
+        loop {
+            let busy = self.jobs.running() > 0 || self.reboot.is_asked();
+            let event = tokio::select! {
+                delivery = session.deliveries.next() => Event::Delivery(delivery),
+                permit = session.outbox.to.reserve(), if !self.pending.is_empty() => {
+                    Event::Handed(permit.map(|permit| {
+                        if let Some(message) = self.pending.pop_front() {
+                            permit.send(message);
+                        }
+                    }))
+                }
+                sent = session.outbox.sent.recv() => Event::Sent(sent),
+                ended = self.jobs.next_ended() => Event::Ended(ended),
+                event = session.events.next() => Event::Connection(event),
+                Some(Ok(sysinfo)) = self.collecting.join_next() => Event::Collected(sysinfo),
+                _ = look.tick(), if busy => Event::Look,
+                _ = round.tick() => Event::Round,
+                () = sleep_until(beat) => Event::Beat,
+            };
+            if let Event::Beat = event {
+                beat = Instant::now() + announce::heartbeat_period();
+            }
+            if let Err(error) = self.handle(event) {
+                return Over(error);
+            }
+        }
+    }
+
+    /// An error ends the session, never the agent.
+    fn handle(&mut self, event: Event) -> Result<()> {
+        match event {
+            Event::Delivery(Some(delivery)) => self.delivered(delivery?),
+            Event::Delivery(None) => return Err(anyhow!("the broker cancelled our consumer")),
+            Event::Handed(Err(_)) | Event::Sent(None) => return Err(anyhow!("publishing stopped")),
+            Event::Handed(Ok(())) => {}
+            Event::Ended(ended) => self.ended(ended),
+            Event::Sent(Some(sent)) => self.sent(sent)?,
+            Event::Connection(event) => connection(event)?,
+            Event::Collected(sysinfo) => self.collected(sysinfo)?,
+            Event::Look => self.look(),
+            Event::Round => self.round(),
+            Event::Beat => {
+                let jobs = self.jobs.running() + self.jobs.waiting();
+                self.pending
+                    .push_back(announce::heartbeat(&self.sysinfo, jobs));
+                tell_systemd();
+            }
+        }
+        Ok(())
+    }
+
+    fn delivered(&mut self, delivery: Delivery) {
+        let gate = Gate {
+            node: &self.sysinfo.node,
+            spool: &self.spool,
+            waiting: self.jobs.waiting(),
+            rebooting: self.reboot.is_asked(),
+        };
+        let admission = gate.admit(delivery.routing_key.as_str(), &delivery.data);
+        // By now it is safe on disk, or will be answered in this session.
+        self.pending.push_back(Outgoing::Ack(delivery.acker));
+        match admission {
+            Admission::Start(job) => {
+                info!(request = %job.id, "admitted");
+                let state = self.jobs.add(job.clone());
+                self.tell_progress(&job, &Progress::now(state));
+            }
+            Admission::Known(job) => {
+                self.tell_progress(&job, &reply::story(&job));
+                self.answer_if_ended(&job);
+            }
+            Admission::Cancel(job) => self.cancel(&job),
+            Admission::Refuse(key, reply) => {
+                let error = reply.error.as_ref();
+                let (code, message) = error.map(|e| (e.code.to_string(), &e.message)).unzip();
+                warn!(%key, code, message, "refused");
+                self.pending.push_back(announce::event(&key, &reply));
+            }
+            Admission::Sysinfo(key) => {
+                self.pending
+                    .push_back(announce::event(&key, &self.sysinfo.facts));
+            }
+            Admission::Ping(ping) => self.ping(ping),
+            Admission::Ignore(reason) => warn!(reason, "ignored a message"),
+        }
+    }
+
+    fn cancel(&mut self, job: &Job) {
+        info!(request = %job.id, "cancel asked for");
+        if let State::Ended | State::Replied = job.state() {
+            self.answer_if_ended(job);
+        } else if let Err(error) = self.jobs.cancel(job) {
+            warn!(request = %job.id, error = format!("{error:#}"), "cannot cancel");
+        }
+    }
+
+    fn ping(&mut self, ping: Ping) {
+        let key = RoutingKey::Ack {
+            client: ping.client_id,
+            node: self.sysinfo.node.to_string(),
+        };
+        let ack = Ack {
+            req_id: ping.id,
+            timestamp: Timestamp::now(),
+        };
+        self.pending.push_back(announce::event(&key, &ack));
+    }
+
+    fn tell_progress(&mut self, job: &Job, progress: &Progress) {
+        let key = RoutingKey::Progress {
+            node: self.sysinfo.node.to_string(),
+            request: job.id.to_string(),
+        };
+        self.pending.push_back(announce::event(&key, progress));
+    }
+
+    fn answer_if_ended(&mut self, job: &Job) {
+        if let State::Ended | State::Replied = job.state() {
+            self.answer(job.clone());
+        }
+    }
+
+    fn answer(&mut self, job: Job) {
+        self.answering.insert(job.id.clone());
+        self.pending.push_back(Outgoing::Reply(job));
+    }
+
+    fn ended(&mut self, Ended { job, follow }: Ended) {
+        let outcome = job.end().ok().flatten().map(|end| end.outcome);
+        let shown = outcome.as_ref().map(ToString::to_string);
+        info!(request = %job.id, outcome = shown, "ended");
+        let news = follow.map(|mut follow| follow.news(true));
+        self.publish_news(news.unwrap_or_default());
+        if let Some(Outcome::Exited {
+            status: REBOOT_STATUS,
+        }) = outcome
+        {
+            self.reboot.ask(job.clone());
+            self.jobs.refuse_waiting();
+        }
+        self.answer(job);
+    }
+
+    fn sent(&mut self, sent: Sent) -> Result<()> {
+        match sent {
+            Sent::Startup(Routing::Taken) => self.startup.taken()?,
+            Sent::Startup(Routing::Unroutable) => {
+                info!("nobody listens for ur.startup yet; it is kept and sent again");
+            }
+            Sent::Reply(job, routing) => {
+                self.answering.remove(&job.id);
+                match routing {
+                    Routing::Taken => info!(request = %job.id, "replied"),
+                    Routing::Unroutable => {
+                        info!(request = %job.id, "nobody took the reply; it is kept and offered again");
+                    }
+                }
+            }
+        }
+        self.reboot.go_if_due(self.is_all_answered());
+        Ok(())
+    }
+
+    fn is_all_answered(&self) -> bool {
+        self.answering.is_empty() && self.jobs.running() == 0
+    }
+
+    fn look(&mut self) {
+        if self.pending.len() < MOST_PENDING {
+            let news = self
+                .jobs
+                .follow()
+                .flat_map(|follow| follow.news(false))
+                .collect();
+            self.publish_news(news);
+        }
+        self.reboot.go_if_due(self.is_all_answered());
+    }
+
+    fn publish_news(&mut self, news: Vec<(RoutingKey, Vec<u8>)>) {
+        self.pending
+            .extend(news.into_iter().map(|(key, body)| Outgoing::Event {
+                key: key.to_string(),
+                body,
+            }));
+    }
+
+    fn round(&mut self) {
+        let mut busy = self.jobs.busy();
+        busy.extend(self.answering.iter().cloned());
+        if let Err(error) = self.spool.expire(&busy) {
+            warn!(error = format!("{error:#}"), "cannot remove old jobs");
+        }
+        self.pending.extend(self.startup.message(&self.sysinfo));
+        self.offer_replies();
+        if self.collecting.is_empty() {
+            let named = self.args.sysinfo.clone();
+            self.collecting
+                .spawn(async move { sysinfo::collect(named.as_deref()).await });
+        }
+    }
+
+    /// Everything that has ended and is not known to have been taken. This scan is the outbox.
+    fn offer_replies(&mut self) {
+        match self.spool.jobs() {
+            Ok(jobs) => {
+                let open = |job: &Job| job.state() == State::Ended;
+                let new: Vec<Job> = jobs
+                    .into_iter()
+                    .filter(|job| open(job) && !self.answering.contains(&job.id))
+                    .collect();
+                new.into_iter().for_each(|job| self.answer(job));
+            }
+            Err(error) => warn!(error = format!("{error:#}"), "cannot look for open replies"),
+        }
+    }
+
+    /// A node that became another one needs another queue: that takes a new session.
+    fn collected(&mut self, found: Sysinfo) -> Result<()> {
+        let found = found.as_seen_by(&self.sysinfo);
+        let changed = found.facts != self.sysinfo.facts;
+        let moved = (&found.node, &found.mac) != (&self.sysinfo.node, &self.sysinfo.mac);
+        self.sysinfo = found;
+        if changed || !announce::is_set_up(&self.args.setup_file) {
+            self.pending.push_back(announce::sysinfo(&self.sysinfo));
+        }
+        match moved {
+            true => Err(anyhow!("the node's UUID or admin NIC changed")),
+            false => Ok(()),
+        }
+    }
+}
+
+fn connection(event: Option<lapin::Event>) -> Result<()> {
+    match event {
+        Some(lapin::Event::ConnectionBlocked(reason)) => {
+            warn!(reason, "publishers are blocked by the broker; replies wait");
+        }
+        Some(lapin::Event::ConnectionUnblocked) => info!("publishers may go on"),
+        Some(lapin::Event::Error(error)) => return Err(error.into()),
+        Some(_) => {}
+        None => return Err(anyhow!("the connection is closed")),
+    }
+    Ok(())
+}
+
+fn tell_systemd() {
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]) {
+        warn!(%error, "cannot tell systemd that we live");
+    }
+}

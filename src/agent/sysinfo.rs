@@ -1,0 +1,310 @@
+//! What machine this is: the sysinfo program's word, completed by what only the agent knows.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::job::boot_id;
+use crate::protocol::NodeId;
+
+/// Built in, so that a bare Linux node needs nothing.
+const BUILT_IN: &str = include_str!("../../scripts/ur/tasks/sysinfo.sh");
+/// SmartOS's own.
+const SMARTOS: &str = "/usr/bin/sysinfo";
+const LIMIT: Duration = Duration::from_secs(10);
+const MOST_BYTES: u64 = 4 * 1024 * 1024;
+/// What firmware says when nobody has filled it in. (SMBIOS 7.2.1 names the first two; the others
+/// are board makers' samples, each found on many machines.)
+const PLACEHOLDERS: [&str; 5] = [
+    "00000000-0000-0000-0000-000000000000",
+    "ffffffff-ffff-ffff-ffff-ffffffffffff",
+    "03000200-0400-0500-0006-000700080009",
+    "12345678-1234-5678-90ab-cddeefaabbcc",
+    "fefefefe-fefe-fefe-fefe-fefefefefefe",
+];
+
+/// A node as it announces itself.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Sysinfo {
+    pub node: NodeId,
+    /// The admin NIC's address, if there is one.
+    pub mac: Option<String>,
+    pub facts: Map<String, Value>,
+    /// Something an operator should know: said once in the log, and in every announcement.
+    pub warnings: Vec<String>,
+    collected: Collected,
+    broker_side: Option<IpAddr>,
+}
+
+/// What a sysinfo program said, before we completed it.
+#[derive(Clone, Debug, PartialEq)]
+struct Collected {
+    facts: Map<String, Value>,
+    source: String,
+    warnings: Vec<String>,
+}
+
+impl Sysinfo {
+    /// The same machine, now that it is known with which address it reaches the broker.
+    pub(super) fn seen_from(&self, broker_side: IpAddr) -> Self {
+        complete(self.collected.clone(), Some(broker_side))
+    }
+
+    /// The same, with the address that `earlier` knew.
+    pub(super) fn as_seen_by(self, earlier: &Self) -> Self {
+        complete(self.collected, earlier.broker_side)
+    }
+}
+
+/// Asks the named program, else SmartOS's, else the built-in script; one that hangs or prints
+/// rubbish is replaced by the built-in script, and that by what the agent can see itself.
+pub(super) async fn collect(named: Option<&Path>) -> Sysinfo {
+    let mut warnings = Vec::new();
+    let program = named
+        .map(Path::to_owned)
+        .or_else(|| Path::new(SMARTOS).exists().then(|| PathBuf::from(SMARTOS)));
+    let mut source = "built-in".to_owned();
+    let mut facts = None;
+    if let Some(program) = program {
+        match output(Command::new(&program), "").await {
+            Ok(found) => {
+                source = program.display().to_string();
+                facts = Some(found);
+            }
+            Err(error) => warnings.push(format!(
+                "{} failed, the built-in sysinfo answers: {error:#}",
+                program.display()
+            )),
+        }
+    }
+    if facts.is_none() {
+        match output(Command::new("/bin/sh"), BUILT_IN).await {
+            Ok(found) => facts = Some(found),
+            Err(error) => {
+                source = "agent".to_owned();
+                warnings.push(format!("the built-in sysinfo failed too: {error:#}"));
+            }
+        }
+    }
+    let collected = Collected {
+        facts: facts.unwrap_or_default(),
+        source,
+        warnings,
+    };
+    complete(collected, None)
+}
+
+/// Runs a sysinfo program within limits of time and size. It must print one JSON object.
+async fn output(mut command: Command, script: &str) -> Result<Map<String, Value>> {
+    let mut child = command
+        .env_remove("UR_AMQP_URL")
+        .env_remove("AMQP_PASSWORD")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .context("starting it")?;
+    let mut stdin = child.stdin.take().context("taking its stdin")?;
+    let stdout = child.stdout.take().context("taking its stdout")?;
+    let script = script.to_owned();
+    let exchange = async {
+        // One that does not read its input is none the worse for it.
+        tokio::io::AsyncWriteExt::write_all(&mut stdin, script.as_bytes())
+            .await
+            .ok();
+        drop(stdin);
+        let mut text = Vec::new();
+        let read = stdout.take(MOST_BYTES).read_to_end(&mut text).await?;
+        if read as u64 == MOST_BYTES {
+            bail!("it printed more than {MOST_BYTES} bytes");
+        }
+        let status = child.wait().await?;
+        if !status.success() {
+            bail!("it ended with {status}");
+        }
+        Ok(text)
+    };
+    let text = match timeout(LIMIT, exchange).await {
+        Ok(text) => text?,
+        Err(_elapsed) => bail!("it did not end within {LIMIT:?}"),
+    };
+    match serde_json::from_slice(&text).context("understanding its output")? {
+        Value::Object(facts) => Ok(facts),
+        _ => bail!("its output is JSON but no object"),
+    }
+}
+
+/// Fills in what everybody relies on: UUID, Hostname, the admin NIC, and who we are.
+fn complete(collected: Collected, broker_side: Option<IpAddr>) -> Sysinfo {
+    let mut facts = collected.facts.clone();
+    let mut warnings = collected.warnings.clone();
+    // sdc-oneachnode dies on a node without one.
+    if !facts.get("Hostname").is_some_and(Value::is_string) {
+        let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        facts.insert("Hostname".to_owned(), json!(name.trim()));
+    }
+    let node = identity(&facts).unwrap_or_else(|| {
+        let derived = derived_identity(&facts);
+        warnings.push(format!(
+            "the firmware has no usable UUID; {derived} is derived from this machine's addresses and serial number"
+        ));
+        derived
+    });
+    facts.insert("UUID".to_owned(), json!(node.as_str()));
+    let mac = mark_admin(&mut facts, broker_side);
+    let mut agent = json!({
+        "version": crate::VERSION,
+        "boot_id": boot_id(),
+        "sysinfo_source": collected.source,
+        "capabilities": ["progress", "stream", "cancel", "status", "stdin", "timeout", "max_output"],
+    });
+    if !warnings.is_empty() {
+        agent["warnings"] = json!(warnings);
+    }
+    facts.insert("Ur Agent".to_owned(), agent);
+    Sysinfo {
+        node,
+        mac,
+        facts,
+        warnings,
+        collected,
+        broker_side,
+    }
+}
+
+/// The firmware's UUID, unless it is nobody's.
+fn identity(facts: &Map<String, Value>) -> Option<NodeId> {
+    let text = facts.get("UUID")?.as_str()?.trim().to_ascii_lowercase();
+    if PLACEHOLDERS.contains(&text.as_str()) {
+        return None;
+    }
+    NodeId::parse(&text).ok()
+}
+
+/// The same at every boot of the same hardware: from the NICs' addresses and the serial number, or
+/// where there are none from the installed system's machine-id.
+fn derived_identity(facts: &Map<String, Value>) -> NodeId {
+    // A virtual NIC's address is a new one at every boot.
+    let physical = facts.get("Network Interfaces").and_then(Value::as_object);
+    let mut seed: BTreeSet<String> = physical
+        .into_iter()
+        .flatten()
+        .filter_map(|(_, nic)| nic.get("MAC Address")?.as_str().map(str::to_owned))
+        .collect();
+    if seed.is_empty() {
+        let machine_id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+        seed.insert(machine_id.trim().to_owned());
+    }
+    let serial = facts.get("Serial Number").and_then(Value::as_str);
+    seed.extend(serial.map(str::to_owned));
+    let seed: Vec<String> = seed.into_iter().collect();
+    let uuid = Uuid::new_v5(&Uuid::NAMESPACE_OID, seed.join(" ").as_bytes());
+    NodeId::parse(&uuid.to_string()).expect("a UUID is a word")
+}
+
+fn nics(facts: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
+    ["Network Interfaces", "Virtual Network Interfaces"]
+        .into_iter()
+        .filter_map(|kind| facts.get(kind)?.as_object())
+        .flatten()
+}
+
+fn is_admin(nic: &Value) -> bool {
+    let names = nic.get("NIC Names").and_then(Value::as_array);
+    names.is_some_and(|names| names.iter().any(|name| name == "admin"))
+}
+
+/// The admin NIC: the one that sysinfo names (BOOTIF's, or as SmartOS knows), else the one that
+/// reaches the broker, else the first that has a link. Returns its address.
+fn mark_admin(facts: &mut Map<String, Value>, broker_side: Option<IpAddr>) -> Option<String> {
+    let address = |nic: &Value| Some(nic.get("MAC Address")?.as_str()?.to_ascii_lowercase());
+    if let Some((_, nic)) = nics(facts).find(|(_, nic)| is_admin(nic)) {
+        return address(nic);
+    }
+    let ours = broker_side.map(|ip| ip.to_string());
+    let reaches = |nic: &Value| nic.get("ip4addr").and_then(Value::as_str) == ours.as_deref();
+    let up = |nic: &Value| nic.get("Link Status").and_then(Value::as_str) == Some("up");
+    let chosen = nics(facts)
+        .find(|(_, nic)| ours.is_some() && reaches(nic))
+        .or_else(|| nics(facts).find(|(_, nic)| up(nic)))
+        .map(|(name, _)| name.clone())?;
+    for kind in ["Network Interfaces", "Virtual Network Interfaces"] {
+        if let Some(nic) = facts.get_mut(kind).and_then(|nics| nics.get_mut(&chosen)) {
+            nic["NIC Names"] = json!(["admin"]);
+            return address(nic);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(facts: Value, broker_side: Option<&str>) -> Sysinfo {
+        let Value::Object(facts) = facts else {
+            panic!("facts are an object")
+        };
+        let side = broker_side.map(|ip| ip.parse().unwrap());
+        let (source, warnings) = ("test".to_owned(), Vec::new());
+        let collected = Collected {
+            facts,
+            source,
+            warnings,
+        };
+        complete(collected, side)
+    }
+
+    fn two_nics() -> Value {
+        json!({
+            "eth0": {"MAC Address": "AA:00:00:00:00:01", "ip4addr": "10.0.0.1", "Link Status": "up"},
+            "eth1": {"MAC Address": "aa:00:00:00:00:02", "ip4addr": "10.1.0.1", "Link Status": "up"},
+        })
+    }
+
+    #[test]
+    fn a_placeholder_uuid_is_replaced_by_a_stable_one_and_a_warning() {
+        let facts = json!({"UUID": "03000200-0400-0500-0006-000700080009", "Network Interfaces": two_nics()});
+        let (once, again) = (with(facts.clone(), None), with(facts, None));
+        assert_eq!(once.node, again.node);
+        assert!(!PLACEHOLDERS.contains(&once.node.as_str()));
+        assert_eq!(once.warnings.len(), 1);
+        assert_eq!(once.facts["UUID"], json!(once.node.as_str()));
+        let other = with(json!({"Serial Number": "7"}), None);
+        assert_ne!(other.node, once.node);
+    }
+
+    #[test]
+    fn the_nic_that_reaches_the_broker_is_the_admin_nic_unless_sysinfo_names_one() {
+        let uuid = "564dba97-54f6-4d3d-50d4-f4e2a9a3f0a5";
+        let facts = json!({"UUID": uuid, "Network Interfaces": two_nics()});
+        let found = with(facts.clone(), Some("10.1.0.1"));
+        assert_eq!(found.mac.as_deref(), Some("aa:00:00:00:00:02"));
+        assert_eq!(
+            with(facts.clone(), None).mac.as_deref(),
+            Some("aa:00:00:00:00:01")
+        );
+        let mut named = facts;
+        named["Network Interfaces"]["eth0"]["NIC Names"] = json!(["admin"]);
+        assert_eq!(
+            with(named, Some("10.1.0.1")).mac.as_deref(),
+            Some("aa:00:00:00:00:01")
+        );
+    }
+
+    #[test]
+    fn there_is_always_a_hostname() {
+        assert!(with(json!({}), None).facts["Hostname"].is_string());
+    }
+}
