@@ -18,7 +18,7 @@ use super::args::AgentArgs;
 const DNS_LIMIT: Duration = Duration::from_secs(2);
 
 /// Brokers to try in turn, and who named them.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub urls: Vec<Url>,
     pub source: &'static str,

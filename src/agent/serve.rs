@@ -24,6 +24,7 @@ use super::admit::{Admission, Gate};
 use super::announce::{self, Startup};
 use super::args::AgentArgs;
 use super::jobs::{Ended, Jobs};
+use super::locate::Found;
 use super::outbox::{self, Outbox, Outgoing, Sent};
 use super::reboot::Reboot;
 use super::sysinfo::{self, Sysinfo};
@@ -43,6 +44,7 @@ pub(super) struct Agent {
     spool: Spool,
     jobs: Jobs,
     sysinfo: Sysinfo,
+    found: Option<Found>,
     reboot: Reboot,
     startup: Startup,
     /// Messages that the outbox has no room for yet. What must not be lost is also on disk.
@@ -88,6 +90,7 @@ impl Agent {
             spool,
             jobs,
             sysinfo,
+            found: None,
             reboot,
             pending: VecDeque::new(),
             answering: HashSet::new(),
@@ -113,7 +116,13 @@ impl Agent {
     /// A session that is ready: bound, listening, announced, and with every open reply on its way.
     pub(super) async fn connect(&mut self) -> Result<Session> {
         let args = Arc::clone(&self.args);
-        let broker = self.meanwhile(session::connect(&args)).await?;
+        let found = self.meanwhile(session::find(&args)).await?;
+        // Said once, not at each of the thousand attempts of a long outage.
+        if self.found.as_ref() != Some(&found) {
+            info!(source = found.source, brokers = ?found.urls, "broker found");
+        }
+        self.found = Some(found.clone());
+        let broker = self.meanwhile(session::connect(&found)).await?;
         let sysinfo = self.sysinfo.seen_from(broker.local_address);
         let events = Box::new(broker.events());
         let opened = async {
