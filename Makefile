@@ -30,7 +30,7 @@ demo: build ## three agents on this machine, and what one does with them
 test: ## all tests, against a private RabbitMQ, or the one that UR_AMQP_URL names
 	tools/prerequisites rabbitmq-server python3
 	tools/with-broker --private $(CARGO) test $(SHIPPED)
-	$(if $(BATS),tools/prerequisites bats && bats tests/scripts)
+	$(if $(BATS),tools/prerequisites bats busybox && bats tests/scripts)
 
 lint: ## formats, clippy, docs, licences of dependencies, shell scripts
 	cargo fmt --check
@@ -42,6 +42,7 @@ lint: ## formats, clippy, docs, licences of dependencies, shell scripts
 	tools/deny
 
 bench: ## the benchmarks, against a private RabbitMQ
+	tools/prerequisites openssh-server:sshd
 	tools/with-broker --private $(CARGO) bench --locked --target $(HOST)
 
 install: ## install what was built: PREFIX=/usr/local, DESTDIR for packagers
