@@ -18,6 +18,7 @@
 //! [`cli`] what `ur` prints.
 
 pub mod agent;
+pub mod argv;
 pub mod broker;
 pub mod cli;
 pub mod headnode;

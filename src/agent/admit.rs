@@ -18,7 +18,7 @@ pub(super) enum Admission {
     Known(Job),
     Cancel(Job),
     /// The answer is no, on the key that the request asked to be answered on.
-    Refuse(RoutingKey, Reply),
+    Refuse(RoutingKey, Box<Reply>),
     /// A broadcast wants to know who is there.
     Sysinfo(RoutingKey),
     Ping(Ping),
@@ -65,7 +65,7 @@ impl Gate<'_> {
             Ok(admission) => admission,
             Err(refusal) => {
                 let reply = Reply::of(&Outcome::Refused(refusal));
-                Admission::Refuse(reply_key(self.node, request), reply)
+                Admission::Refuse(reply_key(self.node, request), Box::new(reply))
             }
         }
     }

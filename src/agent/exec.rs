@@ -68,8 +68,10 @@ pub fn check(args: &AgentArgs) -> Result<()> {
         Err(error) => println!("state     not usable: {error:#}"),
     }
     block_on(async {
-        let broker = session::connect(args).await?;
-        println!("broker    connected, from {}", broker.local_address);
+        let found = session::find(args).await?;
+        println!("broker    {:?}, by {}", found.urls, found.source);
+        let broker = session::connect(&found).await?;
+        println!("          connected, from {}", broker.local_address);
         broker.close().await
     })
 }

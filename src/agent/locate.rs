@@ -18,7 +18,7 @@ use super::args::AgentArgs;
 const DNS_LIMIT: Duration = Duration::from_secs(2);
 
 /// Brokers to try in turn, and who named them.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub urls: Vec<Url>,
     pub source: &'static str,
@@ -101,8 +101,9 @@ fn in_config(path: &Path) -> Result<Option<Found>> {
     let mut values = HashMap::new();
     for line in dotenvy::from_path_iter(path).with_context(reading)? {
         // The parser's own error repeats the line, which may hold a password.
-        let (name, value) =
-            line.map_err(|_| anyhow!("reading {}: a line is not NAME=value", path.display()))?;
+        let Ok((name, value)) = line else {
+            bail!("reading {}: a line is not NAME=value", path.display());
+        };
         values.insert(name, value);
     }
     if let Some(urls) = values.get("UR_AMQP_URL") {
@@ -224,7 +225,7 @@ mod tests {
         assert_eq!(in_config(&path).unwrap(), None);
         let write = |text: &str| {
             std::io::Write::write_all(&mut fs::File::create(&path).unwrap(), text.as_bytes())
-                .unwrap()
+                .unwrap();
         };
         write("# broker\nAMQP_HOST=h\nAMQP_PORT=5673\nAMQP_LOGIN=u\nAMQP_PASSWORD=secret\n");
         assert_eq!(shown(in_config(&path).unwrap()), ["amqp://u@h:5673"]);

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::broker::backoff;
@@ -77,7 +77,7 @@ async fn serve_for_ever(args: AgentArgs) -> Result<()> {
 async fn sessions(agent: &mut Agent) {
     let mut failures = 0;
     loop {
-        match agent.connect().await {
+        let (error, lost) = match agent.connect().await {
             Ok(session) => {
                 let since = Instant::now();
                 let Over(error) = agent.serve(session).await;
@@ -85,12 +85,13 @@ async fn sessions(agent: &mut Agent) {
                 if since.elapsed() > Duration::from_secs(30) {
                     failures = 0;
                 }
-                warn!(error = format!("{error:#}"), "connection lost");
+                (error, "connection lost")
             }
-            Err(error) => warn!(error = format!("{error:#}"), "no broker"),
-        }
+            Err(error) => (error, "no broker"),
+        };
         failures += 1;
-        let until = Instant::now() + backoff(failures);
-        agent.meanwhile(sleep_until(until)).await;
+        let retry_in = backoff(failures);
+        warn!(error = format!("{error:#}"), ?retry_in, "{lost}");
+        agent.meanwhile(sleep(retry_in)).await;
     }
 }

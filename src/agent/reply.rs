@@ -21,7 +21,7 @@ pub(super) fn of(job: &Job, max_body: usize) -> Result<Vec<u8>> {
     };
     let mut keep = usize::MAX;
     loop {
-        let body = build(job, &end, request.as_ref(), keep)?;
+        let body = build(job, &end, request.as_deref(), keep)?;
         if body.len() <= max_body || keep == 0 {
             return Ok(body);
         }

@@ -24,6 +24,7 @@ use super::admit::{Admission, Gate};
 use super::announce::{self, Startup};
 use super::args::AgentArgs;
 use super::jobs::{Ended, Jobs};
+use super::locate::Found;
 use super::outbox::{self, Outbox, Outgoing, Sent};
 use super::reboot::Reboot;
 use super::sysinfo::{self, Sysinfo};
@@ -33,6 +34,8 @@ use super::{reply, session};
 const LOOK: Duration = Duration::from_millis(200);
 /// How often sysinfo is collected anew, old jobs expire, and replies that nobody took are offered.
 const ROUND: Duration = Duration::from_secs(60);
+/// How often systemd hears from us; a third of the unit's `WatchdogSec`.
+const ALIVE: Duration = Duration::from_secs(20);
 /// Beyond this many messages on their way, output waits in its files.
 const MOST_PENDING: usize = 1000;
 
@@ -41,6 +44,7 @@ pub(super) struct Agent {
     spool: Spool,
     jobs: Jobs,
     sysinfo: Sysinfo,
+    found: Option<Found>,
     reboot: Reboot,
     startup: Startup,
     /// Messages that the outbox has no room for yet. What must not be lost is also on disk.
@@ -60,7 +64,7 @@ pub(super) struct Session {
 pub(super) struct Over(pub(super) Error);
 
 enum Event {
-    Delivery(Option<lapin::Result<Delivery>>),
+    Delivery(Option<lapin::Result<Box<Delivery>>>),
     Ended(Ended),
     Sent(Option<Sent>),
     Connection(Option<lapin::Event>),
@@ -69,6 +73,7 @@ enum Event {
     Look,
     Round,
     Beat,
+    Alive,
 }
 
 impl Agent {
@@ -85,6 +90,7 @@ impl Agent {
             spool,
             jobs,
             sysinfo,
+            found: None,
             reboot,
             pending: VecDeque::new(),
             answering: HashSet::new(),
@@ -96,11 +102,13 @@ impl Agent {
     pub(super) async fn meanwhile<T>(&mut self, other: impl Future<Output = T>) -> T {
         let mut other = pin!(other);
         let mut look = interval(Duration::from_secs(1));
+        let mut alive = interval(ALIVE);
         loop {
             tokio::select! {
                 done = &mut other => return done,
                 ended = self.jobs.next_ended() => self.ended(ended),
                 _ = look.tick() => self.look(),
+                _ = alive.tick() => tell_systemd(),
             }
         }
     }
@@ -108,7 +116,13 @@ impl Agent {
     /// A session that is ready: bound, listening, announced, and with every open reply on its way.
     pub(super) async fn connect(&mut self) -> Result<Session> {
         let args = Arc::clone(&self.args);
-        let broker = self.meanwhile(session::connect(&args)).await?;
+        let found = self.meanwhile(session::find(&args)).await?;
+        // Said once, not at each of the thousand attempts of a long outage.
+        if self.found.as_ref() != Some(&found) {
+            info!(source = found.source, brokers = ?found.urls, "broker found");
+        }
+        self.found = Some(found.clone());
+        let broker = self.meanwhile(session::connect(&found)).await?;
         let sysinfo = self.sysinfo.seen_from(broker.local_address);
         let events = Box::new(broker.events());
         let opened = async {
@@ -134,11 +148,14 @@ impl Agent {
         let mut look = interval(LOOK);
         let mut round = interval(ROUND);
         round.reset();
+        let mut alive = interval(ALIVE);
         let mut beat = Instant::now();
         loop {
             let busy = self.jobs.running() > 0 || self.reboot.is_asked();
             let event = tokio::select! {
-                delivery = session.deliveries.next() => Event::Delivery(delivery),
+                delivery = session.deliveries.next() => {
+                    Event::Delivery(delivery.map(|delivery| delivery.map(Box::new)))
+                }
                 permit = session.outbox.to.reserve(), if !self.pending.is_empty() => {
                     Event::Handed(permit.map(|permit| {
                         if let Some(message) = self.pending.pop_front() {
@@ -153,6 +170,7 @@ impl Agent {
                 _ = look.tick(), if busy => Event::Look,
                 _ = round.tick() => Event::Round,
                 () = sleep_until(beat) => Event::Beat,
+                _ = alive.tick() => Event::Alive,
             };
             if let Event::Beat = event {
                 beat = Instant::now() + announce::heartbeat_period();
@@ -166,7 +184,7 @@ impl Agent {
     /// An error ends the session, never the agent.
     fn handle(&mut self, event: Event) -> Result<()> {
         match event {
-            Event::Delivery(Some(delivery)) => self.delivered(delivery?),
+            Event::Delivery(Some(delivery)) => self.delivered(*delivery?),
             Event::Delivery(None) => return Err(anyhow!("the broker cancelled our consumer")),
             Event::Handed(Err(_)) | Event::Sent(None) => return Err(anyhow!("publishing stopped")),
             Event::Handed(Ok(())) => {}
@@ -180,8 +198,8 @@ impl Agent {
                 let jobs = self.jobs.running() + self.jobs.waiting();
                 self.pending
                     .push_back(announce::heartbeat(&self.sysinfo, jobs));
-                tell_systemd();
             }
+            Event::Alive => tell_systemd(),
         }
         Ok(())
     }
@@ -354,7 +372,7 @@ impl Agent {
 
     /// A node that became another one needs another queue: that takes a new session.
     fn collected(&mut self, found: Sysinfo) -> Result<()> {
-        let found = found.as_seen_by(&self.sysinfo);
+        let found = found.seen_like(&self.sysinfo);
         let changed = found.facts != self.sysinfo.facts;
         let moved = (&found.node, &found.mac) != (&self.sysinfo.node, &self.sysinfo.mac);
         self.sysinfo = found;

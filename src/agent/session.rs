@@ -1,7 +1,7 @@
 //! From a broker's URL to a node that can be reached: queue, bindings, consumer, in this order,
 //! and only then its name on the wire.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow};
 use lapin::Consumer;
 use tracing::{info, warn};
 
@@ -11,29 +11,31 @@ use super::args::AgentArgs;
 use super::locate::{Found, locate};
 use super::sysinfo::Sysinfo;
 
-/// Connects to the first broker that lets us.
-pub(super) async fn connect(args: &AgentArgs) -> Result<Broker> {
+/// Where the broker is now. DNS may keep us waiting, and the jobs must not wait with us.
+pub(super) async fn find(args: &AgentArgs) -> Result<Found> {
     let args = args.clone();
-    // DNS may keep us waiting, and the jobs must not wait with us.
-    let Found { urls, source } = tokio::task::spawn_blocking(move || locate(&args)).await??;
-    info!(source, brokers = ?urls, "broker found");
-    let mut last = None;
-    for url in &urls {
+    tokio::task::spawn_blocking(move || locate(&args)).await?
+}
+
+/// Connects to the first broker that lets us. Fails with the last one's reason.
+pub(super) async fn connect(found: &Found) -> Result<Broker> {
+    let mut failed = None;
+    for url in &found.urls {
+        if let Some(error) = failed.take() {
+            warn!(
+                error = format!("{error:#}"),
+                "no connection; trying the next broker"
+            );
+        }
         match Broker::connect(url, &name()).await {
             Ok(broker) => {
                 info!(broker = %url, "connected");
                 return Ok(broker);
             }
-            Err(error) => {
-                warn!(broker = %url, error = format!("{error:#}"), "no connection");
-                last = Some(error);
-            }
+            Err(error) => failed = Some(error),
         }
     }
-    match last {
-        Some(error) => Err(error),
-        None => bail!("no broker is named"),
-    }
+    Err(failed.unwrap_or_else(|| anyhow!("{} names no broker", found.source)))
 }
 
 fn name() -> String {

@@ -61,7 +61,7 @@ impl Sysinfo {
     }
 
     /// The same, with the address that `earlier` knew.
-    pub(super) fn as_seen_by(self, earlier: &Self) -> Self {
+    pub(super) fn seen_like(self, earlier: &Self) -> Self {
         complete(self.collected, earlier.broker_side)
     }
 }

@@ -2,13 +2,18 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use tracing_subscriber::EnvFilter;
 use ur::agent::{self, Cli, Verb};
+use ur::argv;
 use ur::job::{Job, supervise};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    if let Err(error) = argv::hide_broker_url(&matches) {
+        eprintln!("ur-agent: hiding the broker's password from ps: {error}");
+    }
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let done = match cli.command.unwrap_or(Verb::Run) {
         Verb::Run => {
             log();

@@ -2,11 +2,18 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
+use ur::agent::Cli;
+use ur::argv;
 use ur::cli::{self, Args, Command, Exit};
 
 fn main() -> ExitCode {
-    let Args { broker, command } = Args::parse();
+    let matches = Args::command().get_matches();
+    if let Err(error) = argv::hide_broker_url(&matches) {
+        eprintln!("ur: hiding the broker's password from ps: {error}");
+    }
+    let Args { broker, command } =
+        Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     Exit::report(cli::block_on(async {
         match command {
             Command::Nodes(args) => cli::nodes(&broker, args).await,
@@ -18,7 +25,7 @@ fn main() -> ExitCode {
             Command::Snoop(args) => cli::snoop(&broker, args).await,
             Command::Why(args) => cli::why(&broker, args).await,
             Command::Completions { shell } => cli::completions(shell),
-            Command::Man { dir } => cli::manuals(&dir, Vec::new()),
+            Command::Man { dir } => cli::manuals(&dir, vec![Cli::command()]),
         }
     }))
 }

@@ -56,7 +56,21 @@ pub fn supervise(job: &Job) -> Result<()> {
     let cgroup = Cgroup::create(&job.id);
     match start::start(job, &request, cgroup.as_ref()) {
         Err(refusal) => job.write_end(&End::unseen(Outcome::Refused(refusal))),
-        Ok(started) => Run::new(job, &request, cgroup, signals, started, pids)?.to_the_end(),
+        Ok(started) => {
+            note_script(job, pids, started.script);
+            let mut run = Run::new(job, &request, cgroup, signals, started);
+            run.watch()?;
+            run.finish()
+        }
+    }
+}
+
+/// For people and for the agent's messages. A script that is gone already has no start time, and a
+/// disk that is full must not end the script.
+fn note_script(job: &Job, mut pids: Pids, script: u32) {
+    if let Ok(script) = ProcessRef::of(script) {
+        pids.script = Some(script);
+        store::write_json(&job.path("pid"), &pids).ok();
     }
 }
 
@@ -136,10 +150,9 @@ impl<'a> Run<'a> {
         cgroup: Option<Cgroup>,
         signals: Signals,
         started: Started,
-        pids: Pids,
-    ) -> Result<Self> {
+    ) -> Self {
         let now = Instant::now();
-        let run = Self {
+        Self {
             job,
             cgroup,
             signals,
@@ -152,27 +165,17 @@ impl<'a> Run<'a> {
                 pipe: Some(started.stderr),
                 writer: started.stderr_writer,
             },
-            started_at: pids.started_at,
+            started_at: Timestamp::now(),
             started: now,
             // A limit beyond what the clock can hold is no limit.
             limit: request.timeout.and_then(|limit| now.checked_add(limit)),
             stop: None,
             ended: None,
             buffer: vec![0; PIECE],
-        };
-        // For people and for the agent's messages; a script that is gone already has no start time,
-        // and a disk that is full must not end the script.
-        if let Ok(script) = ProcessRef::of(run.script) {
-            let pids = Pids {
-                script: Some(script),
-                ..pids
-            };
-            store::write_json(&job.path("pid"), &pids).ok();
         }
-        Ok(run)
     }
 
-    fn to_the_end(mut self) -> Result<()> {
+    fn watch(&mut self) -> Result<()> {
         // It may have been asked for between our look and our being able to hear the signal.
         if self.job.is_cancelled() {
             self.begin_stop(Outcome::Cancelled);
@@ -181,11 +184,10 @@ impl<'a> Run<'a> {
             self.wait()?;
             self.collect();
             if self.is_over() {
-                break;
+                return Ok(());
             }
             self.watch_the_clock();
         }
-        self.finish()
     }
 
     /// Sleeps until there is something to do.

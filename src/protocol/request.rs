@@ -15,7 +15,7 @@ pub(super) const MAX_OUTPUT_LIMIT: u64 = 64 * 1024 * 1024;
 /// A body on `ur.execute.<node>.<request-id>`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
-    Run(Request),
+    Run(Box<Request>),
     /// Asks what became of an earlier request of this id. Starts nothing.
     Status,
 }
@@ -136,7 +136,7 @@ impl Message {
                 ));
             }
         };
-        Ok(Self::Run(fields.request(program)?))
+        Ok(Self::Run(Box::new(fields.request(program)?)))
     }
 }
 
@@ -333,7 +333,7 @@ mod tests {
             ..Request::script("#!/bin/sh\ntrue\n")
         };
         let read = Message::decode(&request.encode()).unwrap();
-        assert_eq!(read, Message::Run(request));
+        assert_eq!(read, Message::Run(Box::new(request)));
     }
 
     #[test]
@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn null_is_as_good_as_absent_and_unknown_fields_are_ignored() {
         let read = decode(r#"{"type":"script","script":"x","args":null,"env":null,"new":{}}"#);
-        assert_eq!(read, Ok(Message::Run(Request::script("x"))));
+        assert_eq!(read, Ok(Message::Run(Box::new(Request::script("x")))));
     }
 
     #[test]

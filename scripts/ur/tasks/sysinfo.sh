@@ -297,7 +297,6 @@ addresses() { # sets $ip4 and $ip6 to lists: " eth0=10.0.0.5 eth1=10.1.0.5 "
     address=${row#* inet* }
     address=${address%%[ /]*}
     case $row in
-      *' inet '*' scope host'*) ;;
       *' inet '*) ip4="$ip4$name=$address " ;;
       *' scope global'*' temporary '* | *' scope global'*' deprecated '*) ;;
       *' inet6 '*' scope global'*) ip6="$ip6$name=$address " ;;
