@@ -1,1 +1,8 @@
+//! The real agent against a real RabbitMQ: `make test`, or `tools/with-broker --private cargo test`.
+//! One behaviour, one test; what can be said without processes and a broker is said in `src`.
 
+mod refuse;
+mod run;
+mod stop;
+mod support;
+mod wire;
