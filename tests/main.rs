@@ -1,8 +1,12 @@
 //! The real agent against a real RabbitMQ: `make test`, or `tools/with-broker --private cargo test`.
 //! One behaviour, one test; what can be said without processes and a broker is said in `src`.
 
+mod crash;
+mod output;
+mod reboot;
 mod refuse;
 mod run;
+mod secrets;
 mod stop;
 mod support;
 mod wire;

@@ -4,7 +4,7 @@ use std::fs;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ pub(crate) struct Setup {
     pub(crate) env: Vec<(String, String)>,
     /// Goes before the agent's command line.
     pub(crate) wrapper: Vec<String>,
+    pub(crate) reboot: Option<String>,
     /// Done to the directories before the agent starts.
     pub(crate) prepare: Option<fn(&Path)>,
 }
@@ -59,6 +60,10 @@ impl Agent {
         }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -76,6 +81,12 @@ impl Agent {
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("killing the agent");
         self.child.wait().expect("reaping the agent");
+    }
+
+    /// One more on the same directories, which is expected to give up.
+    pub(crate) fn start_another(&self) -> ExitStatus {
+        let mut child = spawn(self.dir.path(), &self.url, &self.setup);
+        child.wait().expect("reaping the other agent")
     }
 
     pub(crate) fn start_again(&mut self) {
@@ -141,7 +152,8 @@ fn spawn(dir: &Path, url: &str, setup: &Setup) -> Child {
         .arg(dir.join("state"))
         .arg("--setup-file")
         .arg(dir.join("setup.json"))
-        .args(["--config", "/nonexistent", "--reboot-command", "true"])
+        .args(["--config", "/nonexistent", "--reboot-command"])
+        .arg(setup.reboot.as_deref().unwrap_or("true"))
         .args(&setup.args)
         .env("UR_AMQP_URL", url)
         .envs(setup.env.iter().map(|(name, value)| (name, value)))

@@ -25,18 +25,27 @@ impl Vhost {
         };
         let name = format!("ur-test-{}", uuid::Uuid::new_v4());
         management.call("PUT", &format!("/api/vhosts/{name}"), "{}");
-        management.call(
-            "PUT",
-            &format!("/api/permissions/{name}/{}", management.user),
-            r#"{"configure":".*","write":".*","read":".*"}"#,
-        );
+        management.permit(&name, &management.user);
         Self {
             url: format!("{}/{name}", without_path(&url)),
             name: Some(name),
         }
     }
 
-    /// Hands a message to a queue directly, past every binding. False where that is not possible.
+    /// The same virtual host for a user of its own. `None` where there is no management.
+    pub(crate) fn with_user(mut self, user: &str, password: &str) -> Option<Self> {
+        let (management, name) = (Management::from_env()?, self.name.as_ref()?);
+        let body = format!(r#"{{"password":"{password}","tags":""}}"#);
+        management.call("PUT", &format!("/api/users/{user}"), &body);
+        management.permit(name, user);
+        let (scheme, rest) = self.url.split_once("://")?;
+        let (_, host) = rest.rsplit_once('@').unwrap_or(("", rest));
+        self.url = format!("{scheme}://{user}:{password}@{host}");
+        Some(self)
+    }
+
+    /// Hands a message to a queue directly, past every binding. Returns that queue's name, if the
+    /// management knows of one yet.
     pub(crate) fn publish_to_queue(&self, queue_prefix: &str, body: &str) -> Option<String> {
         let (management, name) = (Management::from_env()?, self.name.as_ref()?);
         let queues = management.call("GET", &format!("/api/queues/{name}"), "");
@@ -88,6 +97,15 @@ impl Management {
             login: STANDARD.encode(login),
             address: address.to_owned(),
         })
+    }
+
+    fn permit(&self, vhost: &str, user: &str) {
+        let everything = r#"{"configure":".*","write":".*","read":".*"}"#;
+        self.call(
+            "PUT",
+            &format!("/api/permissions/{vhost}/{user}"),
+            everything,
+        );
     }
 
     /// Returns the body of the response, which must be one of success.

@@ -142,3 +142,14 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
         std::thread::park_timeout(Duration::from_millis(10));
     }
 }
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Whether a command succeeds.
+pub(crate) fn runs(words: &[&str], more: &[&str]) -> bool {
+    let mut command = std::process::Command::new(words[0]);
+    let status = command.args(&words[1..]).args(more).status();
+    status.is_ok_and(|status| status.success())
+}
