@@ -23,10 +23,9 @@ impl Cgroup {
         Some(Self { dir })
     }
 
-    /// The file that moves whoever writes "0" into the cgroup.
-    pub(super) fn entrance(&self) -> Option<File> {
-        let path = self.dir.join("cgroup.procs");
-        File::options().write(true).open(path).ok()
+    /// By which a process can be born into it.
+    pub(super) fn open(&self) -> Option<File> {
+        File::open(&self.dir).ok()
     }
 
     pub(super) fn processes(&self) -> Vec<Pid> {

@@ -1,10 +1,9 @@
 //! Turns a request into a running process, or says why that cannot be.
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::io::{self, PipeReader, PipeWriter, Read};
 use std::path::Path;
-use std::process::{ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
@@ -17,8 +16,8 @@ use super::{Job, process};
 
 pub(super) struct Started {
     pub(super) script: u32,
-    pub(super) stdout: ChildStdout,
-    pub(super) stderr: ChildStderr,
+    pub(super) stdout: PipeReader,
+    pub(super) stderr: PipeReader,
     pub(super) stdout_writer: Writer,
     pub(super) stderr_writer: Writer,
 }
@@ -35,17 +34,18 @@ pub(super) fn start(
     let storage = |error: anyhow::Error| Refusal::new(ErrorCode::Storage, format!("{error:#}"));
     let writer = |name| Writer::create(&job.path(name), request.max_output).map_err(storage);
     let (stdout_writer, stderr_writer) = (writer("stdout")?, writer("stderr")?);
-    let entrance = cgroup.and_then(Cgroup::entrance);
-    let mut child = process::spawn_leader(&mut command, entrance)
-        .map_err(|error| why_not(&error, &invocation))?;
-    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-        unreachable!("both were asked to be pipes");
+    let pipe = || -> io::Result<(PipeReader, PipeWriter)> {
+        let (read, write) = io::pipe()?;
+        // A descendant may hold the other end for ever; reading must not wait for it.
+        rustix::io::ioctl_fionbio(&read, true)?;
+        Ok((read, write))
     };
-    unblock(&stdout)
-        .and_then(|()| unblock(&stderr))
-        .map_err(storage)?;
+    let not = |error: io::Error| why_not(&error, &invocation);
+    let ((stdout, to_stdout), (stderr, to_stderr)) = (pipe().map_err(not)?, pipe().map_err(not)?);
+    command.stdout(to_stdout).stderr(to_stderr);
+    let cgroup = cgroup.and_then(Cgroup::open);
     Ok(Started {
-        script: child.id(),
+        script: process::spawn_leader(command, cgroup.as_ref()).map_err(not)?,
         stdout,
         stderr,
         stdout_writer,
@@ -96,11 +96,7 @@ fn command(job: &Job, request: &Request, invocation: &Invocation) -> Result<Comm
         Ok(file) => Stdio::from(file),
         Err(_none) => Stdio::null(),
     };
-    command
-        .current_dir(cwd)
-        .stdin(stdin)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.current_dir(cwd).stdin(stdin);
     Ok(command)
 }
 
@@ -129,9 +125,4 @@ fn first_bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     File::open(path)?.take(4096).read_to_end(&mut text)?;
     Ok(text)
-}
-
-/// A descendant may hold the other end for ever; reading must not wait for it.
-fn unblock(pipe: &impl AsFd) -> Result<()> {
-    rustix::io::ioctl_fionbio(pipe, true).context("preparing a pipe")
 }

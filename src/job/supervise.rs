@@ -3,10 +3,9 @@
 //! A process of its own with one thread, so that the agent can crash, be upgraded or lose its
 //! broker while a disk erase runs. It is told nothing but the job's directory.
 
-use std::io::Read;
+use std::io::{PipeReader, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::process::{ChildStderr, ChildStdout};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -133,8 +132,8 @@ struct Run<'a> {
     cgroup: Option<Cgroup>,
     signals: Signals,
     script: u32,
-    stdout: Stream<ChildStdout>,
-    stderr: Stream<ChildStderr>,
+    stdout: Stream<PipeReader>,
+    stderr: Stream<PipeReader>,
     started_at: Timestamp,
     started: Instant,
     limit: Option<Instant>,
@@ -370,7 +369,7 @@ fn write_until_it_is_there(job: &Job, end: &End) -> Result<()> {
 }
 
 /// Reads and drops until nobody holds the other ends any more.
-fn swallow(mut stdout: Option<ChildStdout>, mut stderr: Option<ChildStderr>) {
+fn swallow(mut stdout: Option<PipeReader>, mut stderr: Option<PipeReader>) {
     let mut buffer = [0; 4096];
     while stdout.is_some() || stderr.is_some() {
         let mut fds = Vec::new();
