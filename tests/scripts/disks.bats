@@ -60,7 +60,7 @@ partition() { # <sgdisk's arguments>: partitions DISK
   mkfs.ext4 -q -L secret "$DISK"
   unshare --mount --propagation private sh -c "mount $DISK /mnt; exec sleep infinity" 3>&- &
   elsewhere=$!
-  for _ in {1..200}; do grep -q "^$DISK " "/proc/$elsewhere/mounts" && break; sleep 0.05; done
+  until grep -q "^$DISK " "/proc/$elsewhere/mounts"; do kill -0 "$elsewhere"; done
   library 'uses_of "$DISK"'
   kill "$elsewhere"
   [[ $output == *'held open'*'ext4 secret'* ]]

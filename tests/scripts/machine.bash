@@ -46,10 +46,11 @@ on_machine() { # <program> [<argument>…]: runs it there
 }
 
 cover_other_disks() { # covers all block devices that are not of this machine
-  local device covers=()
+  local device disk covers=()
   for device in /sys/class/block/*; do
     device=/dev/${device##*/}
-    [[ " ${DISKS[*]} " == *" ${device%p[0-9]*} "* || ! -b $device ]] || covers+=("$device")
+    disk=$(sed -E 's/([0-9])p[0-9]+$/\1/' <<<"$device")
+    [[ " ${DISKS[*]} " == *" $disk "* || ! -b $device ]] || covers+=("$device")
   done
   # shellcheck disable=SC2016 # for the shell in there
   on_machine bash -c 'for device; do mountpoint -q "$device" || mount --bind /dev/null "$device"; done' - "${covers[@]}"
@@ -59,8 +60,8 @@ task() { # <module::task> [<parameter>=<value>…]: runs it as Bolt does; sets s
   local script=$SCRIPTS/${1%%::*}/tasks/${1##*::}.sh
   shift
   cover_other_disks
-  # shellcheck disable=SC2034 # the test looks at it
   status=0
+  # shellcheck disable=SC2034 # the test looks at it
   output=$(on_machine env PATH="${SHIMS:+$SHIMS:}$PATH" PT__installdir="$SCRIPTS" "${@/#/PT_}" "$BASH" "$script" 2>"$LOG" </dev/null) || status=$?
   # bats shows it when the test fails.
   cat "$LOG"
