@@ -50,7 +50,7 @@ cover_other_disks() { # covers all block devices that are not of this machine
   for device in /sys/class/block/*; do
     device=/dev/${device##*/}
     disk=$(sed -E 's/([0-9])p[0-9]+$/\1/' <<<"$device")
-    [[ " ${DISKS[*]} " == *" $disk "* || ! -b $device ]] || covers+=("$device")
+    [[ $(printf ' %s ' "${DISKS[@]}") == *" $disk "* || ! -b $device ]] || covers+=("$device")
   done
   # shellcheck disable=SC2016 # for the shell in there
   on_machine bash -c 'for device; do mountpoint -q "$device" || mount --bind /dev/null "$device"; done' - "${covers[@]}"
