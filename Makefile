@@ -17,7 +17,7 @@ BIN := $(or $(patsubst %/ur-agent,%,$(firstword $(wildcard target/$(HOST)/releas
 SCRIPTS_NEED := bats busybox jq gdisk:sgdisk fdisk:sfdisk dosfstools:mkfs.vfat
 BATS := $(wildcard tests/scripts/*.bats)
 
-.PHONY: help build demo test lint bench install clean
+.PHONY: help build demo test vm lint bench install clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -32,6 +32,9 @@ test: ## all tests, against a private RabbitMQ, or the one that UR_AMQP_URL name
 	tools/prerequisites rabbitmq-server python3
 	tools/with-broker --private $(CARGO) test $(SHIPPED)
 	$(if $(BATS),tools/prerequisites $(SCRIPTS_NEED) && bats tests/scripts)
+
+vm: ## the tests of scripts that need md, LVM and NVMe, in an emulated machine (minutes)
+	tools/in-vm tests/scripts/disk-stacks.bats
 
 lint: ## formats, clippy, docs, licences of dependencies, shell scripts
 	cargo fmt --check
