@@ -1,0 +1,282 @@
+//! What became of every request, and whether it may have become that.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::fs;
+use std::io::ErrorKind;
+
+use anyhow::{Context, Result};
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::journal::Journal;
+use super::node::{Node, Role};
+use super::processes::Kill;
+use super::request::{Evidence, Harm, Request, Verdict, judge};
+use super::sender::{Sender, Tally};
+
+/// Lines about what went wrong that are printed; the first say it.
+const SHOWN: usize = 30;
+
+#[derive(Default)]
+pub(crate) struct Account {
+    sent: u32,
+    not_started: u32,
+    started_once: u32,
+    started_twice: u32,
+    right: u32,
+    undetermined: u32,
+    refused: u32,
+    /// Refused to one copy, and run for another that was on its way already.
+    refused_then_run: u32,
+    never_answered: u32,
+    wrong: u32,
+    panics: u32,
+    replies_seen_twice: u32,
+    tally: Tally,
+    faults: BTreeMap<&'static str, u32>,
+    complaints: Vec<String>,
+}
+
+/// By node and request.
+type Seen<T> = HashMap<(usize, String), T>;
+
+impl Account {
+    pub(crate) fn of(
+        sender: Sender,
+        nodes: &[Node],
+        kills: Vec<Kill>,
+        journals: &[Journal],
+    ) -> Result<Self> {
+        let mut account = Self::default();
+        for (fault, times) in journals.iter().flat_map(|journal| &journal.counts) {
+            *account.faults.entry(fault).or_default() += times;
+        }
+        let evidence = evidence(nodes)?;
+        let mut harm = harm(kills);
+        let full_disk = account
+            .faults
+            .keys()
+            .any(|fault| fault.starts_with("disk:"));
+        for request in &sender.requests {
+            let whose = (request.node, request.id.clone());
+            let mut harm = harm.remove(&whose).unwrap_or_default();
+            // The second node's disk is the one that fills.
+            harm.full_disk = full_disk && request.node == 1;
+            account.enter(
+                request,
+                evidence.get(&whose).copied().unwrap_or_default(),
+                harm,
+            );
+        }
+        for node in nodes {
+            account.look_for_panics(node)?;
+        }
+        account.tally = sender.tally;
+        Ok(account)
+    }
+
+    pub(crate) fn is_clean(&self) -> bool {
+        self.started_twice + self.never_answered + self.wrong + self.panics == 0 && self.sent > 0
+    }
+
+    fn enter(&mut self, request: &Request, evidence: Evidence, harm: Harm) {
+        self.sent += 1;
+        match evidence.starts {
+            0 => self.not_started += 1,
+            1 => self.started_once += 1,
+            _ => {
+                self.started_twice += 1;
+                self.complain(request, "started more than once", evidence);
+            }
+        }
+        if request.replies_seen > 1 {
+            self.replies_seen_twice += 1;
+        }
+        let Some((last, earlier)) = request.replies.split_last() else {
+            self.never_answered += 1;
+            let words = if request.accepted {
+                "accepted and never answered"
+            } else {
+                "never answered"
+            };
+            return self.complain(request, words, evidence);
+        };
+        let verdict = |body: &Vec<u8>, evidence| match serde_json::from_slice(body) {
+            Ok(reply) => judge(request.kind, &reply, evidence, harm),
+            Err(_) => Verdict::Wrong("not a reply".to_owned()),
+        };
+        // To have been refused speaks of one copy only: nothing was run for that one.
+        let refused = |body: &Vec<u8>| verdict(body, Evidence::default()) == Verdict::Refused;
+        if !earlier.iter().all(refused) || (!earlier.is_empty() && request.copies < 2) {
+            self.wrong += 1;
+            return self.complain(request, "answered in different ways", evidence);
+        }
+        match verdict(last, evidence) {
+            Verdict::Right => {
+                self.right += 1;
+                self.refused_then_run += u32::from(!earlier.is_empty());
+            }
+            Verdict::Undetermined => self.undetermined += 1,
+            Verdict::Refused => self.refused += 1,
+            Verdict::Wrong(why) => {
+                self.wrong += 1;
+                self.complain(request, &why, evidence);
+            }
+        }
+    }
+
+    fn complain(&mut self, request: &Request, why: &str, evidence: Evidence) {
+        let Request {
+            id,
+            node,
+            kind,
+            copies,
+            accepted,
+            ..
+        } = request;
+        let replies: Vec<String> = request.replies.iter().map(|body| shortened(body)).collect();
+        self.complaints.push(format!(
+            "{id} on chaos-{}: {why}; {kind:?}, {evidence:?}, {copies} copies sent, accepted: {accepted}, replies: {replies:?}",
+            node + 1
+        ));
+    }
+
+    fn look_for_panics(&mut self, node: &Node) -> Result<()> {
+        let path = node.dir.join("log");
+        let log = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let log = String::from_utf8_lossy(&log);
+        for line in log.lines().filter(|line| line.contains("panicked at")) {
+            self.panics += 1;
+            self.complaints.push(format!("{}: {line}", node.name));
+        }
+        Ok(())
+    }
+
+    fn rows(&self) -> Vec<(&str, u32, &str)> {
+        let Tally {
+            twice_at_once,
+            ten_times_at_once,
+            again_after_end,
+            again_after_restart,
+            ..
+        } = self.tally;
+        vec![
+            ("requests sent", self.sent, ""),
+            ("started once", self.started_once, ""),
+            (
+                "not started",
+                self.not_started,
+                "refused, cancelled before, or killed at birth",
+            ),
+            ("started twice", self.started_twice, "must be 0"),
+            ("answered with a right outcome", self.right, ""),
+            (
+                "answered undetermined",
+                self.undetermined,
+                "only where the supervisor was killed",
+            ),
+            (
+                "refused, and not started",
+                self.refused,
+                "only where the disk was full, or the supervisor killed",
+            ),
+            (
+                "refused, but another copy ran",
+                self.refused_then_run,
+                "copies that were on their way already",
+            ),
+            (
+                "never answered",
+                self.never_answered,
+                "must be 0 a minute after the last fault",
+            ),
+            ("wrong answers", self.wrong, "must be 0"),
+            ("panics", self.panics, "must be 0"),
+            (
+                "replies seen more than once",
+                self.replies_seen_twice,
+                "identical, or they count as wrong",
+            ),
+            ("sent twice at once", twice_at_once, ""),
+            ("sent ten times at once", ten_times_at_once, ""),
+            ("sent again after the answer", again_after_end, ""),
+            ("… and after a new agent", again_after_restart, ""),
+            ("status asked for", self.tally.status, ""),
+            ("cancel asked for", self.tally.cancel, ""),
+            (
+                "returned: no queue for the node",
+                self.tally.unroutable,
+                "the sender sends again",
+            ),
+            ("connections of the sender", self.tally.sessions, ""),
+        ]
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for complaint in self.complaints.iter().take(SHOWN) {
+            writeln!(f, "chaos: {complaint}")?;
+        }
+        let mut table = table("what became of the requests");
+        for (what, times, remark) in self.rows() {
+            table.add_row([what, &times.to_string(), remark]);
+        }
+        writeln!(f, "{table}\n")?;
+        let mut faults = self::table("fault");
+        for (fault, times) in &self.faults {
+            faults.add_row([*fault, &times.to_string(), ""]);
+        }
+        write!(f, "{faults}")
+    }
+}
+
+fn table(title: &str) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::ASCII_MARKDOWN)
+        .set_header([title, "times", ""]);
+    if let Some(column) = table.column_mut(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// A script that was killed while it wrote leaves no half line: a short append is whole or not there.
+fn evidence(nodes: &[Node]) -> Result<Seen<Evidence>> {
+    let mut seen: Seen<Evidence> = HashMap::new();
+    for (at, node) in nodes.iter().enumerate() {
+        let path = node.evidence();
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            text => text.with_context(|| format!("reading {}", path.display()))?,
+        };
+        for line in text.lines() {
+            let (word, id) = line
+                .split_once(' ')
+                .with_context(|| format!("understanding {line:?}"))?;
+            let evidence = seen.entry((at, id.to_owned())).or_default();
+            match word {
+                "start" => evidence.starts += 1,
+                _ => evidence.ends += 1,
+            }
+        }
+    }
+    Ok(seen)
+}
+
+fn harm(kills: Vec<Kill>) -> Seen<Harm> {
+    let mut harm: Seen<Harm> = HashMap::new();
+    for kill in kills {
+        let harm = harm.entry((kill.node, kill.request)).or_default();
+        match kill.role {
+            Role::Supervisor => harm.supervisor = true,
+            Role::Script => harm.script = true,
+        }
+    }
+    harm
+}
+
+fn shortened(body: &[u8]) -> String {
+    String::from_utf8_lossy(body).chars().take(300).collect()
+}
