@@ -28,7 +28,7 @@ use lapin::{
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::protocol::{CONTENT_TYPE, EXCHANGE};
+use crate::protocol::{CONTENT_TYPE, EXCHANGE, MAX_KEY};
 
 /// For the TCP connection, and again for the AMQP handshake over it.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -267,6 +267,13 @@ impl Publisher {
     }
 }
 
+impl Publisher {
+    /// False once an error has closed the channel: another one has to be made.
+    pub fn is_open(&self) -> bool {
+        self.channel.status().connected()
+    }
+}
+
 /// A message on its way.
 pub struct Receipt(PublisherConfirm);
 
@@ -311,8 +318,11 @@ fn bracketed(url: &str) -> Option<&str> {
 }
 
 fn short(key: &str) -> Result<ShortString> {
-    if key.len() > 255 {
-        bail!("the routing key has {} bytes; AMQP allows 255", key.len());
+    if key.len() > MAX_KEY {
+        bail!(
+            "the routing key has {} bytes; AMQP allows {MAX_KEY}",
+            key.len()
+        );
     }
     Ok(key.into())
 }

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use crate::job::{self, Job, Spool};
 use crate::protocol::{
-    ErrorCode, Message, NodeId, Outcome, Ping, Refusal, Reply, RequestId, RoutingKey, reply_key,
+    ErrorCode, MAX_KEY, Message, NodeId, Outcome, Ping, Refusal, Reply, RequestId, RoutingKey,
+    reply_key,
 };
 
 /// Requests that wait for their turn. Each is a directory on what is often a RAM disk.
@@ -45,7 +46,11 @@ impl Gate<'_> {
             }
             RoutingKey::Cancel { request, .. } => self.or_refuse(&request, |id| self.cancel(id)),
             RoutingKey::Broadcast { what, request } if what == "sysinfo" => {
-                Admission::Sysinfo(reply_key(self.node, &request))
+                let key = reply_key(self.node, &request);
+                match key.to_string().len() > MAX_KEY {
+                    true => Admission::Ignore("the broadcast's id is too long".to_owned()),
+                    false => Admission::Sysinfo(key),
+                }
             }
             RoutingKey::Broadcast { what, .. } => {
                 Admission::Ignore(format!("unknown broadcast {what:?}"))
@@ -55,7 +60,8 @@ impl Gate<'_> {
         }
     }
 
-    /// A request that has an id gets an answer, even where the id itself is what is wrong.
+    /// A request that has an id gets an answer, even where the id itself is what is wrong, unless the
+    /// answer's own key would be too long.
     fn or_refuse(
         &self,
         request: &str,
@@ -64,8 +70,11 @@ impl Gate<'_> {
         match RequestId::parse(request).and_then(|id| then(&id)) {
             Ok(admission) => admission,
             Err(refusal) => {
-                let reply = Reply::of(&Outcome::Refused(refusal));
-                Admission::Refuse(reply_key(self.node, request), Box::new(reply))
+                let key = reply_key(self.node, request);
+                if key.to_string().len() > MAX_KEY {
+                    return Admission::Ignore(format!("{}; no key can answer it", refusal.message));
+                }
+                Admission::Refuse(key, Box::new(Reply::of(&Outcome::Refused(refusal))))
             }
         }
     }
@@ -217,6 +226,7 @@ mod tests {
                 ("ur.startup.n1", "{}"),
                 ("ur.ping.n1", "rubbish"),
                 ("ur.ping.n1", r#"{"client_id":"a.b"}"#),
+                (&format!("ur.execute.n1.{}", "x".repeat(240)), "{}"),
             ] {
                 assert!(
                     matches!(gate.admit(key, body.as_bytes()), Admission::Ignore(_)),

@@ -23,9 +23,6 @@ pub enum Verb {
         /// A request message in JSON; - reads it from standard input
         file: PathBuf,
     },
-    /// Run the job in a directory; the agent starts this itself
-    #[command(hide = true)]
-    Supervise { dir: PathBuf },
     /// Print what this machine says of itself
     Sysinfo,
     /// Say what the agent would find here: broker, state directory, sysinfo

@@ -63,13 +63,12 @@ impl Jobs {
                 _ => {}
             }
         }
-        jobs.fill();
         Ok(jobs)
     }
 
     /// Starts a job that was just admitted, or queues it.
     pub(super) fn add(&mut self, job: Job) -> State {
-        if self.running.len() >= self.most {
+        if self.running.len() >= self.most || !self.waiting.is_empty() {
             self.waiting.push_back(job);
             return State::Queued;
         }
@@ -77,9 +76,13 @@ impl Jobs {
         State::Accepted
     }
 
-    /// The next job that has an outcome. Starts those that waited for its place.
+    /// The next job that has an outcome. Starts what waits, but not before every end has been heard
+    /// of: it may have asked for a reboot.
     pub(super) async fn next_ended(&mut self) -> Ended {
         loop {
+            if self.ended.is_empty() {
+                self.fill();
+            }
             if let Some(ended) = self.ended.pop_front() {
                 return ended;
             }
@@ -189,7 +192,7 @@ impl Jobs {
             Ok(Some(_)) => self.push_ended(job),
             Ok(None) => match job.pids() {
                 Ok(Some(pids)) => match pids.supervisor.exit() {
-                    Some(exit) => return self.watch(job, exit),
+                    Some(exit) => self.watch(job, exit),
                     None => {
                         let outcome = undetermined(last_seen(&pids));
                         self.end(job, outcome);
@@ -206,7 +209,6 @@ impl Jobs {
             },
             Err(error) => self.end(job, undetermined(format!("{error:#}"))),
         }
-        self.fill();
     }
 
     fn end(&mut self, job: Job, outcome: Outcome) {

@@ -6,6 +6,7 @@
 
 mod admit;
 mod announce;
+mod answer;
 mod args;
 mod exec;
 mod follow;
@@ -17,6 +18,7 @@ mod reply;
 mod serve;
 mod session;
 mod sysinfo;
+mod unheard;
 
 use std::future::Future;
 use std::sync::Arc;

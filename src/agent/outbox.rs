@@ -9,7 +9,7 @@ use lapin::Acker;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use crate::broker::{Broker, Publisher, Routing, message_limit};
+use crate::broker::{Broker, Publisher, Receipt, Routing, is_refusal, message_limit};
 use crate::job::Job;
 use crate::protocol::reply_key;
 
@@ -124,25 +124,33 @@ impl Worker {
             }
             Outgoing::Event { key, body } => (Message::Event, key, body),
             Outgoing::Startup { key, body } => (Message::Startup, key, body),
-            Outgoing::Reply(job) => match reply::of(&job, self.max_body) {
-                Ok(body) => {
-                    let key = reply_key(&self.node, job.id.as_str()).to_string();
-                    (Message::Reply(job), key, body)
-                }
-                Err(error) => {
+            Outgoing::Reply(job) => {
+                let key = reply_key(&self.node, job.id.as_str()).to_string();
+                let body = reply::of(&job, self.max_body).unwrap_or_else(|error| {
                     error!(request = %job.id, error = format!("{error:#}"), "cannot read a job");
-                    return Ok(());
-                }
-            },
-        };
-        match self.publisher.publish(&key, &body).await {
-            Ok(receipt) => {
-                let confirm = async move { (message, receipt.routing().await) };
-                self.unconfirmed.push(Box::pin(confirm));
-                Ok(())
+                    reply::unreadable(&error)
+                });
+                (Message::Reply(job), key, body)
             }
-            Err(error) => self.confirmed(message, Err(error)).await,
+        };
+        if body.len() > self.max_body && matches!(message, Message::Event) {
+            warn!(key, bytes = body.len(), "too long for the broker; left out");
+            return Ok(());
         }
+        let receipt = self.publish(&key, &body).await?;
+        let confirm = async move { (message, receipt.routing().await) };
+        self.unconfirmed.push(Box::pin(confirm));
+        Ok(())
+    }
+
+    async fn publish(&mut self, key: &str, body: &[u8]) -> Result<Receipt> {
+        let published = self.publisher.publish(key, body).await;
+        if published.is_ok() || self.publisher.is_open() {
+            return published;
+        }
+        // The broker has refused an earlier message, and its confirm will tell us so.
+        self.publisher = self.broker.publisher().await?;
+        self.publisher.publish(key, body).await
     }
 
     async fn confirmed(&mut self, message: Message, confirmed: Result<Routing>) -> Result<()> {
@@ -154,29 +162,38 @@ impl Worker {
             Message::Event => return Ok(()),
             Message::Startup => Sent::Startup(routing),
             Message::Reply(job) => {
-                if routing == Routing::Taken {
-                    job.mark_replied()?;
+                if routing == Routing::Taken
+                    && let Err(error) = job.mark_replied()
+                {
+                    warn!(request = %job.id, error = format!("{error:#}"), "replied, and may do so again");
                 }
                 Sent::Reply(job, routing)
             }
         };
-        self.sent.send(report).await.context("reporting")
+        self.report(report).await
     }
 
-    /// A message that is too long for the broker closes the channel, and what else was on it has to
-    /// go again. Anything else ends the session.
+    /// What the broker does not take (too long, not permitted) closes the channel, and what else was
+    /// on it has to go again; the session goes on. Any other error ends it.
     async fn refused(&mut self, message: Message, error: anyhow::Error) -> Result<()> {
-        let Some(limit) = message_limit(&error) else {
+        if !is_refusal(&error) {
             return Err(error);
-        };
-        if limit < self.max_body {
-            warn!(limit, "the broker takes shorter messages only");
-            self.max_body = limit;
+        }
+        warn!(error = format!("{error:#}"), "the broker refused a message");
+        let limit = message_limit(&error);
+        self.max_body = limit.unwrap_or(usize::MAX).min(self.max_body);
+        if !self.publisher.is_open() {
             self.publisher = self.broker.publisher().await?;
         }
-        if let Message::Reply(job) = message {
-            self.again.push(job);
+        match message {
+            Message::Reply(job) if limit.is_some() => self.again.push(job),
+            Message::Reply(job) => self.report(Sent::Reply(job, Routing::Unroutable)).await?,
+            Message::Startup | Message::Event => {}
         }
         Ok(())
+    }
+
+    async fn report(&mut self, sent: Sent) -> Result<()> {
+        self.sent.send(sent).await.context("reporting")
     }
 }

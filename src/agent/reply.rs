@@ -32,6 +32,12 @@ pub(super) fn of(job: &Job, max_body: usize) -> Result<Vec<u8>> {
     }
 }
 
+/// The answer for a job whose files cannot be read: that it was accepted is all that is known.
+pub(super) fn unreadable(error: &anyhow::Error) -> Vec<u8> {
+    let message = format!("the node cannot read what it has of the request: {error:#}");
+    Reply::of(&undetermined(message)).encode()
+}
+
 fn build(job: &Job, end: &End, request: Option<&Request>, keep: usize) -> Result<Vec<u8>> {
     let mut reply = Reply::of(&end.outcome);
     reply.started_at = end.started_at;

@@ -14,11 +14,11 @@ use lapin::message::Delivery;
 use tokio::sync::mpsc::error::SendError;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep_until};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
-use crate::broker::Routing;
+use crate::broker::is_refusal;
 use crate::job::{Job, Spool};
-use crate::protocol::{Ack, Outcome, Ping, Progress, REBOOT_STATUS, RoutingKey, State};
+use crate::protocol::{Ack, Ping, Progress, RoutingKey, State};
 
 use super::admit::{Admission, Gate};
 use super::announce::{self, Startup};
@@ -28,11 +28,12 @@ use super::locate::Found;
 use super::outbox::{self, Outbox, Outgoing, Sent};
 use super::reboot::Reboot;
 use super::sysinfo::{self, Sysinfo};
+use super::unheard::Unheard;
 use super::{reply, session};
 
 /// How often running jobs are looked at for progress and output.
 const LOOK: Duration = Duration::from_millis(200);
-/// How often sysinfo is collected anew, old jobs expire, and replies that nobody took are offered.
+/// How often sysinfo is collected anew and old jobs expire.
 const ROUND: Duration = Duration::from_secs(60);
 /// How often systemd hears from us; a third of the unit's `WatchdogSec`.
 const ALIVE: Duration = Duration::from_secs(20);
@@ -41,16 +42,17 @@ const MOST_PENDING: usize = 1000;
 
 pub(super) struct Agent {
     args: Arc<AgentArgs>,
-    spool: Spool,
-    jobs: Jobs,
-    sysinfo: Sysinfo,
+    pub(super) spool: Spool,
+    pub(super) jobs: Jobs,
+    pub(super) sysinfo: Sysinfo,
     found: Option<Found>,
-    reboot: Reboot,
-    startup: Startup,
+    pub(super) reboot: Reboot,
+    pub(super) startup: Startup,
     /// Messages that the outbox has no room for yet. What must not be lost is also on disk.
-    pending: VecDeque<Outgoing>,
+    pub(super) pending: VecDeque<Outgoing>,
     /// Jobs whose replies are on their way.
-    answering: HashSet<crate::protocol::RequestId>,
+    pub(super) answering: HashSet<crate::protocol::RequestId>,
+    pub(super) unheard: Unheard,
     collecting: JoinSet<Sysinfo>,
 }
 
@@ -94,6 +96,7 @@ impl Agent {
             reboot,
             pending: VecDeque::new(),
             answering: HashSet::new(),
+            unheard: Unheard::default(),
             collecting: JoinSet::new(),
         }
     }
@@ -134,6 +137,7 @@ impl Agent {
         self.sysinfo = sysinfo;
         self.pending.clear();
         self.answering.clear();
+        self.unheard = Unheard::default();
         self.pending.extend(self.startup.message(&self.sysinfo));
         self.pending.push_back(announce::sysinfo(&self.sysinfo));
         self.offer_replies();
@@ -151,7 +155,8 @@ impl Agent {
         let mut alive = interval(ALIVE);
         let mut beat = Instant::now();
         loop {
-            let busy = self.jobs.running() > 0 || self.reboot.is_asked();
+            let busy =
+                self.jobs.running() > 0 || self.reboot.is_asked() || !self.unheard.is_empty();
             let event = tokio::select! {
                 delivery = session.deliveries.next() => {
                     Event::Delivery(delivery.map(|delivery| delivery.map(Box::new)))
@@ -189,7 +194,7 @@ impl Agent {
             Event::Handed(Err(_)) | Event::Sent(None) => return Err(anyhow!("publishing stopped")),
             Event::Handed(Ok(())) => {}
             Event::Ended(ended) => self.ended(ended),
-            Event::Sent(Some(sent)) => self.sent(sent)?,
+            Event::Sent(Some(sent)) => self.sent(sent),
             Event::Connection(event) => connection(event)?,
             Event::Collected(sysinfo) => self.collected(sysinfo)?,
             Event::Look => self.look(),
@@ -269,57 +274,6 @@ impl Agent {
         self.pending.push_back(announce::event(&key, progress));
     }
 
-    fn answer_if_ended(&mut self, job: &Job) {
-        if let State::Ended | State::Replied = job.state() {
-            self.answer(job.clone());
-        }
-    }
-
-    fn answer(&mut self, job: Job) {
-        self.answering.insert(job.id.clone());
-        self.pending.push_back(Outgoing::Reply(job));
-    }
-
-    fn ended(&mut self, Ended { job, follow }: Ended) {
-        let outcome = job.end().ok().flatten().map(|end| end.outcome);
-        let shown = outcome.as_ref().map(ToString::to_string);
-        info!(request = %job.id, outcome = shown, "ended");
-        let news = follow.map(|mut follow| follow.news(true));
-        self.publish_news(news.unwrap_or_default());
-        if let Some(Outcome::Exited {
-            status: REBOOT_STATUS,
-        }) = outcome
-        {
-            self.reboot.ask(job.clone());
-            self.jobs.refuse_waiting();
-        }
-        self.answer(job);
-    }
-
-    fn sent(&mut self, sent: Sent) -> Result<()> {
-        match sent {
-            Sent::Startup(Routing::Taken) => self.startup.taken()?,
-            Sent::Startup(Routing::Unroutable) => {
-                info!("nobody listens for ur.startup yet; it is kept and sent again");
-            }
-            Sent::Reply(job, routing) => {
-                self.answering.remove(&job.id);
-                match routing {
-                    Routing::Taken => info!(request = %job.id, "replied"),
-                    Routing::Unroutable => {
-                        info!(request = %job.id, "nobody took the reply; it is kept and offered again");
-                    }
-                }
-            }
-        }
-        self.reboot.go_if_due(self.is_all_answered());
-        Ok(())
-    }
-
-    fn is_all_answered(&self) -> bool {
-        self.answering.is_empty() && self.jobs.running() == 0
-    }
-
     fn look(&mut self) {
         if self.pending.len() < MOST_PENDING {
             let news = self
@@ -329,10 +283,13 @@ impl Agent {
                 .collect();
             self.publish_news(news);
         }
+        for job in self.unheard.take_due() {
+            self.answer(job);
+        }
         self.reboot.go_if_due(self.is_all_answered());
     }
 
-    fn publish_news(&mut self, news: Vec<(RoutingKey, Vec<u8>)>) {
+    pub(super) fn publish_news(&mut self, news: Vec<(RoutingKey, Vec<u8>)>) {
         self.pending
             .extend(news.into_iter().map(|(key, body)| Outgoing::Event {
                 key: key.to_string(),
@@ -343,30 +300,20 @@ impl Agent {
     fn round(&mut self) {
         let mut busy = self.jobs.busy();
         busy.extend(self.answering.iter().cloned());
-        if let Err(error) = self.spool.expire(&busy) {
-            warn!(error = format!("{error:#}"), "cannot remove old jobs");
+        match self.spool.expire(&busy) {
+            Ok(unheard) => {
+                for job in unheard {
+                    error!(request = %job.id, "forgotten: nobody took its reply in all the time it was kept");
+                    self.unheard.forget(&job.id);
+                }
+            }
+            Err(error) => warn!(error = format!("{error:#}"), "cannot remove old jobs"),
         }
         self.pending.extend(self.startup.message(&self.sysinfo));
-        self.offer_replies();
         if self.collecting.is_empty() {
             let named = self.args.sysinfo.clone();
             self.collecting
                 .spawn(async move { sysinfo::collect(named.as_deref()).await });
-        }
-    }
-
-    /// Everything that has ended and is not known to have been taken. This scan is the outbox.
-    fn offer_replies(&mut self) {
-        match self.spool.jobs() {
-            Ok(jobs) => {
-                let open = |job: &Job| job.state() == State::Ended;
-                let new: Vec<Job> = jobs
-                    .into_iter()
-                    .filter(|job| open(job) && !self.answering.contains(&job.id))
-                    .collect();
-                new.into_iter().for_each(|job| self.answer(job));
-            }
-            Err(error) => warn!(error = format!("{error:#}"), "cannot look for open replies"),
         }
     }
 
@@ -392,7 +339,13 @@ fn connection(event: Option<lapin::Event>) -> Result<()> {
             warn!(reason, "publishers are blocked by the broker; replies wait");
         }
         Some(lapin::Event::ConnectionUnblocked) => info!("publishers may go on"),
-        Some(lapin::Event::Error(error)) => return Err(error.into()),
+        Some(lapin::Event::Error(error)) => {
+            let error = Error::from(error);
+            // That closes a channel only; whoever uses the channel hears of it, too.
+            if !is_refusal(&error) {
+                return Err(error);
+            }
+        }
         Some(_) => {}
         None => return Err(anyhow!("the connection is closed")),
     }

@@ -77,6 +77,12 @@ impl Writer {
 
     fn store(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         let mut offset = self.total;
+        if offset + bytes.len() as u64 > self.max && self.total_file.is_none() {
+            // Before anything is overwritten: without this file the ring cannot be read.
+            let file = private(&self.total_path)?;
+            file.write_all_at(digits(offset).as_bytes(), 0)?;
+            self.total_file = Some(file);
+        }
         // Only the last ring's worth of a piece that is longer than the ring can stay.
         while !bytes.is_empty() {
             let (at, room) = self.layout.place(offset);
@@ -86,16 +92,10 @@ impl Writer {
             offset += now.len() as u64;
             bytes = rest;
         }
-        if offset > self.max {
-            let text = format!("{offset:0TOTAL_WIDTH$}");
-            if self.total_file.is_none() {
-                self.total_file = Some(private(&self.total_path)?);
-            }
-            if let Some(file) = &self.total_file {
-                file.write_all_at(text.as_bytes(), 0)?;
-            }
+        match &self.total_file {
+            Some(file) => file.write_all_at(digits(offset).as_bytes(), 0),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     pub(super) fn total(&self) -> u64 {
@@ -222,6 +222,8 @@ impl Reader {
 
     fn total(&self) -> io::Result<u64> {
         match std::fs::read_to_string(&self.total_path) {
+            // Just made, or made when the disk was full.
+            Ok(text) if text.is_empty() => Ok(self.file.metadata()?.len()),
             Ok(text) => text.parse().map_err(io::Error::other),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Ok(self.file.metadata()?.len())
@@ -243,6 +245,10 @@ impl Reader {
         }
         Ok(bytes)
     }
+}
+
+fn digits(total: u64) -> String {
+    format!("{total:0TOTAL_WIDTH$}")
 }
 
 fn total_path(path: &Path) -> PathBuf {

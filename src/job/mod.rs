@@ -12,6 +12,8 @@
 //! | `progress` | the script | JSON lines, by the path in `$UR_PROGRESS` |
 //! | `cancel` | agent | somebody asked for its end |
 //! | `outcome.json` | supervisor | how it ended |
+//! | `outcome.room` | agent | blocks that `outcome.json` will take, reserved before anything is started |
+//! | `unheard` | agent | the reply was given, and nobody listened |
 //! | `replied` | agent | the broker has confirmed the reply |
 //! | `rebooting` | agent | the reboot it asked for has been started |
 
@@ -104,12 +106,21 @@ impl Job {
     /// Ends the job, durably. Written once: by its supervisor, or by the agent for a job whose
     /// supervisor never started or died.
     pub fn write_end(&self, end: &End) -> Result<()> {
-        write_json(&self.path("outcome.json"), end)
+        let (path, room) = (self.path("outcome.json"), self.path("outcome.room"));
+        store::write_json_reserved(&path, &room, end)
     }
 
     /// Remembers that the broker has confirmed the reply.
     pub fn mark_replied(&self) -> Result<()> {
         store::touch(&self.path("replied"))
+    }
+
+    /// Remembers when nobody listened to the reply for the first time: its retention begins.
+    pub fn mark_unheard(&self) -> Result<()> {
+        match self.path("unheard").exists() {
+            true => Ok(()),
+            false => store::touch(&self.path("unheard")),
+        }
     }
 
     pub fn replied_at(&self) -> Option<Timestamp> {

@@ -17,11 +17,14 @@ use crate::protocol::{ErrorCode, NodeId, Program, Refusal, Request, RequestId};
 use super::record::FORMAT;
 use super::{Job, Record, store};
 
-/// Answered jobs are kept this long, so that a second delivery of one gets the same reply again.
+/// Answered jobs are kept this long, so that a second delivery of one gets the same reply again; and as
+/// long those whose reply was offered and nobody listened to.
 const KEEP_FOR: Duration = Duration::from_secs(3600);
 /// … and so many of them at most, and so many bytes, the oldest going first.
 const KEEP_JOBS: usize = 1000;
 const KEEP_BYTES: u64 = 256 * 1024 * 1024;
+/// Kept free for `outcome.json`: it has some 300, and a message.
+const OUTCOME_BYTES: usize = 4096;
 
 /// `<state-dir>`, held by one agent at a time.
 pub struct Spool {
@@ -139,15 +142,20 @@ impl Spool {
         if let Some(text) = &request.stdin {
             store::create(&new.join("stdin"), text.as_bytes(), 0o600)?;
         }
+        store::create(&new.join("outcome.room"), &[0; OUTCOME_BYTES], 0o600)?;
         store::sync_dir(new)
     }
 
     fn commit(&self, new: &Path, job: Job) -> Result<Admission> {
         match fs::rename(new, &job.dir) {
-            Ok(()) => {
-                store::sync_dir(&self.jobs)?;
-                Ok(Admission::New(job))
-            }
+            Ok(()) => match store::sync_dir(&self.jobs) {
+                Ok(()) => Ok(Admission::New(job)),
+                Err(error) => {
+                    // It is about to be refused, and must not be started by the next agent.
+                    fs::rename(&job.dir, new).context("taking a job back")?;
+                    Err(error)
+                }
+            },
             Err(error) if is_taken(&error) => {
                 fs::remove_dir_all(new).ok();
                 Ok(Admission::Known(job))
@@ -176,35 +184,63 @@ impl Spool {
         Ok(jobs.into_iter().map(|(_, job)| job).collect())
     }
 
-    /// Removes answered jobs that are too old or too many. An unanswered one is never removed.
-    /// Returns how many went.
-    pub fn expire(&self, busy: &HashSet<RequestId>) -> Result<usize> {
-        let mut answered: Vec<(SystemTime, Job)> = self
+    /// Removes jobs that are settled and too old or too many: those whose reply was taken, the oldest
+    /// first, and only then those whose reply nobody listened to. One that has not been offered to
+    /// anybody yet is never removed. Returns the unheard ones that went.
+    pub fn expire(&self, busy: &HashSet<RequestId>) -> Result<Vec<Job>> {
+        let mut settled: Vec<Settled> = self
             .jobs()?
             .into_iter()
             .filter(|job| !busy.contains(&job.id))
-            .filter_map(|job| super::modified(&job.path("replied")).map(|when| (when, job)))
+            .filter_map(Settled::of)
             .collect();
-        answered.sort_by_key(|(when, _)| std::cmp::Reverse(*when));
+        settled.sort_by_key(|settled| std::cmp::Reverse((settled.unheard, settled.since)));
         let now = SystemTime::now();
-        let (mut kept, mut bytes, mut removed) = (0, 0, 0);
-        for (when, job) in answered {
+        let (mut kept, mut bytes, mut unheard) = (0, 0, Vec::new());
+        for Settled {
+            job,
+            unheard: is_unheard,
+            since,
+        } in settled
+        {
             bytes += size(&job.dir);
-            let old = now.duration_since(when).is_ok_and(|age| age > KEEP_FOR);
-            if old || kept == KEEP_JOBS || bytes > KEEP_BYTES {
-                fs::remove_dir_all(&job.dir)
-                    .with_context(|| format!("removing {}", job.dir.display()))?;
-                removed += 1;
-            } else {
+            let old = now.duration_since(since).is_ok_and(|age| age > KEEP_FOR);
+            if !old && kept < KEEP_JOBS && bytes <= KEEP_BYTES {
                 kept += 1;
+                continue;
+            }
+            fs::remove_dir_all(&job.dir)
+                .with_context(|| format!("removing {}", job.dir.display()))?;
+            if is_unheard {
+                unheard.push(job);
             }
         }
-        Ok(removed)
+        Ok(unheard)
     }
 
     fn job(&self, id: RequestId) -> Job {
         let dir = self.jobs.join(id.as_str());
         Job { id, dir }
+    }
+}
+
+/// A job that has been answered as well as could be.
+struct Settled {
+    job: Job,
+    /// Nobody listened.
+    unheard: bool,
+    since: SystemTime,
+}
+
+impl Settled {
+    fn of(job: Job) -> Option<Self> {
+        let replied = super::modified(&job.path("replied"));
+        let since = replied.or_else(|| super::modified(&job.path("unheard")))?;
+        Some(Self {
+            job,
+            unheard: replied.is_none(),
+            since,
+        })
     }
 }
 
@@ -306,24 +342,43 @@ mod tests {
         assert_eq!(listed, ids);
     }
 
+    fn set_age(job: &Job, file: &str, age: Duration) {
+        let file = File::options().write(true).open(job.path(file)).unwrap();
+        file.set_modified(SystemTime::now() - age).unwrap();
+    }
+
     #[test]
-    fn only_answered_jobs_expire_the_oldest_first() {
+    fn what_was_heard_or_offered_in_vain_expires_and_what_was_never_offered_does_not() {
         let dir = tempfile::tempdir().unwrap();
         let spool = Spool::open(dir.path()).unwrap();
-        let (old, young, unanswered) = ("old", "young", "unanswered");
-        for id in [old, young, unanswered] {
-            new_job(&spool, id);
+        let [old, young, unheard, unanswered] =
+            ["old", "young", "unheard", "unanswered"].map(|id| new_job(&spool, id));
+        let long_ago = KEEP_FOR + Duration::from_secs(1);
+        old.mark_replied().unwrap();
+        young.mark_replied().unwrap();
+        unheard.mark_unheard().unwrap();
+        set_age(&old, "replied", long_ago);
+        set_age(&unheard, "unheard", long_ago);
+        set_age(&unanswered, "request.json", long_ago);
+        unheard.mark_unheard().unwrap();
+        assert_eq!(spool.expire(&HashSet::new()).unwrap(), [unheard]);
+        assert_eq!(spool.jobs().unwrap(), [unanswered, young]);
+    }
+
+    #[test]
+    fn where_there_are_too_many_those_that_were_heard_go_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(dir.path()).unwrap();
+        let unheard = new_job(&spool, "unheard");
+        unheard.mark_unheard().unwrap();
+        set_age(&unheard, "unheard", KEEP_FOR / 2);
+        for i in 0..KEEP_JOBS {
+            let job = new_job(&spool, &format!("r{i}"));
+            job.mark_replied().unwrap();
         }
-        let job = |id| spool.find(&RequestId::parse(id).unwrap());
-        job(old).unwrap().mark_replied().unwrap();
-        job(young).unwrap().mark_replied().unwrap();
-        let replied = File::options()
-            .write(true)
-            .open(job(old).unwrap().path("replied"));
-        let long_ago = SystemTime::now() - KEEP_FOR - Duration::from_secs(1);
-        replied.unwrap().set_modified(long_ago).unwrap();
-        assert_eq!(spool.expire(&HashSet::new()).unwrap(), 1);
-        assert!(job(old).is_none() && job(young).is_some() && job(unanswered).is_some());
+        assert_eq!(spool.expire(&HashSet::new()).unwrap(), []);
+        assert_eq!(spool.jobs().unwrap().len(), KEEP_JOBS);
+        assert!(spool.find(&unheard.id).is_some());
     }
 
     #[test]

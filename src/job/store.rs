@@ -41,6 +41,31 @@ pub(super) fn claim_json(path: &Path, value: &impl Serialize) -> Result<bool> {
     claim().with_context(|| format!("claiming {}", path.display()))
 }
 
+/// Like [`write_json`], but into the blocks of the file `reserved`, which becomes `path`: so that there is
+/// room for it on a disk that has been filled since.
+pub(super) fn write_json_reserved(
+    path: &Path,
+    reserved: &Path,
+    value: &impl Serialize,
+) -> Result<()> {
+    let bytes = serde_json::to_vec(value).context("encoding")?;
+    let write = || -> Result<()> {
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(reserved)?;
+        file.write_all(&bytes)?;
+        file.set_len(bytes.len() as u64)?;
+        file.sync_all()?;
+        fs::rename(reserved, path)?;
+        sync_dir(parent(path))
+    };
+    write().with_context(|| format!("writing {}", path.display()))
+}
+
 /// A new file in a directory that is not yet in place, flushed to disk.
 pub(super) fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let create = || -> Result<()> {
@@ -84,6 +109,19 @@ fn parent(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_reserved_becomes_the_file_and_holds_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, reserved) = (dir.path().join("outcome"), dir.path().join("room"));
+        create(&reserved, &[0; 100], 0o600).unwrap();
+        write_json_reserved(&path, &reserved, &1).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1");
+        assert!(!reserved.exists());
+        // Written once more, by whoever did not know: whole all the same.
+        write_json_reserved(&path, &reserved, &2).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "2");
+    }
 
     #[test]
     fn of_two_claims_one_wins_and_its_content_stays() {

@@ -42,6 +42,8 @@ pub fn supervise(job: &Job) -> Result<()> {
         script: None,
         started_at: Timestamp::now(),
     };
+    // Whoever reads our pid may send us a signal.
+    let signals = Signals::register()?;
     // From here on the job counts as started, whatever happens to us.
     if !store::claim_json(&job.path("pid"), &pids)? {
         return Ok(());
@@ -51,7 +53,6 @@ pub fn supervise(job: &Job) -> Result<()> {
     }
     // Orphans of the script become our children, not init's, and so cannot slip away.
     set_child_subreaper(Some(getpid()))?;
-    let signals = Signals::register()?;
     let cgroup = Cgroup::create(&job.id);
     match start::start(job, &request, cgroup.as_ref()) {
         Err(refusal) => job.write_end(&End::unseen(Outcome::Refused(refusal))),
@@ -333,13 +334,18 @@ impl<'a> Run<'a> {
     fn outcome(&self) -> Outcome {
         match (&self.stop, self.ended) {
             (Some(stop), Some(_)) if self.processes().is_empty() => stop.outcome.clone(),
-            (Some(stop), _) => Outcome::Undetermined {
-                message: format!(
-                    "{}, but {UNKILLABLE:?} after SIGKILL some of its processes are still there: {:?}",
-                    stop.outcome,
-                    self.processes()
-                ),
-            },
+            (Some(stop), _) => {
+                let left = self.processes();
+                let some: Vec<String> = left.iter().take(10).map(ToString::to_string).collect();
+                Outcome::Undetermined {
+                    message: format!(
+                        "{}, but {UNKILLABLE:?} after SIGKILL {} of its processes are still there: {}",
+                        stop.outcome,
+                        left.len(),
+                        some.join(" "),
+                    ),
+                }
+            }
             (None, Some(Status::Exited(status))) => Outcome::Exited { status },
             (None, Some(Status::Signalled(signal))) => Outcome::Signalled { signal },
             (None, None) => unreachable!("over only when ended or stopped"),

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{ErrorCode, Refusal};
 
-/// The longest request id that is accepted, in bytes: an AMQP routing key has at most 255.
-const MAX_LEN: usize = 128;
+/// The longest names that are accepted, in bytes. A UUID has 36; both have to fit into an AMQP routing
+/// key, of 255 at most, with room for the other words.
+const MAX_NODE: usize = 64;
+const MAX_REQUEST: usize = 128;
 
 /// A node's name on the wire: the `UUID` of its sysinfo. One word of a routing key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -19,19 +21,19 @@ pub struct NodeId(String);
 #[serde(try_from = "String", into = "String")]
 pub struct RequestId(String);
 
-fn is_word(text: &str) -> bool {
+fn is_word(text: &str, most: usize) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-    !text.is_empty() && text.len() <= MAX_LEN && text.bytes().all(allowed)
+    !text.is_empty() && text.len() <= most && text.bytes().all(allowed)
 }
 
 impl NodeId {
-    /// Fails unless `text` is one word of at most 128 of `[A-Za-z0-9_-]`.
+    /// Fails unless `text` is one word of at most 64 of `[A-Za-z0-9_-]`.
     pub fn parse(text: &str) -> Result<Self, String> {
-        if is_word(text) {
+        if is_word(text, MAX_NODE) {
             return Ok(Self(text.to_owned()));
         }
         Err(format!(
-            "{text:?} cannot name a node: use 1 to {MAX_LEN} of A-Z a-z 0-9 _ -"
+            "{text:?} cannot name a node: use 1 to {MAX_NODE} of A-Z a-z 0-9 _ -"
         ))
     }
 
@@ -43,13 +45,13 @@ impl NodeId {
 impl RequestId {
     /// Refuses anything but one word of at most 128 of `[A-Za-z0-9_-]`.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
-        if is_word(text) {
+        if is_word(text, MAX_REQUEST) {
             return Ok(Self(text.to_owned()));
         }
         Err(Refusal::new(
             ErrorCode::BadRequest,
             format!(
-                "the request id has {} bytes or characters that are not allowed: use 1 to {MAX_LEN} of A-Z a-z 0-9 _ -",
+                "the request id has {} bytes or characters that are not allowed: use 1 to {MAX_REQUEST} of A-Z a-z 0-9 _ -",
                 text.len()
             ),
         ))
@@ -125,5 +127,6 @@ mod tests {
             assert!(NodeId::parse(id).is_err(), "{id:?}");
         }
         assert!(RequestId::parse(&"x".repeat(128)).is_ok());
+        assert!(NodeId::parse(&"x".repeat(64)).is_ok() && NodeId::parse(&"x".repeat(65)).is_err());
     }
 }

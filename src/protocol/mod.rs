@@ -24,5 +24,8 @@ pub use text::Text;
 /// clients never declare it.
 pub const EXCHANGE: &str = "amq.topic";
 
+/// Bytes of a routing key that AMQP carries (a short string).
+pub const MAX_KEY: usize = 255;
+
 /// Ur's clients (node-amqp) hand over a raw buffer instead of an object without this.
 pub const CONTENT_TYPE: &str = "application/json";

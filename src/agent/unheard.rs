@@ -1,0 +1,88 @@
+//! Replies that nobody listened to, and when each is offered again: after a second, then after twice as
+//! long each time. Only for this session; the next one offers every open reply at once.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::job::Job;
+use crate::protocol::RequestId;
+
+const FIRST: Duration = Duration::from_secs(1);
+const MOST: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+pub(super) struct Unheard(Vec<Entry>);
+
+struct Entry {
+    job: Job,
+    delay: Duration,
+    /// `None` while it is on offer.
+    due: Option<Instant>,
+}
+
+impl Unheard {
+    /// Returns how long it will be until the job's reply is due again.
+    pub(super) fn put(&mut self, job: Job) -> Duration {
+        let known = self.0.iter_mut().find(|entry| entry.job == job);
+        let delay = known
+            .as_ref()
+            .map_or(FIRST, |entry| MOST.min(entry.delay * 2));
+        let due = Some(Instant::now() + delay);
+        match known {
+            Some(entry) => (entry.delay, entry.due) = (delay, due),
+            None => self.0.push(Entry { job, delay, due }),
+        }
+        delay
+    }
+
+    pub(super) fn forget(&mut self, id: &RequestId) {
+        self.0.retain(|entry| entry.job.id != *id);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn take_due(&mut self) -> Vec<Job> {
+        let now = Instant::now();
+        let due = |entry: &mut Entry| {
+            entry
+                .due
+                .take_if(|due| *due <= now)
+                .map(|_| entry.job.clone())
+        };
+        self.0.iter_mut().filter_map(due).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Admission, Spool};
+    use crate::protocol::{NodeId, Request};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_is_offered_again_after_twice_as_long_each_time_up_to_a_minute() {
+        let dir = tempfile::tempdir().unwrap();
+        let (request, id) = (Request::script("true"), RequestId::random());
+        let node = NodeId::parse("n1").unwrap();
+        let spool = Spool::open(dir.path()).unwrap();
+        let Ok(Admission::New(job)) = spool.create(&id, &request, (&node, "k"), &request.encode())
+        else {
+            panic!("not admitted");
+        };
+        let mut unheard = Unheard::default();
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            let delay = unheard.put(job.clone());
+            assert_eq!(delay, Duration::from_secs(seconds));
+            tokio::time::advance(delay - Duration::from_millis(1)).await;
+            assert_eq!(unheard.take_due(), []);
+            tokio::time::advance(Duration::from_millis(1)).await;
+            assert_eq!(unheard.take_due(), std::slice::from_ref(&job));
+            assert_eq!(unheard.take_due(), []);
+        }
+        unheard.forget(&job.id);
+        assert!(unheard.is_empty());
+    }
+}
