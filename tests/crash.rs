@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use ur::broker::Routing;
 
 use crate::support::agent::Setup;
@@ -55,6 +56,28 @@ fn a_script_that_ends_while_there_is_no_agent_is_answered_by_the_next() {
     node.agent.start_again();
     assert_eq!(node.reply(&id)["stdout"], "before\nafter\n");
     no_other_reply(&mut node);
+}
+
+#[test]
+fn a_supervisor_that_is_stopped_outlives_its_agent() {
+    let mut node = Node::start();
+    let (mark, gate) = (node.agent.dir().join("mark"), node.agent.dir().join("gate"));
+    let id = node.send(&script(&format!(
+        "kill -STOP $PPID; : >{}; while ! test -e {}; do sleep 0.05; done; echo after",
+        mark.display(),
+        gate.display()
+    )));
+    wait_until("the script runs", || mark.exists());
+    let pid = fs::read_to_string(node.job(&id).join("pid")).unwrap();
+    let pid: serde_json::Value = serde_json::from_str(&pid).unwrap();
+    let supervisor = pid["supervisor"]["pid"].as_i64().unwrap();
+    node.agent.kill();
+    node.agent.start_again();
+    node.wait_until_announced();
+    fs::create_dir(gate).unwrap();
+    let supervisor = Pid::from_raw(i32::try_from(supervisor).unwrap()).unwrap();
+    kill_process(supervisor, Signal::CONT).unwrap();
+    assert_eq!(node.reply(&id)["stdout"], "after\n");
 }
 
 #[test]

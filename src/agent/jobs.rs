@@ -246,7 +246,6 @@ fn spawn_supervisor(job: &Job) -> Result<Exit> {
         command.env_remove(name);
     }
     let child = command
-        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()

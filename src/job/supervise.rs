@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, getpid, set_child_subreaper};
+use rustix::process::{Pid, Signal, getpid, set_child_subreaper, setsid};
 use signal_hook::consts::{SIGCHLD, SIGTERM};
 use signal_hook::low_level::pipe;
 
@@ -42,6 +42,10 @@ pub fn supervise(job: &Job) -> Result<()> {
         script: None,
         started_at: Timestamp::now(),
     };
+    // A session of our own: the end of an agent makes its children's process groups orphans, and the
+    // kernel sends SIGHUP to those in which somebody is stopped. It fails for a group leader, who was
+    // started by hand.
+    setsid().ok();
     // Whoever reads our pid may send us a signal.
     let signals = Signals::register()?;
     // From here on the job counts as started, whatever happens to us.
