@@ -31,7 +31,7 @@ pub(crate) struct Account {
     never_answered: u32,
     wrong: u32,
     panics: u32,
-    replies_seen_twice: u32,
+    seen_again: u32,
     tally: Tally,
     faults: BTreeMap<&'static str, u32>,
     complaints: Vec<String>,
@@ -90,11 +90,11 @@ impl Account {
             }
         }
         if request.replies_seen > 1 {
-            self.replies_seen_twice += 1;
+            self.seen_again += 1;
         }
         let Some((last, earlier)) = request.replies.split_last() else {
             self.never_answered += 1;
-            let words = if request.accepted {
+            let words = if request.accepted.is_some() {
                 "accepted and never answered"
             } else {
                 "never answered"
@@ -136,7 +136,7 @@ impl Account {
         } = request;
         let replies: Vec<String> = request.replies.iter().map(|body| shortened(body)).collect();
         self.complaints.push(format!(
-            "{id} on chaos-{}: {why}; {kind:?}, {evidence:?}, {copies} copies sent, accepted: {accepted}, replies: {replies:?}",
+            "{id} on chaos-{}: {why}; {kind:?}, {evidence:?}, {copies} copies sent, accepted: {accepted:?}, replies: {replies:?}",
             node + 1
         ));
     }
@@ -152,63 +152,52 @@ impl Account {
         Ok(())
     }
 
-    fn rows(&self) -> Vec<(&str, u32, &str)> {
-        let Tally {
-            twice_at_once,
-            ten_times_at_once,
-            again_after_end,
-            again_after_restart,
-            ..
-        } = self.tally;
-        vec![
+    fn outcomes(&self) -> [(&'static str, u32, &'static str); 11] {
+        let forbidden = "must be 0";
+        let killed = "only where the supervisor was killed";
+        let full = "only where the disk was full, or the supervisor killed";
+        let copies = "copies that were on their way already";
+        let not_started = "refused, cancelled before, or killed at birth";
+        let again = "identical, or they count as wrong";
+        [
             ("requests sent", self.sent, ""),
             ("started once", self.started_once, ""),
-            (
-                "not started",
-                self.not_started,
-                "refused, cancelled before, or killed at birth",
-            ),
-            ("started twice", self.started_twice, "must be 0"),
+            ("not started", self.not_started, not_started),
+            ("started twice", self.started_twice, forbidden),
             ("answered with a right outcome", self.right, ""),
-            (
-                "answered undetermined",
-                self.undetermined,
-                "only where the supervisor was killed",
-            ),
-            (
-                "refused, and not started",
-                self.refused,
-                "only where the disk was full, or the supervisor killed",
-            ),
+            ("answered undetermined", self.undetermined, killed),
+            ("refused, and not started", self.refused, full),
             (
                 "refused, but another copy ran",
                 self.refused_then_run,
-                "copies that were on their way already",
+                copies,
             ),
+            ("never answered", self.never_answered, forbidden),
+            ("wrong answers, panics", self.wrong + self.panics, forbidden),
+            ("answers seen more than once", self.seen_again, again),
+        ]
+    }
+
+    fn traffic(&self) -> [(&'static str, u32, &'static str); 9] {
+        let tally = &self.tally;
+        [
+            ("sent twice at once", tally.twice_at_once, ""),
+            ("sent ten times at once", tally.ten_times_at_once, ""),
+            ("sent again after the answer", tally.again_after_end, ""),
+            ("… and after a new agent", tally.again_after_restart, ""),
+            ("status asked for", tally.status, ""),
+            ("cancel asked for", tally.cancel, ""),
             (
-                "never answered",
-                self.never_answered,
-                "must be 0 a minute after the last fault",
+                "returned: node not connected",
+                tally.unroutable,
+                "sent again",
             ),
-            ("wrong answers", self.wrong, "must be 0"),
-            ("panics", self.panics, "must be 0"),
+            ("connections of the sender", tally.sessions, ""),
             (
-                "replies seen more than once",
-                self.replies_seen_twice,
-                "identical, or they count as wrong",
+                "seconds from the last fault to the last answer",
+                tally.seconds_to_settle,
+                "at most 60",
             ),
-            ("sent twice at once", twice_at_once, ""),
-            ("sent ten times at once", ten_times_at_once, ""),
-            ("sent again after the answer", again_after_end, ""),
-            ("… and after a new agent", again_after_restart, ""),
-            ("status asked for", self.tally.status, ""),
-            ("cancel asked for", self.tally.cancel, ""),
-            (
-                "returned: no queue for the node",
-                self.tally.unroutable,
-                "the sender sends again",
-            ),
-            ("connections of the sender", self.tally.sessions, ""),
         ]
     }
 }
@@ -219,7 +208,7 @@ impl fmt::Display for Account {
             writeln!(f, "chaos: {complaint}")?;
         }
         let mut table = table("what became of the requests");
-        for (what, times, remark) in self.rows() {
+        for (what, times, remark) in self.outcomes().into_iter().chain(self.traffic()) {
             table.add_row([what, &times.to_string(), remark]);
         }
         writeln!(f, "{table}\n")?;

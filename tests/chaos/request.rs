@@ -202,7 +202,10 @@ pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
     /// How often it was handed to the broker. Some copies never got to a queue.
     pub(crate) copies: u32,
-    pub(crate) accepted: bool,
+    /// The sender's connection, counted, on which it was said to be accepted.
+    pub(crate) accepted: Option<u32>,
+    /// Its sender asks no questions while that connection lasts: the answer has to come by itself.
+    pub(crate) patient: bool,
     /// Each different body once. More than one is suspicious.
     pub(crate) replies: Vec<Vec<u8>>,
     pub(crate) replies_seen: u32,
@@ -223,7 +226,8 @@ impl Request {
             kind,
             body: kind.body(evidence),
             copies: 0,
-            accepted: false,
+            accepted: None,
+            patient: rng.u32(..3) == 0,
             replies: Vec::new(),
             replies_seen: 0,
             answered: None,
