@@ -48,7 +48,7 @@ pub(crate) fn disturb(
     };
     while clock.is_foul() {
         // Mostly soon after each other, sometimes with time to breathe.
-        let calm = lane.rng.f64().powi(3) * 4.0;
+        let calm = lane.rng.f64().powi(3) * 2.0;
         clock.wait(Duration::from_secs_f64(calm));
         lane.wake_up(false);
         start_what_ended(lane.nodes, lane.journal)?;
@@ -109,7 +109,7 @@ impl Lane<'_> {
         self.journal.note("agent: killed", &self.nodes[node].name);
         self.nodes[node].kill()?;
         if self.rng.bool() {
-            let away = between(&mut self.rng, Duration::ZERO, Duration::from_secs(3));
+            let away = between(&mut self.rng, Duration::ZERO, Duration::from_secs(2));
             self.clock.wait(away);
         }
         self.nodes[node].start_again()
