@@ -58,7 +58,7 @@ fn log() {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .with_target(false);
-    match std::env::var_os("JOURNAL_STREAM") {
+    match env::var_os("JOURNAL_STREAM") {
         Some(_) => format.without_time().init(),
         None => format.init(),
     }
