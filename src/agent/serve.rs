@@ -311,9 +311,9 @@ impl Agent {
         }
         self.pending.extend(self.startup.message(&self.sysinfo));
         if self.collecting.is_empty() {
-            let named = self.args.sysinfo.clone();
+            let args = Arc::clone(&self.args);
             self.collecting
-                .spawn(async move { sysinfo::collect(named.as_deref()).await });
+                .spawn(async move { sysinfo::collect(&args).await });
         }
     }
 

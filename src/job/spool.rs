@@ -7,15 +7,14 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use jiff::Timestamp;
-use rustix::fs::FlockOperation;
 use serde_json::value::RawValue;
 
 use crate::protocol::{ErrorCode, NodeId, Program, Refusal, Request, RequestId};
 
 use super::record::FORMAT;
-use super::{Job, Record, store};
+use super::{Job, Record, lock, store};
 
 /// Answered jobs are kept this long, so that a second delivery of one gets the same reply again; and as
 /// long those whose reply was offered and nobody listened to.
@@ -46,7 +45,7 @@ pub enum Admission {
 impl Spool {
     /// Opens the state directory, making it (0700) where it is missing.
     ///
-    /// Fails if another agent has it. What an agent that died left half built was never acked,
+    /// Fails with [`Held`](super::Held) if another agent has it. What an agent that died left half built was never acked,
     /// and is removed.
     pub fn open(state_dir: &Path) -> Result<Self> {
         let private = |dir: &Path| {
@@ -59,8 +58,8 @@ impl Spool {
         private(state_dir)?;
         let state_dir = fs::canonicalize(state_dir)
             .with_context(|| format!("finding {}", state_dir.display()))?;
-        tighten(&state_dir)?;
-        let lock = lock(&state_dir)?;
+        lock::tighten(&state_dir)?;
+        let lock = lock::take(&state_dir)?;
         let jobs = state_dir.join("jobs");
         let building = jobs.join(".new");
         match fs::remove_dir_all(&building) {
@@ -244,36 +243,6 @@ impl Settled {
     }
 }
 
-/// Two agents on one directory would both start what waits there.
-fn lock(state_dir: &Path) -> Result<File> {
-    let path = state_dir.join("lock");
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .with_context(|| format!("opening {}", path.display()))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => bail!(
-            "another ur-agent uses {}: stop it, or give this one its own --state-dir",
-            state_dir.display()
-        ),
-        Err(error) => Err(error).with_context(|| format!("locking {}", path.display())),
-    }
-}
-
-/// A directory that was there before may be open to everybody; scripts and output are secret.
-fn tighten(dir: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = fs::metadata(dir)?.permissions().mode() & 0o777;
-    if mode != 0o700 {
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
-            .with_context(|| format!("closing {} to others", dir.display()))?;
-    }
-    Ok(())
-}
-
 fn is_taken(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -379,24 +348,6 @@ mod tests {
         assert_eq!(spool.expire(&HashSet::new()).unwrap(), []);
         assert_eq!(spool.jobs().unwrap().len(), KEEP_JOBS);
         assert!(spool.find(&unheard.id).is_some());
-    }
-
-    #[test]
-    fn a_state_directory_has_one_agent_and_is_closed_to_others() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().unwrap();
-        let state = dir.path().join("state");
-        fs::create_dir(&state).unwrap();
-        fs::set_permissions(&state, fs::Permissions::from_mode(0o755)).unwrap();
-        let first = Spool::open(&state).unwrap();
-        assert_eq!(
-            fs::metadata(&state).unwrap().permissions().mode() & 0o777,
-            0o700
-        );
-        let error = Spool::open(&state).err().unwrap();
-        assert!(error.to_string().contains("another ur-agent"), "{error}");
-        drop(first);
-        Spool::open(&state).unwrap();
     }
 
     #[test]
