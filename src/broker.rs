@@ -36,7 +36,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const HEARTBEAT: u16 = 30;
 /// Bytes a frame. lapin holds two buffers of 32 frames, whose every page is touched in time: with the
 /// usual 128 KiB they come to 8 MB.
-const FRAME_MAX: u32 = 16_384;
+const FRAME_MAX: u32 = 8_192;
 /// Deliveries on their way to us at a time. Each is acked as soon as it is safe on disk.
 const PREFETCH: u16 = 256;
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);

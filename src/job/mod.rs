@@ -20,6 +20,7 @@
 pub mod capture;
 mod cgroup;
 mod interpreter;
+mod lock;
 mod process;
 mod record;
 mod spool;
@@ -36,6 +37,7 @@ use jiff::Timestamp;
 
 use crate::protocol::{Message, RequestId, State};
 
+pub use lock::Held;
 pub use process::{Exit, ProcessRef, boot_id};
 pub use record::{End, Pids, Record};
 pub use spool::{Admission, Spool};
