@@ -235,8 +235,8 @@ impl Agent {
             Admission::Cancel(job) => self.cancel(&job),
             Admission::Refuse(key, reply) => {
                 let error = reply.error.as_ref();
-                let (code, message) = error.map(|e| (e.code.to_string(), &e.message)).unzip();
-                warn!(%key, code, message, "refused");
+                let (code, reason) = error.map(|e| (e.code.to_string(), &e.message)).unzip();
+                warn!(%key, code, reason, "refused");
                 self.pending.push_back(announce::event(&key, &reply));
             }
             Admission::Sysinfo(key) => {
