@@ -56,6 +56,11 @@ impl Jobs {
             ended: VecDeque::new(),
         };
         for job in spool.jobs()? {
+            if let Err(error) = job.record() {
+                let error = format!("{error:#}");
+                error!(request = %job.id, error, "cannot read a job; its directory is left alone");
+                continue;
+            }
             match job.state() {
                 State::Queued => jobs.waiting.push_back(job),
                 State::Running => jobs.adopt(job),

@@ -84,9 +84,20 @@ impl Job {
         }
     }
 
+    /// Fails, too, if another version of ur-agent has written the directory and this one cannot read it.
     pub fn record(&self) -> Result<Record> {
-        self.read("request.json")?
-            .context("the job has no request.json")
+        let record: Record = self
+            .read("request.json")?
+            .context("the job has no request.json")?;
+        if record.format != record::FORMAT {
+            anyhow::bail!(
+                "{} has format {}, and this version reads {}",
+                self.dir.display(),
+                record.format,
+                record::FORMAT
+            );
+        }
+        Ok(record)
     }
 
     /// The request, which was readable when it was admitted.
