@@ -1,6 +1,7 @@
 //! Whatever dies in the middle: every request runs at most once and is answered.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -206,4 +207,24 @@ fn a_script_that_fills_the_process_table_does_not_take_the_agent_with_it() {
     node.cancel(&id);
     assert_eq!(node.reply(&id)["cancelled"], true);
     assert_eq!(node.shell("echo room again"), "room again\n");
+}
+
+#[test]
+fn a_job_directory_that_this_version_cannot_read_is_reported_and_left_alone() {
+    let mut node = Node::start();
+    node.agent.kill();
+    let later = node.job("later");
+    fs::create_dir(&later).unwrap();
+    let record = later.join("request.json");
+    let mut file = fs::File::create(&record).unwrap();
+    write!(file, r#"{{"format":1000,"script":"of another kind"}}"#).unwrap();
+    node.agent.start_again();
+    node.wait_until_announced();
+    assert_eq!(node.shell("echo well"), "well\n");
+    let log = node.agent.log();
+    assert!(
+        log.contains("cannot read a job; its directory is left alone request=later"),
+        "{log}"
+    );
+    assert!(!later.join("pid").exists() && record.exists());
 }

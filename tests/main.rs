@@ -1,12 +1,20 @@
 //! The real agent against a real RabbitMQ: `make test`, or `tools/with-broker --private cargo test`.
 //! One behaviour, one test; what can be said without processes and a broker is said in `src`.
 
+mod budget;
+mod cli;
 mod crash;
+mod exec;
+mod limits;
+mod locate;
+mod outage;
 mod output;
 mod reboot;
 mod refuse;
 mod run;
 mod secrets;
 mod stop;
+mod storage;
 mod support;
+mod sysinfo;
 mod wire;

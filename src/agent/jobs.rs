@@ -56,6 +56,11 @@ impl Jobs {
             ended: VecDeque::new(),
         };
         for job in spool.jobs()? {
+            if let Err(error) = job.record() {
+                let error = format!("{error:#}");
+                error!(request = %job.id, error, "cannot read a job; its directory is left alone");
+                continue;
+            }
             match job.state() {
                 State::Queued => jobs.waiting.push_back(job),
                 State::Running => jobs.adopt(job),
@@ -238,17 +243,19 @@ fn last_seen(pids: &crate::job::Pids) -> String {
     format!("its supervisor (pid {supervisor}) died without a word; {script}")
 }
 
-/// The same binary, even if its file was replaced by an upgrade meanwhile.
-fn spawn_supervisor(job: &Job) -> Result<Exit> {
+/// The supervisor of a job, to be started: the same binary, even if its file was replaced by an upgrade
+/// meanwhile.
+pub(super) fn supervisor(job: &Job) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("ur-agent").arg("supervise").arg(job.dir());
     for name in NOT_FOR_SCRIPTS {
         command.env_remove(name);
     }
-    let child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .context("starting a supervisor")?;
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+fn spawn_supervisor(job: &Job) -> Result<Exit> {
+    let child = supervisor(job).spawn().context("starting a supervisor")?;
     Exit::of_child(child.id()).context("watching a supervisor")
 }

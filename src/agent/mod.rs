@@ -56,7 +56,7 @@ fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
 async fn serve_for_ever(args: AgentArgs) -> Result<()> {
     let spool = Spool::open(&args.state_dir)?;
     let jobs = Jobs::recover(&spool, usize::from(args.max_jobs))?;
-    let sysinfo = sysinfo::collect(args.sysinfo.as_deref()).await;
+    let sysinfo = sysinfo::collect(&args).await;
     for warning in &sysinfo.warnings {
         warn!(warning, "sysinfo");
     }
