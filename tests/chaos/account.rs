@@ -92,36 +92,44 @@ impl Account {
         if request.replies_seen > 1 {
             self.seen_again += 1;
         }
-        let Some((last, earlier)) = request.replies.split_last() else {
+        if request.replies.is_empty() {
             self.never_answered += 1;
-            let words = if request.accepted.is_some() {
-                "accepted and never answered"
-            } else {
-                "never answered"
+            let words = match request.accepted {
+                Some(_) => "accepted and never answered",
+                None => "never answered",
             };
             return self.complain(request, words, evidence);
-        };
-        let verdict = |body: &Vec<u8>, evidence| match serde_json::from_slice(body) {
-            Ok(reply) => judge(request.kind, &reply, evidence, harm),
-            Err(_) => Verdict::Wrong("not a reply".to_owned()),
-        };
-        // To have been refused speaks of one copy only: nothing was run for that one.
-        let refused = |body: &Vec<u8>| verdict(body, Evidence::default()) == Verdict::Refused;
-        if !earlier.iter().all(refused) || (!earlier.is_empty() && request.copies < 2) {
-            self.wrong += 1;
-            return self.complain(request, "answered in different ways", evidence);
         }
-        match verdict(last, evidence) {
-            Verdict::Right => {
-                self.right += 1;
-                self.refused_then_run += u32::from(!earlier.is_empty());
-            }
+        match self.verdict(request, evidence, harm) {
+            Verdict::Right => self.right += 1,
             Verdict::Undetermined => self.undetermined += 1,
             Verdict::Refused => self.refused += 1,
+            Verdict::RefusedThenRun => self.refused_then_run += 1,
             Verdict::Wrong(why) => {
                 self.wrong += 1;
                 self.complain(request, &why, evidence);
             }
+        }
+    }
+
+    /// Judges all answers to a request together.
+    fn verdict(&self, request: &Request, evidence: Evidence, harm: Harm) -> Verdict {
+        let verdict = |body: &Vec<u8>, evidence| match serde_json::from_slice(body) {
+            Ok(reply) => judge(request.kind, &reply, evidence, harm),
+            Err(_) => Verdict::Wrong("not a reply".to_owned()),
+        };
+        let is_refusal = |body: &&Vec<u8>| verdict(body, Evidence::default()) == Verdict::Refused;
+        let (refusals, others): (Vec<_>, Vec<_>) = request.replies.iter().partition(is_refusal);
+        let had_one_agent = request.agents_first == request.agents_last;
+        if others.len() > 1 || (had_one_agent && request.replies.len() > 1) {
+            return Verdict::Wrong("answered in different ways".to_owned());
+        }
+        match (others.first(), refusals.first()) {
+            // A refusal is remembered by the agent that gave it, and not by its successor.
+            (Some(_), Some(_)) => Verdict::RefusedThenRun,
+            (None, Some(_)) if evidence.starts > 0 && !had_one_agent => Verdict::RefusedThenRun,
+            (Some(body), None) | (None, Some(body)) => verdict(body, evidence),
+            (None, None) => unreachable!("there is a reply"),
         }
     }
 
@@ -156,7 +164,7 @@ impl Account {
         let forbidden = "must be 0";
         let killed = "only where the supervisor was killed";
         let full = "only where the disk was full, or the supervisor killed";
-        let copies = "copies that were on their way already";
+        let successor = "only if the agent that refused had died";
         let not_started = "refused, cancelled before, or killed at birth";
         let again = "identical, or they count as wrong";
         [
@@ -170,7 +178,7 @@ impl Account {
             (
                 "refused, but another copy ran",
                 self.refused_then_run,
-                copies,
+                successor,
             ),
             ("never answered", self.never_answered, forbidden),
             ("wrong answers, panics", self.wrong + self.panics, forbidden),

@@ -132,6 +132,8 @@ pub(crate) enum Verdict {
     Right,
     Undetermined,
     Refused,
+    /// Refused to one copy, and run for another.
+    RefusedThenRun,
     Wrong(String),
 }
 
@@ -210,8 +212,11 @@ pub(crate) struct Request {
     pub(crate) replies: Vec<Vec<u8>>,
     pub(crate) replies_seen: u32,
     pub(crate) answered: Option<Instant>,
-    /// How often the node's agent had been started when the answer came.
+    /// How often the node's agent had been started when it was first sent, when the first answer
+    /// came, and when the last one did.
+    pub(crate) agents_first: u32,
     pub(crate) agents_then: u32,
+    pub(crate) agents_last: u32,
     pub(crate) late_copies: u32,
     /// When the sender looks after it the next time.
     pub(crate) next: Instant,
@@ -227,11 +232,13 @@ impl Request {
             body: kind.body(evidence),
             copies: 0,
             accepted: None,
-            patient: rng.u32(..3) == 0,
+            patient: rng.bool(),
             replies: Vec::new(),
             replies_seen: 0,
             answered: None,
+            agents_first: 0,
             agents_then: 0,
+            agents_last: 0,
             late_copies: match rng.u32(..100) {
                 0..10 => 1,
                 10..13 => 10,
@@ -247,6 +254,7 @@ impl Request {
 
     pub(crate) fn reply_came(&mut self, body: Vec<u8>, agents: u32, late_by: Duration) {
         self.replies_seen += 1;
+        self.agents_last = agents;
         if self.answered.is_none() {
             self.answered = Some(Instant::now());
             self.agents_then = agents;

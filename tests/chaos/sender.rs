@@ -220,6 +220,7 @@ impl Sender {
         let (at, node) = (self.requests.len(), self.rng.usize(..self.nodes.len()));
         let mut request = Request::new(at, node, &self.nodes[node].evidence, &mut self.rng);
         request.next = Instant::now() + Duration::from_secs(2);
+        request.agents_first = self.nodes[node].agents.load(Ordering::Relaxed);
         self.by_id.insert(request.id.clone(), at);
         self.requests.push(request);
         let copies = match self.rng.u32(..100) {
