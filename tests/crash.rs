@@ -228,3 +228,19 @@ fn a_job_directory_that_this_version_cannot_read_is_reported_and_left_alone() {
     );
     assert!(!later.join("pid").exists() && record.exists());
 }
+
+#[test]
+fn a_supervisor_that_is_killed_while_it_waits_for_a_job_is_replaced() {
+    let mut node = Node::start();
+    for _ in 0..3 {
+        assert_eq!(node.shell("echo well"), "well\n");
+        let waiting = crate::support::agent::processes_of(&node.agent.state_dir());
+        for pid in waiting
+            .iter()
+            .filter(|pid| pid.as_raw_nonzero().get().unsigned_abs() != node.agent.pid())
+        {
+            rustix::process::kill_process(*pid, rustix::process::Signal::KILL).unwrap();
+        }
+    }
+    assert_eq!(node.shell("echo still"), "still\n");
+}

@@ -17,6 +17,7 @@ mod reboot;
 mod reply;
 mod serve;
 mod session;
+mod supervisor;
 mod sysinfo;
 mod unheard;
 
