@@ -239,7 +239,7 @@ fn a_supervisor_that_is_killed_while_it_waits_for_a_job_is_replaced() {
             .iter()
             .filter(|pid| pid.as_raw_nonzero().get().unsigned_abs() != node.agent.pid())
         {
-            rustix::process::kill_process(*pid, rustix::process::Signal::KILL).unwrap();
+            kill_process(*pid, Signal::KILL).unwrap();
         }
     }
     assert_eq!(node.shell("echo still"), "still\n");

@@ -72,11 +72,13 @@ impl Account {
             account.look_for_panics(node)?;
         }
         account.tally = sender.tally;
+        account.look_for_misses();
         Ok(account)
     }
 
     pub(crate) fn is_clean(&self) -> bool {
-        self.started_twice + self.never_answered + self.wrong + self.panics == 0 && self.sent > 0
+        let forbidden = self.started_twice + self.never_answered + self.wrong + self.panics;
+        forbidden == 0 && self.complaints.is_empty()
     }
 
     fn enter(&mut self, request: &Request, evidence: Evidence, harm: Harm) {
@@ -158,6 +160,15 @@ impl Account {
             self.complaints.push(format!("{}: {line}", node.name));
         }
         Ok(())
+    }
+
+    /// A campaign that no longer finds what it wants to hit would praise everything.
+    fn look_for_misses(&mut self) {
+        for fault in ["agent: killed", "supervisor: killed", "script: killed"] {
+            if self.sent > 200 && !self.faults.contains_key(fault) {
+                self.complaints.push(format!("{fault}: never"));
+            }
+        }
     }
 
     fn outcomes(&self) -> [(&'static str, u32, &'static str); 11] {

@@ -13,13 +13,14 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 /// Few, so that requests also wait.
-const MAX_JOBS: &str = "8";
+const MAX_JOBS: &str = "12";
 
 pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) dir: PathBuf,
     state: PathBuf,
     url: String,
+    hurry: u8,
     child: Child,
     /// How often its agent has been started.
     pub(crate) agents: Arc<AtomicU32>,
@@ -48,8 +49,8 @@ impl Victim {
 
 impl Node {
     /// Its directory holds all of it: program, state (on a disk of its own if one is mounted there),
-    /// log and the evidence of its scripts.
-    pub(crate) fn start(name: &str, dir: &Path, url: &str) -> Result<Self> {
+    /// log and the evidence of its scripts. `hurry` divides the time it stays away from a broker.
+    pub(crate) fn start(name: &str, dir: &Path, url: &str, hurry: u8) -> Result<Self> {
         let sysinfo =
             format!("#!/bin/sh\necho '{{\"UUID\":\"{name}\",\"Hostname\":\"{name}\"}}'\n");
         // Programs are written by a child: a descriptor of ours that is open for writing, inherited
@@ -62,11 +63,12 @@ impl Node {
         install(dir)?;
         let (state, agents) = (dir.join("disk/state"), Arc::new(AtomicU32::new(1)));
         Ok(Self {
-            child: spawn(dir, &state, url)?,
+            child: spawn(dir, &state, url, hurry)?,
             name: name.to_owned(),
             dir: dir.to_owned(),
             state,
             url: url.to_owned(),
+            hurry,
             agents,
         })
     }
@@ -88,7 +90,7 @@ impl Node {
     }
 
     pub(crate) fn start_again(&mut self) -> Result<()> {
-        self.child = spawn(&self.dir, &self.state, &self.url)?;
+        self.child = spawn(&self.dir, &self.state, &self.url, self.hurry)?;
         self.agents.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -153,7 +155,7 @@ impl Node {
             pidfd,
         };
         let cmdline = read("cmdline");
-        if cmdline.starts_with(b"ur-agent\0supervise\0") {
+        if cmdline.split(|byte| *byte == 0).nth(1) == Some(b"supervise") {
             let request = job(&cmdline)?;
             return Some(victim(Role::Supervisor, request, pidfd));
         }
@@ -218,7 +220,7 @@ fn shell(script: &str, dir: &Path, argument: &str) -> Result<()> {
     Ok(())
 }
 
-fn spawn(dir: &Path, state: &Path, url: &str) -> Result<Child> {
+fn spawn(dir: &Path, state: &Path, url: &str, hurry: u8) -> Result<Child> {
     let log = dir.join("log");
     let log = File::options()
         .create(true)
@@ -234,6 +236,7 @@ fn spawn(dir: &Path, state: &Path, url: &str) -> Result<Child> {
         .args(["--config", "/nonexistent", "--setup-file", "/nonexistent"])
         .args(["--reboot-command", "true", "--max-jobs", MAX_JOBS])
         .env("UR_AMQP_URL", url)
+        .env("UR_HURRY", hurry.to_string())
         // ^C at the terminal is for the campaign.
         .process_group(0)
         .stdin(Stdio::null())

@@ -33,13 +33,13 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) fn any(rng: &mut Rng) -> Self {
         match rng.u32(..100) {
-            0..40 => Self::Short,
-            40..50 => Self::Failing,
-            50..58 => Self::Chatty,
-            58..62 => Self::Truncated,
-            62..70 => Self::Forking,
-            70..84 => Self::Long {
-                seconds: rng.u32(1..12),
+            0..30 => Self::Short,
+            30..38 => Self::Failing,
+            38..46 => Self::Chatty,
+            46..50 => Self::Truncated,
+            50..57 => Self::Forking,
+            57..84 => Self::Long {
+                seconds: rng.u32(1..8),
             },
             84..88 => Self::TimedOut,
             88..93 => Self::Cancelled,
