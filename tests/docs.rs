@@ -10,7 +10,7 @@ fn arguments(rest: &str) -> &str {
         open += i32::from(c == '(') - i32::from(c == ')');
         open == 0
     });
-    end.map_or(rest, |end| &rest[..end])
+    end.map_or(rest, |end| rest.split_at(end).0)
 }
 
 /// Of every log line: its level, and its message, which is the last literal there.
@@ -43,23 +43,18 @@ fn the_table_of_log_lines_has_every_line_of_the_agent_and_no_other() {
             )
         })
         .collect();
-    let mut said = BTreeSet::new();
+    let mut said: BTreeSet<(String, String)> = BTreeSet::new();
     for file in fs::read_dir("src/agent").unwrap() {
         let source = fs::read_to_string(file.unwrap().path()).unwrap();
         for (level, message) in log_lines(&source) {
-            match message {
-                // One line says which of the two it is.
-                "{lost}" => {
-                    said.extend(["connection lost", "no broker"].map(|m| (level, m.to_owned())))
-                }
-                message => said.extend([(level, message.to_owned())]),
-            }
+            // Where one line says which of two it is.
+            let messages = match message {
+                "{lost}" => vec!["connection lost", "no broker"],
+                message => vec![message],
+            };
+            said.extend(messages.iter().map(|m| (level.to_owned(), (*m).to_owned())));
         }
     }
-    let said: BTreeSet<(String, String)> = said
-        .into_iter()
-        .map(|(level, message)| (level.to_owned(), message))
-        .collect();
     let missing: Vec<_> = said.difference(&told).collect();
     let extra: Vec<_> = told.difference(&said).collect();
     assert!(
