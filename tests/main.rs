@@ -4,6 +4,7 @@
 mod budget;
 mod cli;
 mod crash;
+mod docs;
 mod exec;
 mod limits;
 mod locate;
