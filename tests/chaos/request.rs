@@ -124,6 +124,14 @@ pub(crate) struct Harm {
     pub(crate) script: bool,
     /// Its node's disk was full at some time.
     pub(crate) full_disk: bool,
+    /// A supervisor that waited for the next job was killed on its node.
+    pub(crate) waiting_supervisor: bool,
+}
+
+impl Harm {
+    fn may_prevent_a_start(self) -> bool {
+        self.full_disk || self.supervisor || self.waiting_supervisor
+    }
 }
 
 /// What an answer is worth.
@@ -153,7 +161,7 @@ pub(crate) fn judge(kind: Kind, reply: &Reply, evidence: Evidence, harm: Harm) -
         {
             match (evidence.starts, refusal.code) {
                 (1.., _) => wrong("said not to have been started"),
-                (0, ErrorCode::Storage) if harm.full_disk || harm.supervisor => Verdict::Refused,
+                (0, ErrorCode::Storage) if harm.may_prevent_a_start() => Verdict::Refused,
                 (0, ErrorCode::Storage) => wrong("refused for no reason"),
                 (0, _) => Verdict::Right,
             }
