@@ -87,7 +87,7 @@ async fn sessions(agent: &mut Agent) {
                 let since = Instant::now();
                 let Over(error) = agent.serve(session).await;
                 // One that breaks at once is no better than none.
-                if since.elapsed() > Duration::from_secs(30) {
+                if since.elapsed() > Duration::from_secs(5) {
                     failures = 0;
                 }
                 (error, "connection lost")
