@@ -10,6 +10,8 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::exit::Usage;
+use super::run_task::RunTaskArgs;
+use super::tasks::{TaskCommand, TasksArgs};
 use crate::broker::Url;
 use crate::headnode::{Client, Name, Selector};
 use crate::protocol::RequestId;
@@ -67,6 +69,13 @@ pub enum Command {
     Script(ScriptArgs),
     /// Run a file that is on the node, with arguments
     File(FileArgs),
+    /// Run a task: a versioned script with parameters
+    Run(RunTaskArgs),
+    /// List the tasks there are
+    Tasks(TasksArgs),
+    /// Show, write, check and release tasks
+    #[command(subcommand)]
+    Task(TaskCommand),
     /// Measure how long agents take to answer
     Ping(PingArgs),
     /// End a request that is running
@@ -138,6 +147,8 @@ pub struct ExecArgs {
     pub targets: TargetArgs,
     #[command(flatten)]
     pub run: RunArgs,
+    #[command(flatten)]
+    pub input: InputArgs,
     /// For /bin/sh on every node; quote it
     #[arg(value_name = "COMMAND LINE")]
     pub command: String,
@@ -150,6 +161,8 @@ pub struct ScriptArgs {
     pub targets: TargetArgs,
     #[command(flatten)]
     pub run: RunArgs,
+    #[command(flatten)]
+    pub input: InputArgs,
     /// A local file, and its arguments: all that follows
     #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["FILE", "ARG"])]
     pub file_and_args: Vec<String>,
@@ -162,9 +175,23 @@ pub struct FileArgs {
     pub targets: TargetArgs,
     #[command(flatten)]
     pub run: RunArgs,
+    #[command(flatten)]
+    pub input: InputArgs,
     /// A file on the node, and its arguments: all that follows
     #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["PATH", "ARG"])]
     pub path_and_args: Vec<String>,
+}
+
+/// What a script gets besides its arguments.
+#[derive(Debug, ClapArgs)]
+pub struct InputArgs {
+    /// A variable of the script; the first one replaces
+    /// the whole environment, PATH too
+    #[arg(long, value_name = "K=V", value_parser = variable, verbatim_doc_comment)]
+    pub env: Vec<(String, String)>,
+    /// The script's standard input (- is ours)
+    #[arg(long, value_name = "FILE")]
+    pub stdin: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -182,13 +209,6 @@ pub struct RunArgs {
     /// Send to no more nodes when N have failed
     #[arg(long, value_name = "N")]
     pub max_fail: Option<NonZeroUsize>,
-    /// A variable of the script; the first one replaces
-    /// the whole environment, PATH too
-    #[arg(long, value_name = "K=V", value_parser = variable, verbatim_doc_comment)]
-    pub env: Vec<(String, String)>,
-    /// The script's standard input (- is ours)
-    #[arg(long, value_name = "FILE")]
-    pub stdin: Option<PathBuf>,
     /// The script's working directory
     #[arg(long, value_name = "DIR")]
     pub cwd: Option<String>,
@@ -307,7 +327,7 @@ impl TargetArgs {
     }
 }
 
-impl RunArgs {
+impl InputArgs {
     pub(super) fn env(&self) -> Option<BTreeMap<String, String>> {
         (!self.env.is_empty()).then(|| self.env.iter().cloned().collect())
     }
@@ -345,18 +365,13 @@ mod tests {
     fn the_flags_are_consistent_and_every_help_fits_80_columns() {
         let mut ur = Args::command();
         ur.clone().debug_assert();
-        let names: Vec<String> = ur
-            .get_subcommands()
-            .map(|sub| sub.get_name().to_owned())
-            .collect();
         ur.build();
-        let help = |command: &mut clap::Command| command.render_help().to_string();
-        let mut helps = vec![help(&mut ur)];
-        for name in names {
-            helps.push(help(ur.find_subcommand_mut(&name).unwrap()));
-        }
-        for line in helps.iter().flat_map(|help| help.lines()) {
-            assert!(line.chars().count() <= 80, "{line}");
+        let mut commands = vec![&mut ur];
+        while let Some(command) = commands.pop() {
+            for line in command.render_help().to_string().lines() {
+                assert!(line.chars().count() <= 80, "{line}");
+            }
+            commands.extend(command.get_subcommands_mut());
         }
     }
 

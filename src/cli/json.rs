@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::headnode::{NodeResult, Report, Target};
 use crate::protocol::{Outcome, RequestId};
+use crate::task::Answer;
 
 pub(super) fn of_result(result: &NodeResult, request: &RequestId) -> Value {
     let mut object = of_target(&result.target, result.outcome.state(), request);
@@ -21,6 +22,9 @@ pub(super) fn of_result(result: &NodeResult, request: &RequestId) -> Value {
         && !matches!(result.outcome, Outcome::Refused(_))
     {
         object["result"] = json!(reply);
+        if let Some(answer) = Answer::of(reply) {
+            object["value"] = answer.into_json();
+        }
     }
     if let Some(error) = error {
         object["error"] = error;
@@ -91,5 +95,10 @@ mod tests {
         assert_eq!(lost["result"]["stdout"], "out");
 
         assert_eq!(of(Outcome::NoAnswer)["error"]["code"], "no_answer");
+
+        let mut task = result("n1", Outcome::Exited { status: 0 }, r#"{"a":1}"#, "");
+        task.reply.as_mut().unwrap().name = Some("my::task".to_owned());
+        assert_eq!(of_result(&task, &request)["value"], json!({"a": 1}));
+        assert!(ran.get("value").is_none());
     }
 }

@@ -11,11 +11,11 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::signal::ctrl_c;
 
-use super::args::{BrokerArgs, ExecArgs, FileArgs, RunArgs, ScriptArgs, TargetArgs};
+use super::args::{BrokerArgs, ExecArgs, FileArgs, InputArgs, RunArgs, ScriptArgs, TargetArgs};
 use super::screen::{Screen, View};
 use super::trace::Trace;
 use super::{Exit, find_targets};
-use crate::headnode::{Client, Plan, Verb, run};
+use crate::headnode::{Client, Plan, Target, Verb, run};
 use crate::protocol::{Request, RequestId};
 
 /// How long a reply may take besides the script's own time.
@@ -23,8 +23,8 @@ const ROUND_TRIP: Duration = Duration::from_secs(15);
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 
 pub async fn exec(broker: &BrokerArgs, args: ExecArgs) -> Result<Exit> {
-    let request = Request::script(args.command);
-    send(broker, &args.targets, &args.run, request).await
+    let request = with_input(Request::script(args.command), &args.input)?;
+    send(broker, &args.targets, &args.run, request, |_| Ok(())).await
 }
 
 pub async fn script(broker: &BrokerArgs, args: ScriptArgs) -> Result<Exit> {
@@ -33,44 +33,53 @@ pub async fn script(broker: &BrokerArgs, args: ScriptArgs) -> Result<Exit> {
     let bytes = std::fs::read(&path).with_context(|| format!("reading {path}"))?;
     let mut request = Request::script(text(bytes, &path)?);
     request.args = words.collect();
-    send(broker, &args.targets, &args.run, request).await
+    let request = with_input(request, &args.input)?;
+    send(broker, &args.targets, &args.run, request, |_| Ok(())).await
 }
 
 pub async fn file(broker: &BrokerArgs, args: FileArgs) -> Result<Exit> {
     let mut words = args.path_and_args.into_iter();
     let mut request = Request::file(words.next().context("no path")?);
     request.args = words.collect();
-    send(broker, &args.targets, &args.run, request).await
+    let request = with_input(request, &args.input)?;
+    send(broker, &args.targets, &args.run, request, |_| Ok(())).await
 }
 
-/// Finds the targets, sends, and shows what comes back.
-async fn send(
+fn with_input(mut request: Request, args: &InputArgs) -> Result<Request> {
+    request.env = args.env();
+    request.stdin = args.stdin.as_deref().map(standard_input).transpose()?;
+    Ok(request)
+}
+
+/// Finds the targets, sends unless `refuse` does, and shows what comes back.
+pub(super) async fn send(
     broker: &BrokerArgs,
     targets: &TargetArgs,
     args: &RunArgs,
     mut request: Request,
+    refuse: impl FnOnce(&[Target]) -> Result<()>,
 ) -> Result<Exit> {
     let trace = Trace::new(args.verbose);
     let selector = targets.selector()?;
     let view = View::of(&args.view);
-    request.env = args.env();
-    request.stdin = args.stdin.as_deref().map(standard_input).transpose()?;
-    request.timeout = args.timeout;
+    request.timeout = args.timeout.or(request.timeout);
     request.cwd.clone_from(&args.cwd);
     request.stream = view == View::Stream;
 
     let mut client = broker.connect().await?;
     let targets = find_targets(&client, &selector, args.discover.discover, &trace).await?;
+    refuse(&targets)?;
     request.timestamp = Some(json!(format!("{:.3}", Timestamp::now())));
     request.origin = Some(origin(&client));
     let plan = Plan {
         request: args.request.clone().unwrap_or_else(RequestId::random),
         verb: Verb::Execute,
         body: request.encode(),
-        wait: args.wait.unwrap_or_else(|| default_wait(args.timeout)),
+        wait: args.wait.unwrap_or_else(|| default_wait(request.timeout)),
         concurrency: args.concurrency.map(usize::from),
         max_fail: args.max_fail.map(usize::from),
         stream: request.stream,
+        label: request.label.clone(),
     };
     trace.say(format_args!("sending request {}", plan.request));
     let mut screen = Screen::new(targets.len(), args, &plan.request, &trace);
@@ -114,7 +123,7 @@ fn standard_input(path: &Path) -> Result<String> {
 }
 
 /// JSON carries text only.
-fn text(bytes: Vec<u8>, name: &str) -> Result<String> {
+pub(super) fn text(bytes: Vec<u8>, name: &str) -> Result<String> {
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text),
         Err(error) => bail!(

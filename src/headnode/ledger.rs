@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::{Letter, Plan, Target};
 use crate::broker::Routing;
-use crate::protocol::{ErrorCode, NodeId, Outcome, Output, Progress, Reply, RoutingKey};
+use crate::protocol::{ErrorCode, Label, NodeId, Outcome, Output, Progress, Reply, RoutingKey};
+use crate::task;
 
 /// How long until a node that was not there is asked again what became of its request.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
@@ -60,6 +61,7 @@ pub(super) struct Ledger {
     wait: Duration,
     concurrency: usize,
     max_fail: usize,
+    label: Label,
     interrupted: bool,
 }
 
@@ -96,6 +98,7 @@ impl Ledger {
             wait: plan.wait,
             concurrency: plan.concurrency.unwrap_or(usize::MAX),
             max_fail: plan.max_fail.unwrap_or(usize::MAX),
+            label: plan.label.clone(),
             interrupted: false,
         }
     }
@@ -169,14 +172,18 @@ impl Ledger {
     }
 
     fn replied(&mut self, i: usize, body: &[u8], now: Instant) -> Option<Event<'_>> {
-        let reply: Reply = match serde_json::from_slice(body) {
+        let mut reply: Reply = match serde_json::from_slice(body) {
             Ok(reply) => reply,
             Err(error) => {
                 let message = format!("its reply cannot be read: {error}");
                 return self.end(i, Outcome::Undetermined { message }, None, now);
             }
         };
-        let outcome = match reply.outcome() {
+        // A Node.js agent does not say what it ran. We know.
+        if reply.name.is_none() {
+            reply.set_label(self.label.clone());
+        }
+        let outcome = match task::outcome(&reply) {
             // The answer to our question, not to our request: it had the request, or may have had.
             Outcome::Refused(refusal)
                 if self.entries[i].asked && refusal.code == ErrorCode::NotFound =>

@@ -13,7 +13,7 @@ use tokio::time::{Instant, Interval, interval, sleep};
 use super::ledger::{Event, Ledger, Report};
 use super::{Client, Inbox, Letter, Target};
 use crate::broker::{Publisher, Routing, backoff, is_refusal, message_limit};
-use crate::protocol::{RequestId, RoutingKey};
+use crate::protocol::{Label, RequestId, RoutingKey};
 
 /// Messages that the broker has not confirmed yet. Each is in memory whole.
 const UNCONFIRMED: usize = 64;
@@ -36,6 +36,8 @@ pub struct Plan {
     pub max_fail: Option<usize>,
     /// Listen for output as it comes.
     pub stream: bool,
+    /// Which task it is, if it is one.
+    pub label: Label,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,6 +14,7 @@ fn ledger(nodes: usize, concurrency: Option<usize>, max_fail: Option<usize>) -> 
         concurrency,
         max_fail,
         stream: false,
+        label: Label::default(),
     };
     let target = |i: usize| Target {
         id: NodeId::parse(&format!("n{i}")).unwrap(),
@@ -190,4 +191,21 @@ fn an_interrupted_run_tells_what_was_sent_and_what_was_not() {
     let report = ledger.into_report(now);
     assert!(report.interrupted);
     assert_eq!((report.results.len(), report.not_sent.len()), (2, 1));
+}
+
+#[test]
+fn an_error_in_the_result_of_a_task_is_a_failure_also_where_the_agent_does_not_say_what_it_ran() {
+    let now = Instant::now();
+    let mut ledger = ledger(2, None, Some(1));
+    ledger.label.name = Some("disk::erase".to_owned());
+    send_all(&mut ledger, now);
+    let letter = Letter {
+        key: "ur.execute-reply.n1.r".to_owned(),
+        body: br#"{"exit_status":0,"stdout":"{\"_error\":{\"msg\":\"no disk\"}}"}"#.to_vec(),
+    };
+    assert!(matches!(
+        ledger.received(&letter, now),
+        Some(Event::Ended(result)) if !result.outcome.is_success()
+    ));
+    assert!(ledger.is_stopped());
 }
