@@ -18,4 +18,5 @@ mod stop;
 mod storage;
 mod support;
 mod sysinfo;
+mod tasks;
 mod wire;
