@@ -304,13 +304,9 @@ mod tests {
         let exit = Exit::of_child(child.id()).unwrap();
         assert!(!exit.has_ended());
         drop(child.stdin.take());
-        rustix::process::waitid(
-            WaitId::PidFd(exit.0.as_fd()),
-            WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
-        )
-        .unwrap();
+        poll(&mut [PollFd::new(&exit.0, PollFlags::IN)], None).unwrap();
         assert!(exit.has_ended());
-        exit.reap();
+        child.wait().unwrap();
     }
 
     #[test]
