@@ -29,7 +29,7 @@ impl Task {
             let inlined = interpreter.is_shell.then(|| inline(self.text()?, &files));
             match inlined.transpose()?.flatten() {
                 Some(script) => Ok(script),
-                None => Ok(self.self_extracting(&files, &interpreter.words)),
+                None => self.self_extracting(&files, &interpreter.words),
             }
         };
         bundle().with_context(|| format!("bundling {}", self.name))
@@ -53,9 +53,13 @@ impl Task {
             .with_context(|| format!("{} is not UTF-8 text", self.executable))
     }
 
-    fn self_extracting(&self, files: &Files, interpreter: &str) -> String {
+    fn self_extracting(&self, files: &Files, interpreter: &str) -> Result<String> {
         let mut lines = vec![HEAD.to_owned()];
         for (path, bytes) in files.iter().chain([(&self.executable, &self.content)]) {
+            ensure!(
+                !path.contains(['\'', '"', '$', '`', '\\', '\n']),
+                "{path:?} has a name that a shell would misread"
+            );
             lines.push(format!("unpack '{path}' <<'END'"));
             let coded = STANDARD.encode(bytes);
             let pieces = coded.as_bytes().chunks(76);
@@ -67,7 +71,7 @@ impl Task {
             self.executable
         ));
         lines.push(TAIL.to_owned());
-        lines.join("\n") + "\n"
+        Ok(lines.join("\n") + "\n")
     }
 }
 
@@ -201,6 +205,9 @@ impl Inlining<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::process::Command;
+
     use super::*;
 
     fn files(files: &[(&str, &str)]) -> Files {
@@ -239,6 +246,20 @@ mod tests {
     fn a_sourced_file_that_the_metadata_does_not_list_is_an_error() {
         let error = inline("source \"$PT__installdir/a/files/a.sh\"\n", &Files::new()).unwrap_err();
         assert!(error.to_string().contains("a/files/a.sh"), "{error}");
+    }
+
+    #[test]
+    fn every_bundle_of_ours_is_sound_shell_and_carries_nothing_to_unpack() {
+        let library = Library::of(Vec::new());
+        for task in library.tasks().unwrap().0 {
+            let bundle = task.bundle(&library).unwrap();
+            assert!(!bundle.starts_with(HEAD), "{}", task.name);
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(bundle.as_bytes()).unwrap();
+            let mut bash = Command::new("bash");
+            let status = bash.arg("-n").arg(file.path()).status().unwrap();
+            assert!(status.success(), "{}", task.name);
+        }
     }
 
     #[test]

@@ -136,8 +136,7 @@ impl Metadata {
             ensure!(
                 is_word(module)
                     && matches!(kind, Some("files" | "tasks" | "lib"))
-                    && !file.split('/').any(|part| part == "..")
-                    && !file.contains(['\'', '\n']),
+                    && !file.split('/').any(|part| part == ".."),
                 "`files` has {file:?}: write MODULE/files/FILE, or MODULE/files/DIRECTORY/"
             );
         }
@@ -153,6 +152,11 @@ impl Implementation {
         for (i, value) in all.into_iter().enumerate() {
             let mut keys = Keys::of(value, &format!("implementations[{i}]"))?;
             let file: String = keys.require("name")?;
+            ensure!(
+                !file.contains('/'),
+                "`{}` is {file:?}: name a file beside the metadata",
+                keys.path("name")
+            );
             let needs: Vec<String> = keys.take("requirements")?.unwrap_or_default();
             if file.ends_with(".ps1") || needs.iter().any(|feature| feature != "shell") {
                 continue;
@@ -342,6 +346,8 @@ mod tests {
         let windows =
             json!({"implementations": [{"name": "x.ps1", "requirements": ["powershell"]}]});
         refused(&windows, &["`implementations`", "shell"]);
+        let elsewhere = json!({"implementations": [{"name": "../x.sh"}]});
+        refused(&elsewhere, &["`implementations[0].name`", "../x.sh"]);
     }
 
     #[test]
