@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use ur::broker::Routing;
 
-use crate::support::agent::Setup;
+use crate::support::agent::{Setup, processes_of};
 use crate::support::client::Message;
 use crate::support::{Node, code, script, text_of, wait_until};
 
@@ -119,7 +119,7 @@ fn a_supervisor_that_dies_while_there_is_no_agent_is_answered_as_undetermined_on
     node.agent.kill();
     fs::create_dir(gate).unwrap();
     wait_until("supervisor and script are gone", || {
-        crate::support::agent::processes_of(node.agent.dir()).is_empty()
+        processes_of(node.agent.dir()).is_empty()
     });
     node.agent.start_again();
     assert_eq!(code(&node.reply(&id)), "undetermined");
@@ -227,4 +227,19 @@ fn a_job_directory_that_this_version_cannot_read_is_reported_and_left_alone() {
         "{log}"
     );
     assert!(!later.join("pid").exists() && record.exists());
+}
+
+#[test]
+fn a_supervisor_that_is_killed_while_it_waits_for_a_job_is_replaced() {
+    let mut node = Node::start();
+    for _ in 0..3 {
+        assert_eq!(node.shell("echo well"), "well\n");
+        let agent = Pid::from_raw(node.agent.pid().cast_signed());
+        for pid in processes_of(&node.agent.state_dir()) {
+            if Some(pid) != agent {
+                kill_process(pid, Signal::KILL).unwrap();
+            }
+        }
+    }
+    assert_eq!(node.shell("echo still"), "still\n");
 }

@@ -5,6 +5,7 @@ mod attach;
 mod budget;
 mod cli;
 mod crash;
+mod docs;
 mod exec;
 mod limits;
 mod locate;

@@ -10,7 +10,7 @@ use crate::job::{Admission, Held, Spool};
 use crate::protocol::{Message, NodeId, RequestId};
 
 use super::args::AgentArgs;
-use super::{block_on, jobs, reply, session, sysinfo as facts};
+use super::{block_on, reply, session, supervisor, sysinfo as facts};
 
 /// Runs one request here, supervised as the agent would, and prints its reply.
 pub fn exec(file: &Path) -> Result<()> {
@@ -31,7 +31,7 @@ pub fn exec(file: &Path) -> Result<()> {
     let node = NodeId::parse("local").expect("a word");
     let admission = spool.create(&RequestId::random(), &request, (&node, "exec"), &body);
     let (Admission::New(job) | Admission::Known(job)) = admission.map_err(refused)?;
-    let mut supervisor = jobs::supervisor(&job)
+    let mut supervisor = supervisor::of(&job)
         .spawn()
         .context("starting a supervisor")?;
     supervisor.wait().context("waiting for the supervisor")?;

@@ -2,10 +2,8 @@
 //! Their state is on disk; here is only what the loop needs to be woken.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinSet;
@@ -16,17 +14,7 @@ use crate::protocol::{ErrorCode, Outcome, Refusal, RequestId, State};
 
 use super::follow::Follow;
 use super::reply::undetermined;
-
-/// systemd's words to us are not for scripts, and neither are passwords.
-const NOT_FOR_SCRIPTS: [&str; 7] = [
-    "UR_AMQP_URL",
-    "AMQP_PASSWORD",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-    "INVOCATION_ID",
-    "JOURNAL_STREAM",
-];
+use super::supervisor::Supervisors;
 
 /// A job that has ended, and the last words of one that ran.
 pub(super) struct Ended {
@@ -36,6 +24,7 @@ pub(super) struct Ended {
 
 pub(super) struct Jobs {
     most: usize,
+    supervisors: Supervisors,
     waiting: VecDeque<Job>,
     running: HashMap<RequestId, Follow>,
     /// One task for each that runs; it ends when the supervisor has.
@@ -50,6 +39,7 @@ impl Jobs {
     pub(super) fn recover(spool: &Spool, most: usize) -> Result<Self> {
         let mut jobs = Self {
             most,
+            supervisors: Supervisors::new(spool.jobs_dir()),
             waiting: VecDeque::new(),
             running: HashMap::new(),
             watched: JoinSet::new(),
@@ -150,7 +140,7 @@ impl Jobs {
     }
 
     fn start(&mut self, job: Job) {
-        match spawn_supervisor(&job) {
+        match self.supervisors.start(&job) {
             Ok(exit) => {
                 info!(request = %job.id, "started");
                 self.watch(job, exit);
@@ -241,21 +231,4 @@ fn last_seen(pids: &crate::job::Pids) -> String {
         None => "whether the script was started is not known".to_owned(),
     };
     format!("its supervisor (pid {supervisor}) died without a word; {script}")
-}
-
-/// The supervisor of a job, to be started: the same binary, even if its file was replaced by an upgrade
-/// meanwhile.
-pub(super) fn supervisor(job: &Job) -> Command {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("ur-agent").arg("supervise").arg(job.dir());
-    for name in NOT_FOR_SCRIPTS {
-        command.env_remove(name);
-    }
-    command.stdin(Stdio::null()).stdout(Stdio::null());
-    command
-}
-
-fn spawn_supervisor(job: &Job) -> Result<Exit> {
-    let child = supervisor(job).spawn().context("starting a supervisor")?;
-    Exit::of_child(child.id()).context("watching a supervisor")
 }

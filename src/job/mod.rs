@@ -42,7 +42,7 @@ pub use process::{Exit, ProcessRef, boot_id};
 pub use record::{End, Pids, Record};
 pub use spool::{Admission, Spool};
 pub(crate) use store::write_json;
-pub use supervise::supervise;
+pub use supervise::{NEXT, supervise, supervise_next};
 
 /// One job: its id and its directory. Cheap to clone; everything else is read when it is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -85,6 +85,10 @@ impl Spool {
         &self.state_dir
     }
 
+    pub fn jobs_dir(&self) -> &Path {
+        &self.jobs
+    }
+
     /// The job of this id, if it was ever admitted and is still kept.
     pub fn find(&self, id: &RequestId) -> Option<Job> {
         let job = self.job(id.clone());

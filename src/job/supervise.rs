@@ -6,6 +6,7 @@
 use std::io::{PipeReader, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -31,6 +32,22 @@ const UNKILLABLE: Duration = Duration::from_secs(30);
 /// How often descendants are looked for while a job is being stopped.
 const LOOK: Duration = Duration::from_millis(50);
 const PIECE: usize = 64 * 1024;
+
+/// The flag of a supervisor that waits.
+pub const NEXT: &str = "--next";
+
+/// Waits for the id of a job in the directory `jobs`, on standard input, and runs that. The end of the
+/// input means that there will be none.
+pub fn supervise_next(jobs: &Path) -> Result<()> {
+    let mut id = String::new();
+    match std::io::stdin()
+        .read_line(&mut id)
+        .context("waiting for a job")?
+    {
+        0 => Ok(()),
+        _ => supervise(&Job::at(&jobs.join(id.trim_end()))?),
+    }
+}
 
 /// Runs the job to its end and writes its outcome. Does nothing if another supervisor has the job.
 pub fn supervise(job: &Job) -> Result<()> {

@@ -31,7 +31,7 @@ pub(crate) struct Account {
     never_answered: u32,
     wrong: u32,
     panics: u32,
-    replies_seen_twice: u32,
+    seen_again: u32,
     tally: Tally,
     faults: BTreeMap<&'static str, u32>,
     complaints: Vec<String>,
@@ -90,38 +90,46 @@ impl Account {
             }
         }
         if request.replies_seen > 1 {
-            self.replies_seen_twice += 1;
+            self.seen_again += 1;
         }
-        let Some((last, earlier)) = request.replies.split_last() else {
+        if request.replies.is_empty() {
             self.never_answered += 1;
-            let words = if request.accepted {
-                "accepted and never answered"
-            } else {
-                "never answered"
+            let words = match request.accepted {
+                Some(_) => "accepted and never answered",
+                None => "never answered",
             };
             return self.complain(request, words, evidence);
-        };
-        let verdict = |body: &Vec<u8>, evidence| match serde_json::from_slice(body) {
-            Ok(reply) => judge(request.kind, &reply, evidence, harm),
-            Err(_) => Verdict::Wrong("not a reply".to_owned()),
-        };
-        // To have been refused speaks of one copy only: nothing was run for that one.
-        let refused = |body: &Vec<u8>| verdict(body, Evidence::default()) == Verdict::Refused;
-        if !earlier.iter().all(refused) || (!earlier.is_empty() && request.copies < 2) {
-            self.wrong += 1;
-            return self.complain(request, "answered in different ways", evidence);
         }
-        match verdict(last, evidence) {
-            Verdict::Right => {
-                self.right += 1;
-                self.refused_then_run += u32::from(!earlier.is_empty());
-            }
+        match self.verdict(request, evidence, harm) {
+            Verdict::Right => self.right += 1,
             Verdict::Undetermined => self.undetermined += 1,
             Verdict::Refused => self.refused += 1,
+            Verdict::RefusedThenRun => self.refused_then_run += 1,
             Verdict::Wrong(why) => {
                 self.wrong += 1;
                 self.complain(request, &why, evidence);
             }
+        }
+    }
+
+    /// Judges all answers to a request together.
+    fn verdict(&self, request: &Request, evidence: Evidence, harm: Harm) -> Verdict {
+        let verdict = |body: &Vec<u8>, evidence| match serde_json::from_slice(body) {
+            Ok(reply) => judge(request.kind, &reply, evidence, harm),
+            Err(_) => Verdict::Wrong("not a reply".to_owned()),
+        };
+        let is_refusal = |body: &&Vec<u8>| verdict(body, Evidence::default()) == Verdict::Refused;
+        let (refusals, others): (Vec<_>, Vec<_>) = request.replies.iter().partition(is_refusal);
+        let had_one_agent = request.agents_first == request.agents_last;
+        if others.len() > 1 || (had_one_agent && request.replies.len() > 1) {
+            return Verdict::Wrong("answered in different ways".to_owned());
+        }
+        match (others.first(), refusals.first()) {
+            // A refusal is remembered by the agent that gave it, and not by its successor.
+            (Some(_), Some(_)) => Verdict::RefusedThenRun,
+            (None, Some(_)) if evidence.starts > 0 && !had_one_agent => Verdict::RefusedThenRun,
+            (Some(body), None) | (None, Some(body)) => verdict(body, evidence),
+            (None, None) => unreachable!("there is a reply"),
         }
     }
 
@@ -136,7 +144,7 @@ impl Account {
         } = request;
         let replies: Vec<String> = request.replies.iter().map(|body| shortened(body)).collect();
         self.complaints.push(format!(
-            "{id} on chaos-{}: {why}; {kind:?}, {evidence:?}, {copies} copies sent, accepted: {accepted}, replies: {replies:?}",
+            "{id} on chaos-{}: {why}; {kind:?}, {evidence:?}, {copies} copies sent, accepted: {accepted:?}, replies: {replies:?}",
             node + 1
         ));
     }
@@ -152,63 +160,52 @@ impl Account {
         Ok(())
     }
 
-    fn rows(&self) -> Vec<(&str, u32, &str)> {
-        let Tally {
-            twice_at_once,
-            ten_times_at_once,
-            again_after_end,
-            again_after_restart,
-            ..
-        } = self.tally;
-        vec![
+    fn outcomes(&self) -> [(&'static str, u32, &'static str); 11] {
+        let forbidden = "must be 0";
+        let killed = "only where the supervisor was killed";
+        let full = "only where the disk was full, or the supervisor killed";
+        let successor = "only if the agent that refused had died";
+        let not_started = "refused, cancelled before, or killed at birth";
+        let again = "identical, or they count as wrong";
+        [
             ("requests sent", self.sent, ""),
             ("started once", self.started_once, ""),
-            (
-                "not started",
-                self.not_started,
-                "refused, cancelled before, or killed at birth",
-            ),
-            ("started twice", self.started_twice, "must be 0"),
+            ("not started", self.not_started, not_started),
+            ("started twice", self.started_twice, forbidden),
             ("answered with a right outcome", self.right, ""),
-            (
-                "answered undetermined",
-                self.undetermined,
-                "only where the supervisor was killed",
-            ),
-            (
-                "refused, and not started",
-                self.refused,
-                "only where the disk was full, or the supervisor killed",
-            ),
+            ("answered undetermined", self.undetermined, killed),
+            ("refused, and not started", self.refused, full),
             (
                 "refused, but another copy ran",
                 self.refused_then_run,
-                "copies that were on their way already",
+                successor,
             ),
+            ("never answered", self.never_answered, forbidden),
+            ("wrong answers, panics", self.wrong + self.panics, forbidden),
+            ("answers seen more than once", self.seen_again, again),
+        ]
+    }
+
+    fn traffic(&self) -> [(&'static str, u32, &'static str); 9] {
+        let tally = &self.tally;
+        [
+            ("sent twice at once", tally.twice_at_once, ""),
+            ("sent ten times at once", tally.ten_times_at_once, ""),
+            ("sent again after the answer", tally.again_after_end, ""),
+            ("… and after a new agent", tally.again_after_restart, ""),
+            ("status asked for", tally.status, ""),
+            ("cancel asked for", tally.cancel, ""),
             (
-                "never answered",
-                self.never_answered,
-                "must be 0 a minute after the last fault",
+                "returned: node not connected",
+                tally.unroutable,
+                "sent again",
             ),
-            ("wrong answers", self.wrong, "must be 0"),
-            ("panics", self.panics, "must be 0"),
+            ("connections of the sender", tally.sessions, ""),
             (
-                "replies seen more than once",
-                self.replies_seen_twice,
-                "identical, or they count as wrong",
+                "seconds from the last fault to the last answer",
+                tally.seconds_to_settle,
+                "at most 60",
             ),
-            ("sent twice at once", twice_at_once, ""),
-            ("sent ten times at once", ten_times_at_once, ""),
-            ("sent again after the answer", again_after_end, ""),
-            ("… and after a new agent", again_after_restart, ""),
-            ("status asked for", self.tally.status, ""),
-            ("cancel asked for", self.tally.cancel, ""),
-            (
-                "returned: no queue for the node",
-                self.tally.unroutable,
-                "the sender sends again",
-            ),
-            ("connections of the sender", self.tally.sessions, ""),
         ]
     }
 }
@@ -219,7 +216,7 @@ impl fmt::Display for Account {
             writeln!(f, "chaos: {complaint}")?;
         }
         let mut table = table("what became of the requests");
-        for (what, times, remark) in self.rows() {
+        for (what, times, remark) in self.outcomes().into_iter().chain(self.traffic()) {
             table.add_row([what, &times.to_string(), remark]);
         }
         writeln!(f, "{table}\n")?;

@@ -42,20 +42,17 @@ impl Broker {
                 Duration::from_secs(10),
             ));
             match rng.u32(..14) {
-                0..2 => self.away(
-                    "stop",
-                    "broker: stopped, and started",
-                    clock,
-                    journal,
-                    &mut rng,
-                )?,
-                2..4 => self.away(
-                    "kill",
-                    "broker: killed, and started",
-                    clock,
-                    journal,
-                    &mut rng,
-                )?,
+                verb @ 0..4 => {
+                    let time = between(&mut rng, Duration::ZERO, Duration::from_secs(8));
+                    let (verb, fault) = match verb {
+                        0..2 => ("stop", "broker: stopped, and started"),
+                        _ => ("kill", "broker: killed, and started"),
+                    };
+                    journal.note(fault, format!("after {time:?}"));
+                    tool(&[verb], &self.dir, &[])?;
+                    clock.wait(time);
+                    tool(&["start"], &self.dir, &[])?;
+                }
                 4 => {
                     journal.note("broker: restarted", "");
                     tool(&["restart"], &self.dir, &[])?;
@@ -96,21 +93,6 @@ impl Broker {
             }
         }
         Ok(())
-    }
-
-    fn away(
-        &self,
-        verb: &str,
-        fault: &'static str,
-        clock: &Clock,
-        journal: &mut Journal,
-        rng: &mut Rng,
-    ) -> Result<()> {
-        let time = between(rng, Duration::ZERO, Duration::from_secs(8));
-        journal.note(fault, format!("after {time:?}"));
-        tool(&[verb], &self.dir, &[])?;
-        clock.wait(time);
-        tool(&["start"], &self.dir, &[])
     }
 
     fn ctl(&self, words: &[&str]) -> Result<()> {

@@ -43,14 +43,8 @@ impl Clock {
         self.fair_since.get_or_init(Instant::now);
     }
 
-    pub(crate) fn is_fair(&self) -> bool {
-        self.fair_since.get().is_some()
-    }
-
-    pub(crate) fn is_settled(&self) -> bool {
-        self.fair_since
-            .get()
-            .is_some_and(|since| since.elapsed() > SETTLE)
+    pub(crate) fn fair_for(&self) -> Option<Duration> {
+        self.fair_since.get().map(Instant::elapsed)
     }
 
     /// Waits, but not beyond the end of the faults.

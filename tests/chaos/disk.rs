@@ -108,10 +108,10 @@ pub(crate) fn disturb(
     while clock.is_foul() {
         clock.wait(between(
             &mut rng,
-            Duration::from_secs(2),
-            Duration::from_secs(14),
+            Duration::from_secs(4),
+            Duration::from_secs(25),
         ));
-        let time = between(&mut rng, Duration::from_millis(200), Duration::from_secs(6));
+        let time = between(&mut rng, Duration::from_millis(200), Duration::from_secs(4));
         journal.note("disk: full, and free again", format!("for {time:?}"));
         let until = Instant::now() + time;
         // Again and again: what others give up in between is taken too.

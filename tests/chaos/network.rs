@@ -58,6 +58,10 @@ pub(crate) fn disturb(
         };
         journal.note(fault, format!("chaos-{} for {held:?}", which + 1));
         clock.wait(held);
+        if rng.bool() {
+            // What was held on the way is lost, as when a router on it has forgotten the connection.
+            weather.storm.fetch_add(1, Ordering::Relaxed);
+        }
         cables[which].heal();
     }
     Ok(())

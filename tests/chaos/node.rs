@@ -120,7 +120,7 @@ impl Node {
         fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default()
     }
 
-    /// Every supervisor and every script that runs now.
+    /// Supervisors and scripts of every job that has not ended.
     pub(crate) fn victims(&self) -> Vec<Victim> {
         let pids = fs::read_dir("/proc").expect("/proc").flatten();
         pids.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
@@ -136,7 +136,15 @@ impl Node {
         let job = |text: &[u8]| -> Option<String> {
             let text = String::from_utf8_lossy(text).into_owned();
             let (_, rest) = text.split_once(&jobs)?;
-            Some(rest.split(['\0', '/']).next()?.to_owned())
+            let id = rest.split(['\0', '/']).next()?;
+            // What an ended job left behind is nobody's business any more.
+            let has_ended = self
+                .state
+                .join("jobs")
+                .join(id)
+                .join("outcome.json")
+                .exists();
+            (!has_ended).then(|| id.to_owned())
         };
         let victim = |role, request, pidfd| Victim {
             role,

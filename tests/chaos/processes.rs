@@ -48,7 +48,7 @@ pub(crate) fn disturb(
     };
     while clock.is_foul() {
         // Mostly soon after each other, sometimes with time to breathe.
-        let calm = lane.rng.f64().powi(3) * 6.0;
+        let calm = lane.rng.f64().powi(3) * 2.0;
         clock.wait(Duration::from_secs_f64(calm));
         lane.wake_up(false);
         start_what_ended(lane.nodes, lane.journal)?;
@@ -89,17 +89,17 @@ impl Lane<'_> {
     fn strike(&mut self) -> Result<()> {
         let node = self.rng.usize(..self.nodes.len());
         match self.rng.u32(..20) {
-            0..4 => self.kill_agent(node),
-            4..7 => self.strike_at_birth(node),
+            0..3 => self.kill_agent(node),
+            3..7 => self.strike_at_birth(node),
             7 => self.upgrade(node),
-            8 => self.kill_of_a_job(node, &[Role::Supervisor]),
-            9..11 => self.kill_of_a_job(node, &[Role::Script]),
-            11 => self.kill_of_a_job(node, &[Role::Supervisor, Role::Script]),
-            12 => {
+            8..10 => self.kill_of_a_job(node, &[Role::Supervisor]),
+            10..12 => self.kill_of_a_job(node, &[Role::Script]),
+            12 => self.kill_of_a_job(node, &[Role::Supervisor, Role::Script]),
+            13 => {
                 self.kill_of_a_job(node, &[Role::Script, Role::Supervisor])?;
                 self.kill_agent(node)
             }
-            13..16 => self.stop_agent(node),
+            14..16 => self.stop_agent(node),
             16..18 => self.stop_of_a_job(node, Role::Supervisor),
             _ => self.stop_of_a_job(node, Role::Script),
         }
@@ -109,7 +109,7 @@ impl Lane<'_> {
         self.journal.note("agent: killed", &self.nodes[node].name);
         self.nodes[node].kill()?;
         if self.rng.bool() {
-            let away = between(&mut self.rng, Duration::ZERO, Duration::from_secs(3));
+            let away = between(&mut self.rng, Duration::ZERO, Duration::from_secs(2));
             self.clock.wait(away);
         }
         self.nodes[node].start_again()

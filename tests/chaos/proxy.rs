@@ -81,21 +81,21 @@ fn accept(listener: &TcpListener, broker: SocketAddr, weather: &Arc<Weather>) {
         };
         let far = TcpStream::connect(broker);
         match far {
-            Ok(far) if !weather.refuses.load(Ordering::Relaxed) => join(agent, far, weather),
+            Ok(far) if !weather.refuses.load(Ordering::Relaxed) => join(&agent, &far, weather),
             _ => tear(&agent),
         }
     }
 }
 
-fn join(agent: TcpStream, broker: TcpStream, weather: &Arc<Weather>) {
+fn join(agent: &TcpStream, broker: &TcpStream, weather: &Arc<Weather>) {
     let born = weather.storm.load(Ordering::Relaxed);
-    for end in [&agent, &broker] {
+    for end in [agent, broker] {
         end.set_nonblocking(false).expect("a socket");
         end.set_nodelay(true).expect("a socket");
         end.set_read_timeout(Some(LOOK)).expect("a socket");
         end.set_write_timeout(Some(LOOK)).expect("a socket");
     }
-    let ends = [(&agent, &broker, true), (&broker, &agent, false)];
+    let ends = [(agent, broker, true), (broker, agent, false)];
     for (from, to, up) in ends {
         let mut pump = Pump {
             from: from.try_clone().expect("a descriptor"),

@@ -132,6 +132,8 @@ pub(crate) enum Verdict {
     Right,
     Undetermined,
     Refused,
+    /// Refused to one copy, and run for another.
+    RefusedThenRun,
     Wrong(String),
 }
 
@@ -202,13 +204,19 @@ pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
     /// How often it was handed to the broker. Some copies never got to a queue.
     pub(crate) copies: u32,
-    pub(crate) accepted: bool,
+    /// The sender's connection, counted, on which it was said to be accepted.
+    pub(crate) accepted: Option<u32>,
+    /// Its sender asks no questions while that connection lasts: the answer has to come by itself.
+    pub(crate) patient: bool,
     /// Each different body once. More than one is suspicious.
     pub(crate) replies: Vec<Vec<u8>>,
     pub(crate) replies_seen: u32,
     pub(crate) answered: Option<Instant>,
-    /// How often the node's agent had been started when the answer came.
+    /// How often the node's agent had been started when it was first sent, when the first answer
+    /// came, and when the last one did.
+    pub(crate) agents_first: u32,
     pub(crate) agents_then: u32,
+    pub(crate) agents_last: u32,
     pub(crate) late_copies: u32,
     /// When the sender looks after it the next time.
     pub(crate) next: Instant,
@@ -223,11 +231,14 @@ impl Request {
             kind,
             body: kind.body(evidence),
             copies: 0,
-            accepted: false,
+            accepted: None,
+            patient: rng.bool(),
             replies: Vec::new(),
             replies_seen: 0,
             answered: None,
+            agents_first: 0,
             agents_then: 0,
+            agents_last: 0,
             late_copies: match rng.u32(..100) {
                 0..10 => 1,
                 10..13 => 10,
@@ -243,6 +254,7 @@ impl Request {
 
     pub(crate) fn reply_came(&mut self, body: Vec<u8>, agents: u32, late_by: Duration) {
         self.replies_seen += 1;
+        self.agents_last = agents;
         if self.answered.is_none() {
             self.answered = Some(Instant::now());
             self.agents_then = agents;

@@ -18,7 +18,7 @@ use tokio::time::{interval, sleep, timeout};
 use ur::broker::{Broker, Publisher, Routing, Url};
 use ur::protocol::RoutingKey;
 
-use super::clock::{Clock, between};
+use super::clock::{Clock, SETTLE, between};
 use super::node::Node;
 use super::request::{Kind, Request};
 
@@ -44,6 +44,8 @@ pub(crate) struct Tally {
     pub(crate) cancel: u32,
     pub(crate) unroutable: u32,
     pub(crate) sessions: u32,
+    /// From the last fault to the last answer.
+    pub(crate) seconds_to_settle: u32,
 }
 
 pub(crate) struct Sender {
@@ -102,6 +104,8 @@ impl Sender {
                     sleep(Duration::from_millis(200)).await;
                 }
             });
+        let fair_for = clock.fair_for().unwrap_or_default();
+        self.tally.seconds_to_settle = fair_for.as_secs().try_into().unwrap_or(u32::MAX);
         Ok(self)
     }
 
@@ -154,7 +158,9 @@ impl Sender {
 
     fn is_over(&self, clock: &Clock) -> bool {
         let is_done = |request: &Request| !request.is_open() && request.late_copies == 0;
-        clock.is_settled() || (clock.is_fair() && self.requests.iter().all(is_done))
+        clock
+            .fair_for()
+            .is_some_and(|time| time > SETTLE || self.requests.iter().all(is_done))
     }
 
     fn received(&mut self, delivery: Delivery) {
@@ -172,7 +178,7 @@ impl Sender {
             let late = between(&mut self.rng, Duration::ZERO, Duration::from_secs(20));
             request.reply_came(delivery.data, agents, late);
         } else {
-            request.accepted = true;
+            request.accepted.get_or_insert(self.tally.sessions);
         }
     }
 
@@ -195,8 +201,8 @@ impl Sender {
         self.next_new = Instant::now()
             + between(
                 &mut self.rng,
-                Duration::from_millis(50),
-                Duration::from_millis(400),
+                Duration::from_millis(20),
+                Duration::from_millis(250),
             );
         let open = self
             .requests
@@ -214,6 +220,7 @@ impl Sender {
         let (at, node) = (self.requests.len(), self.rng.usize(..self.nodes.len()));
         let mut request = Request::new(at, node, &self.nodes[node].evidence, &mut self.rng);
         request.next = Instant::now() + Duration::from_secs(2);
+        request.agents_first = self.nodes[node].agents.load(Ordering::Relaxed);
         self.by_id.insert(request.id.clone(), at);
         self.requests.push(request);
         let copies = match self.rng.u32(..100) {
@@ -233,6 +240,7 @@ impl Sender {
     fn look_after(&mut self, at: usize) -> Option<Outgoing> {
         let Request {
             accepted,
+            patient,
             answered,
             late_copies,
             kind,
@@ -252,11 +260,14 @@ impl Sender {
             }
             return Some(self.copy(at));
         }
-        if !accepted {
+        let Some(session) = accepted else {
             self.requests[at].next = next(2);
             return Some(self.copy(at));
-        }
+        };
         self.requests[at].next = next(3);
+        if patient && session == self.tally.sessions && kind != Kind::Cancelled {
+            return None;
+        }
         match self.rng.u32(..3) {
             0 if kind != Kind::Cancelled => Some(self.copy(at)),
             1 if kind != Kind::Cancelled => {
