@@ -265,7 +265,8 @@ impl Publisher {
         self.publish_within(key, body, None).await
     }
 
-    /// The same, for a message that the broker throws away if it has not handed it on by then.
+    /// The same, for a message that the broker throws away if it has not handed it on by then. RabbitMQ
+    /// knows no limit above 49 days.
     pub async fn publish_within(
         &self,
         key: &str,
@@ -278,7 +279,9 @@ impl Publisher {
         };
         let mut properties = BasicProperties::default().with_content_type(CONTENT_TYPE.into());
         if let Some(limit) = limit {
-            properties = properties.with_expiration(limit.as_millis().to_string().into());
+            let most = Duration::from_millis(u32::MAX.into());
+            let milliseconds = limit.min(most).as_millis().to_string();
+            properties = properties.with_expiration(milliseconds.into());
         }
         let confirm = self
             .channel

@@ -176,6 +176,23 @@ fn an_interrupt_stops_the_waiting_and_not_the_script() {
 }
 
 #[test]
+fn a_limit_beyond_every_clock_is_no_limit() {
+    let node = Node::start();
+    let args = [
+        "exec",
+        "-a",
+        "--pickup",
+        "1e18",
+        "--wait",
+        "1e18",
+        "--timeout",
+        "1e18",
+        "true",
+    ];
+    ur(&node.vhost.url, &args).exits(0);
+}
+
+#[test]
 fn no_broker_is_an_error_that_is_told_once() {
     let said = ur("amqp://127.0.0.1:1", &["exec", "-a", "true"]);
     assert_eq!(said.err.matches("refused").count(), 1, "{}", said.err);

@@ -23,7 +23,7 @@ use crate::protocol::{Program, Request, RequestId};
 const ROUND_TRIP: Duration = Duration::from_secs(15);
 pub(super) const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 /// What all output of a run that is shown at its end may come to, in bytes: it is in memory until then.
-const HELD_OUTPUT: u64 = 1024 * 1024 * 1024;
+const HELD_OUTPUT: u64 = 512 * 1024 * 1024;
 /// Of what is run, so much is recorded for people.
 const RECORDED: usize = 60;
 
@@ -109,8 +109,12 @@ fn record(plan: &Plan, targets: &[Target], request: &Request) -> Option<RunFile>
     }
 }
 
-/// The first line of a script that is not about its interpreter, or the path of a file.
+/// A versioned script's name, or the first line of a script that is not about its interpreter, or the
+/// path of a file.
 fn what(request: &Request) -> String {
+    if let Some(name) = &request.label.name {
+        return name.clone();
+    }
     let text = match &request.program {
         Program::Script(text) => text.lines().find(|line| !line.starts_with("#!")),
         Program::File(path) => Some(path.as_str()),
@@ -140,7 +144,7 @@ pub(super) async fn watch(
 }
 
 fn default_wait(timeout: Option<Duration>) -> Duration {
-    timeout.map_or(DEFAULT_WAIT, |timeout| timeout + ROUND_TRIP)
+    timeout.map_or(DEFAULT_WAIT, |timeout| timeout.saturating_add(ROUND_TRIP))
 }
 
 /// Ready after the first ^C. The second ends the program wherever it is.
@@ -215,6 +219,9 @@ mod tests {
         );
         assert_eq!(what(&Request::script("")), "");
         assert_eq!(what(&Request::file("/opt/x.sh")), "/opt/x.sh");
+        let mut task = Request::script("#!/bin/bash\n");
+        task.label.name = Some("disk::erase".to_owned());
+        assert_eq!(what(&task), "disk::erase");
         assert_eq!(what(&Request::script("ü".repeat(100))).chars().count(), 60);
     }
 

@@ -282,17 +282,18 @@ impl<'a> Ledger<'a> {
 
     /// Those whose time to answer is over.
     pub(super) fn overdue(&self, now: Instant) -> Vec<usize> {
-        self.those(|entry| entry.is_in_flight() && self.patience_ends(entry) <= Some(now))
+        self.those(|entry| entry.is_in_flight() && self.is_overdue(entry, now))
     }
 
-    fn patience_ends(&self, entry: &Entry) -> Option<Instant> {
-        let pickup = self.plan.pickup.unwrap_or(self.plan.wait);
-        match entry.stage {
-            Stage::PickedUp(at) => Some(at + self.plan.wait),
+    fn is_overdue(&self, entry: &Entry, now: Instant) -> bool {
+        let Plan { pickup, wait, .. } = self.plan;
+        let (since, limit) = match entry.stage {
+            Stage::PickedUp(at) => (Some(at), wait),
             // A Node.js agent does not say when it has picked a request up.
-            _ if entry.taken && !entry.is_ur_agent() => Some(entry.sent_at? + self.plan.wait),
-            _ => Some(entry.sent_at? + pickup),
-        }
+            _ if entry.taken && !entry.is_ur_agent() => (entry.sent_at, wait),
+            _ => (entry.sent_at, pickup.as_ref().unwrap_or(wait)),
+        };
+        since.is_some_and(|since| now - since >= *limit)
     }
 
     pub(super) fn give_up(&mut self, i: usize, now: Instant) -> Option<Event<'_>> {

@@ -272,9 +272,10 @@ impl Run<'_> {
         let limit = self.ledger.left_to_pick_up(i, Instant::now());
         // Only where both sides know the time: the node looks at its own clock.
         let start_before = limit.zip(clock::synchronized_now());
+        let start_before = start_before.and_then(|(limit, now)| now.checked_add(limit).ok());
         let body = match start_before {
-            Some((limit, now)) if target.agent.is_some() => {
-                Request::with_start_before(&self.plan.body, now + limit)
+            Some(limit) if target.agent.is_some() => {
+                Request::with_start_before(&self.plan.body, limit)
             }
             _ => self.plan.body.clone(),
         };
