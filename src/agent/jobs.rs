@@ -2,11 +2,13 @@
 //! Their state is on disk; here is only what the loop needs to be woken.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use crate::job::{End, Exit, Job, Spool};
@@ -15,6 +17,8 @@ use crate::protocol::{ErrorCode, Outcome, Refusal, RequestId, State};
 use super::follow::Follow;
 use super::reply::undetermined;
 use super::supervisor::Supervisors;
+
+const WATCH_AGAIN: Duration = Duration::from_secs(1);
 
 /// A job that has ended, and the last words of one that ran.
 pub(super) struct Ended {
@@ -167,7 +171,11 @@ impl Jobs {
                         .ok();
                     exit.get_ref().reap();
                 }
-                Err(error) => error!(request = %job.id, %error, "cannot watch a supervisor"),
+                Err(error) => {
+                    // No descriptor to spare, perhaps. It is looked for again when this is over.
+                    error!(request = %job.id, %error, "cannot watch a supervisor");
+                    sleep(WATCH_AGAIN).await;
+                }
             }
             job
         });

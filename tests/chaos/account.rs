@@ -52,6 +52,7 @@ impl Account {
             *account.faults.entry(fault).or_default() += times;
         }
         let evidence = evidence(nodes)?;
+        let waiting_supervisor = kills.iter().any(|kill| kill.request.is_none());
         let mut harm = harm(kills);
         let full_disk = account
             .faults
@@ -62,6 +63,7 @@ impl Account {
             let mut harm = harm.remove(&whose).unwrap_or_default();
             // The second node's disk is the one that fills.
             harm.full_disk = full_disk && request.node == 1;
+            harm.waiting_supervisor = waiting_supervisor;
             account.enter(
                 request,
                 evidence.get(&whose).copied().unwrap_or_default(),
@@ -72,11 +74,13 @@ impl Account {
             account.look_for_panics(node)?;
         }
         account.tally = sender.tally;
+        account.look_for_misses();
         Ok(account)
     }
 
     pub(crate) fn is_clean(&self) -> bool {
-        self.started_twice + self.never_answered + self.wrong + self.panics == 0 && self.sent > 0
+        let forbidden = self.started_twice + self.never_answered + self.wrong + self.panics;
+        forbidden == 0 && self.complaints.is_empty()
     }
 
     fn enter(&mut self, request: &Request, evidence: Evidence, harm: Harm) {
@@ -158,6 +162,15 @@ impl Account {
             self.complaints.push(format!("{}: {line}", node.name));
         }
         Ok(())
+    }
+
+    /// A campaign that no longer finds what it wants to hit would praise everything.
+    fn look_for_misses(&mut self) {
+        for fault in ["agent: killed", "supervisor: killed", "script: killed"] {
+            if self.sent > 200 && !self.faults.contains_key(fault) {
+                self.complaints.push(format!("{fault}: never"));
+            }
+        }
     }
 
     fn outcomes(&self) -> [(&'static str, u32, &'static str); 11] {
@@ -264,9 +277,17 @@ fn evidence(nodes: &[Node]) -> Result<Seen<Evidence>> {
 
 fn harm(kills: Vec<Kill>) -> Seen<Harm> {
     let mut harm: Seen<Harm> = HashMap::new();
-    for kill in kills {
-        let harm = harm.entry((kill.node, kill.request)).or_default();
-        match kill.role {
+    for Kill {
+        node,
+        request,
+        role,
+    } in kills
+    {
+        let Some(request) = request else {
+            continue;
+        };
+        let harm = harm.entry((node, request)).or_default();
+        match role {
             Role::Supervisor => harm.supervisor = true,
             Role::Script => harm.script = true,
         }

@@ -1,5 +1,6 @@
 //! A node: its agent, which is started again whenever it ends, and the processes it brought forth.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -10,16 +11,22 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+use ur::job::Job;
 
 /// Few, so that requests also wait.
-const MAX_JOBS: &str = "8";
+const MAX_JOBS: &str = "12";
+
+/// Longer than it takes from the death of a supervisor to the look at whose it was.
+const RECENT: Duration = Duration::from_secs(10);
 
 pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) dir: PathBuf,
     state: PathBuf,
     url: String,
+    hurry: u8,
     child: Child,
     /// How often its agent has been started.
     pub(crate) agents: Arc<AtomicU32>,
@@ -34,7 +41,8 @@ pub(crate) enum Role {
 /// A process of a job, held so that no other process can be hit in its place.
 pub(crate) struct Victim {
     pub(crate) role: Role,
-    pub(crate) request: String,
+    /// None yet, for the supervisor that waits.
+    pub(crate) request: Option<String>,
     pub(crate) pid: i32,
     pidfd: OwnedFd,
 }
@@ -44,12 +52,23 @@ impl Victim {
         // One that is gone meanwhile is no harm.
         pidfd_send_signal(&self.pidfd, signal).ok();
     }
+
+    /// Returns when it is dead: it does nothing any more.
+    pub(crate) fn wait(&self) -> Result<()> {
+        let patience = Timespec::try_from(Duration::from_secs(10))?;
+        let died = poll(
+            &mut [PollFd::new(&self.pidfd, PollFlags::IN)],
+            Some(&patience),
+        )?;
+        ensure!(died > 0, "process {} survives SIGKILL", self.pid);
+        Ok(())
+    }
 }
 
 impl Node {
     /// Its directory holds all of it: program, state (on a disk of its own if one is mounted there),
-    /// log and the evidence of its scripts.
-    pub(crate) fn start(name: &str, dir: &Path, url: &str) -> Result<Self> {
+    /// log and the evidence of its scripts. `hurry` divides the time it stays away from a broker.
+    pub(crate) fn start(name: &str, dir: &Path, url: &str, hurry: u8) -> Result<Self> {
         let sysinfo =
             format!("#!/bin/sh\necho '{{\"UUID\":\"{name}\",\"Hostname\":\"{name}\"}}'\n");
         // Programs are written by a child: a descriptor of ours that is open for writing, inherited
@@ -62,11 +81,12 @@ impl Node {
         install(dir)?;
         let (state, agents) = (dir.join("disk/state"), Arc::new(AtomicU32::new(1)));
         Ok(Self {
-            child: spawn(dir, &state, url)?,
+            child: spawn(dir, &state, url, hurry)?,
             name: name.to_owned(),
             dir: dir.to_owned(),
             state,
             url: url.to_owned(),
+            hurry,
             agents,
         })
     }
@@ -88,7 +108,7 @@ impl Node {
     }
 
     pub(crate) fn start_again(&mut self) -> Result<()> {
-        self.child = spawn(&self.dir, &self.state, &self.url)?;
+        self.child = spawn(&self.dir, &self.state, &self.url, self.hurry)?;
         self.agents.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -120,46 +140,74 @@ impl Node {
         fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default()
     }
 
-    /// Supervisors and scripts of every job that has not ended.
+    /// Scripts and supervisors of every job that has not ended, and the supervisor that waits for the
+    /// next one.
     pub(crate) fn victims(&self) -> Vec<Victim> {
+        let supervised = self.supervised();
         let pids = fs::read_dir("/proc").expect("/proc").flatten();
         pids.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
-            .filter_map(|pid| self.victim(pid))
+            .filter_map(|pid| self.victim(pid, &supervised))
             .collect()
     }
 
-    fn victim(&self, pid: Pid) -> Option<Victim> {
+    /// Which request a supervisor has, by its pid: those of ended jobs only if they are recent.
+    pub(crate) fn supervised(&self) -> HashMap<i32, String> {
+        let jobs = fs::read_dir(self.jobs()).into_iter().flatten().flatten();
+        let supervisor = |dir: PathBuf| {
+            let pid = fs::metadata(dir.join("pid")).ok()?.modified().ok()?;
+            if dir.join("outcome.json").exists() && pid.elapsed().is_ok_and(|age| age > RECENT) {
+                return None;
+            }
+            let job = Job::at(&dir).ok()?;
+            Some((job.pids().ok()??.supervisor.pid, job.id.to_string()))
+        };
+        jobs.filter_map(|entry| supervisor(entry.path())).collect()
+    }
+
+    fn victim(&self, pid: Pid, supervised: &HashMap<i32, String>) -> Option<Victim> {
         // First the descriptor, then the look: what was looked at is what gets the signal.
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        let number = pid.as_raw_nonzero().get();
+        let victim = |role, request| {
+            Some(Victim {
+                role,
+                request,
+                pid: number,
+                pidfd,
+            })
+        };
         let read = |file: &str| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        let jobs = format!("{}/jobs/", self.state.display());
-        let job = |text: &[u8]| -> Option<String> {
-            let text = String::from_utf8_lossy(text).into_owned();
-            let (_, rest) = text.split_once(&jobs)?;
-            let id = rest.split(['\0', '/']).next()?;
-            // What an ended job left behind is nobody's business any more.
-            let has_ended = self
-                .state
-                .join("jobs")
-                .join(id)
-                .join("outcome.json")
-                .exists();
-            (!has_ended).then(|| id.to_owned())
-        };
-        let victim = |role, request, pidfd| Victim {
-            role,
-            request,
-            pid: pid.as_raw_nonzero().get(),
-            pidfd,
-        };
-        let cmdline = read("cmdline");
-        if cmdline.starts_with(b"ur-agent\0supervise\0") {
-            let request = job(&cmdline)?;
-            return Some(victim(Role::Supervisor, request, pidfd));
+        let jobs = format!("{}/", self.jobs().display());
+        let cmdline = String::from_utf8_lossy(&read("cmdline")).into_owned();
+        if cmdline.split('\0').nth(1) == Some("supervise") {
+            if !format!("{cmdline}/").replace('\0', "/").contains(&jobs) {
+                return None;
+            }
+            let parent = parent(&read("stat"))?;
+            return match (supervised.get(&number), supervised.get(&parent)) {
+                (Some(request), _) => victim(Role::Supervisor, Some(request.clone())),
+                // A script to be, that was forked a moment ago.
+                (None, Some(request)) => victim(Role::Script, Some(request.clone())),
+                (None, None) if parent.unsigned_abs() == self.child.id() => {
+                    victim(Role::Supervisor, None)
+                }
+                (None, None) => None,
+            };
         }
-        let request = job(&read("environ"))?;
+        let environ = String::from_utf8_lossy(&read("environ")).into_owned();
+        let (_, rest) = environ.split_once(&jobs)?;
+        let request = rest.split(['\0', '/']).next()?.to_owned();
+        // What an ended job left behind is nobody's business any more.
+        let has_ended = self.jobs().join(&request).join("outcome.json").exists();
         let is_leader = rustix::process::getsid(Some(pid)) == Ok(pid);
-        is_leader.then(|| victim(Role::Script, request, pidfd))
+        if has_ended || !is_leader {
+            return None;
+        }
+        victim(Role::Script, Some(request))
+    }
+
+    fn jobs(&self) -> PathBuf {
+        self.state.join("jobs")
     }
 
     fn end_all(&mut self) {
@@ -203,6 +251,12 @@ fn install(dir: &Path) -> Result<()> {
     )
 }
 
+/// Field 4 of stat (proc(5)), after a name in parentheses.
+fn parent(stat: &[u8]) -> Option<i32> {
+    let text = String::from_utf8_lossy(stat);
+    text.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
 fn shell(script: &str, dir: &Path, argument: &str) -> Result<()> {
     let mut command = Command::new("/bin/sh");
     let status = command
@@ -218,7 +272,7 @@ fn shell(script: &str, dir: &Path, argument: &str) -> Result<()> {
     Ok(())
 }
 
-fn spawn(dir: &Path, state: &Path, url: &str) -> Result<Child> {
+fn spawn(dir: &Path, state: &Path, url: &str, hurry: u8) -> Result<Child> {
     let log = dir.join("log");
     let log = File::options()
         .create(true)
@@ -234,6 +288,7 @@ fn spawn(dir: &Path, state: &Path, url: &str) -> Result<Child> {
         .args(["--config", "/nonexistent", "--setup-file", "/nonexistent"])
         .args(["--reboot-command", "true", "--max-jobs", MAX_JOBS])
         .env("UR_AMQP_URL", url)
+        .env("UR_HURRY", hurry.to_string())
         // ^C at the terminal is for the campaign.
         .process_group(0)
         .stdin(Stdio::null())

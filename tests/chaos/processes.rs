@@ -13,7 +13,8 @@ use super::node::{Node, Role, Victim};
 /// A process of a request was killed.
 pub(crate) struct Kill {
     pub(crate) node: usize,
-    pub(crate) request: String,
+    /// None where it was a supervisor that had no job yet.
+    pub(crate) request: Option<String>,
     pub(crate) role: Role,
 }
 
@@ -139,7 +140,7 @@ impl Lane<'_> {
                 .into_iter()
                 .max_by_key(|victim| victim.pid);
             if let Some(victim) = young {
-                self.kill(node, &victim, "at birth");
+                self.kill(node, &victim, "at birth")?;
             }
         }
         if self.rng.bool() {
@@ -159,27 +160,34 @@ impl Lane<'_> {
                 .iter()
                 .filter(|victim| victim.request == request && victim.role == *role);
             for victim in of_it {
-                self.kill(node, victim, "");
+                self.kill(node, victim, "")?;
             }
         }
         Ok(())
     }
 
-    fn kill(&mut self, node: usize, victim: &Victim, when: &str) {
-        let fault = match victim.role {
-            Role::Supervisor => "supervisor: killed",
-            Role::Script => "script: killed",
+    fn kill(&mut self, node: usize, victim: &Victim, when: &str) -> Result<()> {
+        victim.signal(Signal::KILL);
+        let mut request = victim.request.clone();
+        if request.is_none() {
+            // It may have got a job between our look and its death.
+            victim.wait()?;
+            request = self.nodes[node].supervised().remove(&victim.pid);
+        }
+        let fault = match (victim.role, &request) {
+            (Role::Supervisor, Some(_)) => "supervisor: killed",
+            (Role::Supervisor, None) => "supervisor: killed while it waited for a job",
+            (Role::Script, _) => "script: killed",
         };
-        self.journal.note(
-            fault,
-            format!("{} {} {when}", self.nodes[node].name, victim.request),
-        );
+        let whose = request.as_deref().unwrap_or("nobody's");
+        self.journal
+            .note(fault, format!("{} {whose} {when}", self.nodes[node].name));
         self.kills.push(Kill {
             node,
-            request: victim.request.clone(),
+            request,
             role: victim.role,
         });
-        victim.signal(Signal::KILL);
+        Ok(())
     }
 
     /// Longer than the heartbeat in one of four.
@@ -220,7 +228,10 @@ impl Lane<'_> {
         };
         self.journal.note(
             fault,
-            format!("{} {} for {time:?}", self.nodes[node].name, victim.request),
+            format!(
+                "{} {:?} for {time:?}",
+                self.nodes[node].name, victim.request
+            ),
         );
         victim.signal(Signal::STOP);
         self.sleepers.push(Sleeper::Process {

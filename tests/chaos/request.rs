@@ -33,13 +33,13 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) fn any(rng: &mut Rng) -> Self {
         match rng.u32(..100) {
-            0..40 => Self::Short,
-            40..50 => Self::Failing,
-            50..58 => Self::Chatty,
-            58..62 => Self::Truncated,
-            62..70 => Self::Forking,
-            70..84 => Self::Long {
-                seconds: rng.u32(1..12),
+            0..30 => Self::Short,
+            30..38 => Self::Failing,
+            38..46 => Self::Chatty,
+            46..50 => Self::Truncated,
+            50..57 => Self::Forking,
+            57..84 => Self::Long {
+                seconds: rng.u32(1..8),
             },
             84..88 => Self::TimedOut,
             88..93 => Self::Cancelled,
@@ -124,6 +124,14 @@ pub(crate) struct Harm {
     pub(crate) script: bool,
     /// Its node's disk was full at some time.
     pub(crate) full_disk: bool,
+    /// A supervisor that waited for the next job was killed on its node.
+    pub(crate) waiting_supervisor: bool,
+}
+
+impl Harm {
+    fn may_prevent_a_start(self) -> bool {
+        self.full_disk || self.supervisor || self.waiting_supervisor
+    }
 }
 
 /// What an answer is worth.
@@ -153,7 +161,7 @@ pub(crate) fn judge(kind: Kind, reply: &Reply, evidence: Evidence, harm: Harm) -
         {
             match (evidence.starts, refusal.code) {
                 (1.., _) => wrong("said not to have been started"),
-                (0, ErrorCode::Storage) if harm.full_disk || harm.supervisor => Verdict::Refused,
+                (0, ErrorCode::Storage) if harm.may_prevent_a_start() => Verdict::Refused,
                 (0, ErrorCode::Storage) => wrong("refused for no reason"),
                 (0, _) => Verdict::Right,
             }
