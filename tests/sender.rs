@@ -1,6 +1,7 @@
 //! The sender's half: each node is sent a request until it has it, runs it once, and ends in one state.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -173,6 +174,30 @@ fn an_interrupt_stops_the_waiting_and_not_the_script() {
     );
     fs::create_dir(dir.join("gate")).unwrap();
     assert_eq!(node.reply("r1")["stdout"], "done\n");
+}
+
+#[test]
+fn a_second_interrupt_ends_ur_wherever_it_is() {
+    let vhost = Vhost::new();
+    let nodes = vec![modern("n1"), modern("n2")];
+    let _crowd = Crowd::start(&vhost.url, nodes, true, |_, request| {
+        let (kind, mut reply) = exited(0);
+        reply["stdout"] = json!("x\n".repeat(200_000));
+        match request.node.as_str() {
+            "n1" => vec![accepted(), (kind, reply)],
+            _ => vec![accepted()],
+        }
+    });
+    let dir = state();
+    // Nobody reads what it prints, so it hangs when the pipe is full.
+    let (mut read, write) = std::io::pipe().unwrap();
+    let args = ["exec", "-a", "-v", "true"];
+    let running = Ur::start_into(&vhost.url, dir.path(), &args, Some(write));
+    running.wait_for("n1: exit 0");
+    running.interrupt();
+    read.read_exact(&mut [0; 1]).unwrap();
+    running.interrupt();
+    running.end().exits(130);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The program `ur` as a person would start it, its output in files.
 
 use std::fs::{self, File};
+use std::io::PipeWriter;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -25,6 +26,16 @@ pub(crate) struct Said {
 impl Ur {
     /// Runs are recorded in `state`.
     pub(crate) fn start(url: &str, state: &Path, args: &[&str]) -> Self {
+        Self::start_into(url, state, args, None)
+    }
+
+    /// The same, and what it prints goes into a pipe.
+    pub(crate) fn start_into(
+        url: &str,
+        state: &Path,
+        args: &[&str],
+        out: Option<PipeWriter>,
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let file = |name| File::create(dir.path().join(name)).expect("a file");
         let child = Command::new(env!("CARGO_BIN_EXE_ur"))
@@ -32,7 +43,7 @@ impl Ur {
             .env("UR_AMQP_URL", url)
             .env("XDG_STATE_HOME", state)
             .stdin(Stdio::null())
-            .stdout(file("out"))
+            .stdout(out.map_or_else(|| file("out").into(), Stdio::from))
             .stderr(file("err"))
             .spawn()
             .expect("starting ur");
@@ -40,7 +51,7 @@ impl Ur {
     }
 
     fn text(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).expect("text")
+        fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
     fn path(&self, name: &str) -> PathBuf {
