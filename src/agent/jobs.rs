@@ -18,7 +18,8 @@ use super::follow::Follow;
 use super::reply::undetermined;
 use super::supervisor::Supervisors;
 
-const WATCH_AGAIN: Duration = Duration::from_secs(1);
+/// How often a supervisor is looked at that the kernel does not tell us about.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A job that has ended, and the last words of one that ran.
 pub(super) struct Ended {
@@ -172,9 +173,12 @@ impl Jobs {
                     exit.get_ref().reap();
                 }
                 Err(error) => {
-                    // No descriptor to spare, perhaps. It is looked for again when this is over.
+                    let (exit, error) = error.into_parts();
                     error!(request = %job.id, %error, "cannot watch a supervisor");
-                    sleep(WATCH_AGAIN).await;
+                    while !exit.has_ended() {
+                        sleep(LOOK_AGAIN).await;
+                    }
+                    exit.reap();
                 }
             }
             job
