@@ -24,6 +24,7 @@ fn main() -> ExitCode {
             Command::Tasks(args) => cli::tasks(&args),
             Command::Task(command) => cli::task(command),
             Command::Ping(args) => cli::ping(&broker, args).await,
+            Command::Attach(args) => cli::attach(&broker, args).await,
             Command::Cancel(args) => cli::cancel(&broker, args).await,
             Command::Snoop(args) => cli::snoop(&broker, args).await,
             Command::Why(args) => cli::why(&broker, args).await,

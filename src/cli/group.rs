@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use super::fold::fold;
-use crate::headnode::NodeResult;
+use crate::headnode::{NodeResult, by_name};
 use crate::protocol::{Outcome, REBOOT_STATUS};
 use crate::task::Answer;
 
@@ -63,7 +63,7 @@ pub(super) fn show_last_lines(results: &[NodeResult], out: &mut dyn Write) -> io
             (result.target.hostname.as_str(), line)
         })
         .collect();
-    rows.sort();
+    rows.sort_by(|(a, _), (b, _)| by_name(a, b));
     write_rows(&rows, out)
 }
 
@@ -142,7 +142,7 @@ fn show_rows(groups: &[(Sameness, Vec<&str>)], out: &mut dyn Write) -> io::Resul
         let line = same.stdout.trim_ascii_end();
         rows.extend(names.iter().map(|name| (*name, line.to_vec())));
     }
-    rows.sort();
+    rows.sort_by(|(a, _), (b, _)| by_name(a, b));
     write_rows(&rows, out)
 }
 
@@ -233,7 +233,9 @@ pub(super) mod tests {
             },
             outcome,
             reply,
+            more: serde_json::Map::new(),
             heard: None,
+            away: false,
             after: Duration::from_millis(1200),
         }
     }
@@ -255,7 +257,7 @@ pub(super) mod tests {
     #[test]
     fn single_lines_are_a_table_by_hostname() {
         let results = [ok("node10", "b\n"), ok("node2", "a"), ok("n", "")];
-        assert_eq!(shown(&results), "n\nnode10  b\nnode2   a\n");
+        assert_eq!(shown(&results), "n\nnode2   a\nnode10  b\n");
         assert_eq!(shown(&[ok("node1", "alone\n")]), "node1  alone\n");
     }
 
