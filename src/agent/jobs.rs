@@ -2,11 +2,13 @@
 //! Their state is on disk; here is only what the loop needs to be woken.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use crate::job::{End, Exit, Job, Spool};
@@ -15,6 +17,9 @@ use crate::protocol::{ErrorCode, Outcome, Refusal, RequestId, State};
 use super::follow::Follow;
 use super::reply::undetermined;
 use super::supervisor::Supervisors;
+
+/// How often a supervisor is looked at that the kernel does not tell us about.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A job that has ended, and the last words of one that ran.
 pub(super) struct Ended {
@@ -167,7 +172,14 @@ impl Jobs {
                         .ok();
                     exit.get_ref().reap();
                 }
-                Err(error) => error!(request = %job.id, %error, "cannot watch a supervisor"),
+                Err(error) => {
+                    let (exit, error) = error.into_parts();
+                    error!(request = %job.id, %error, "cannot watch a supervisor");
+                    while !exit.has_ended() {
+                        sleep(LOOK_AGAIN).await;
+                    }
+                    exit.reap();
+                }
             }
             job
         });
