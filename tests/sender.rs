@@ -276,21 +276,21 @@ fn ping_and_cancel_speak_json() {
 }
 
 #[test]
-fn ten_thousand_nodes_answer_in_the_order_in_which_one_counts() {
+fn two_thousand_nodes_answer_in_the_order_in_which_one_counts() {
     let vhost = Vhost::new();
-    let sysinfos = (0..10_000).map(|i| modern(&format!("node{i}"))).collect();
+    let sysinfos = (0..2_000).map(|i| modern(&format!("node{i}"))).collect();
     let crowd = Crowd::start(&vhost.url, sysinfos, true, |_, _| {
         vec![accepted(), exited(0)]
     });
     let out = ur(&vhost.url, &["exec", "-a", "-j", "--discover", "5", "true"]).exits(0);
     let results: Vec<serde_json::Value> = serde_json::from_str(&out).unwrap();
-    assert_eq!(results.len(), 10_000);
+    assert_eq!(results.len(), 2_000);
     let exited = |i: usize| results[i]["state"] == "exited";
-    assert!((0..10_000).all(exited));
+    assert!((0..2_000).all(exited));
     let name = |i: usize| results[i]["hostname"].as_str().unwrap().to_owned();
     assert_eq!(
         (name(2), name(10)),
         ("node2".to_owned(), "node10".to_owned())
     );
-    assert!(crowd.count() >= 10_000);
+    assert!(crowd.count() >= 2_000);
 }
