@@ -1,6 +1,5 @@
 //! The flags, and what they mean. `-h` of every command fits 80 columns, which a test holds.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::exit::Usage;
+use super::run::InputArgs;
 use super::run_task::RunTaskArgs;
 use super::tasks::{TaskCommand, TasksArgs};
 use crate::broker::Url;
@@ -182,18 +182,6 @@ pub struct FileArgs {
     /// A file on the node, and its arguments: all that follows
     #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["PATH", "ARG"])]
     pub path_and_args: Vec<String>,
-}
-
-/// What a script gets besides its arguments.
-#[derive(Debug, ClapArgs)]
-pub struct InputArgs {
-    /// A variable of the script; the first one replaces
-    /// the whole environment, PATH too
-    #[arg(long, value_name = "K=V", value_parser = variable, verbatim_doc_comment)]
-    pub env: Vec<(String, String)>,
-    /// The script's standard input (- is ours)
-    #[arg(long, value_name = "FILE")]
-    pub stdin: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -379,25 +367,12 @@ impl JsonArgs {
     }
 }
 
-impl InputArgs {
-    pub(super) fn env(&self) -> Option<BTreeMap<String, String>> {
-        (!self.env.is_empty()).then(|| self.env.iter().cloned().collect())
-    }
-}
-
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|error| format!("{error}"))?;
     Duration::try_from_secs_f64(seconds)
         .ok()
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| "not a number of seconds above 0".to_owned())
-}
-
-fn variable(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write NAME=VALUE".to_owned()),
-    }
 }
 
 fn request_id(text: &str) -> Result<RequestId, String> {

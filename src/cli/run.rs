@@ -1,20 +1,19 @@
 //! `ur exec`, `ur script`, `ur file`: flags → request → run → screen.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use clap::Args as ClapArgs;
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::signal::ctrl_c;
 
-use super::args::{
-    BrokerArgs, ExecArgs, FileArgs, InputArgs, RunArgs, ScriptArgs, TargetArgs, ViewArgs,
-};
+use super::args::{BrokerArgs, ExecArgs, FileArgs, RunArgs, ScriptArgs, TargetArgs, ViewArgs};
 use super::screen::{Screen, View};
 use super::trace::Trace;
 use super::{Exit, find_targets};
@@ -28,6 +27,31 @@ pub(super) const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 const HELD_OUTPUT: u64 = 512 * 1024 * 1024;
 /// Of what is run, so much is recorded for people.
 const RECORDED: usize = 60;
+
+/// What a script gets besides its arguments.
+#[derive(Debug, ClapArgs)]
+pub struct InputArgs {
+    /// A variable of the script; the first one replaces
+    /// the whole environment, PATH too
+    #[arg(long, value_name = "K=V", value_parser = variable, verbatim_doc_comment)]
+    env: Vec<(String, String)>,
+    /// The script's standard input (- is ours)
+    #[arg(long, value_name = "FILE")]
+    stdin: Option<PathBuf>,
+}
+
+impl InputArgs {
+    fn env(&self) -> Option<BTreeMap<String, String>> {
+        (!self.env.is_empty()).then(|| self.env.iter().cloned().collect())
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
 
 pub async fn exec(broker: &BrokerArgs, args: ExecArgs) -> Result<Exit> {
     let request = with_input(Request::script(args.command), &args.input)?;
