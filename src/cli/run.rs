@@ -33,7 +33,7 @@ const RECORDED: usize = 60;
 pub struct InputArgs {
     /// A variable of the script; the first one replaces
     /// the whole environment, PATH too
-    #[arg(long, value_name = "K=V", value_parser = variable, verbatim_doc_comment)]
+    #[arg(long, value_name = "K=V", value_parser = assignment, verbatim_doc_comment)]
     env: Vec<(String, String)>,
     /// The script's standard input (- is ours)
     #[arg(long, value_name = "FILE")]
@@ -46,7 +46,7 @@ impl InputArgs {
     }
 }
 
-fn variable(text: &str) -> Result<(String, String), String> {
+pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write NAME=VALUE".to_owned()),

@@ -11,7 +11,7 @@ use super::Exit;
 use super::args::{BrokerArgs, RunArgs, TargetArgs};
 use super::exit::Usage;
 use super::fold::fold;
-use super::run::{send, text};
+use super::run::{assignment, send, text};
 use super::tasks::{ModuleArgs, find};
 use crate::headnode::Target;
 use crate::protocol::Request;
@@ -38,7 +38,7 @@ pub struct RunTaskArgs {
     /// MODULE::TASK, or a path with a slash in it
     task: String,
     /// A parameter; as JSON if that fits its type
-    #[arg(value_name = "NAME=VALUE", value_parser = parameter)]
+    #[arg(value_name = "NAME=VALUE", value_parser = assignment)]
     words: Vec<(String, String)>,
 }
 
@@ -148,13 +148,6 @@ fn parameters(text_or_file: &str) -> Result<Map<String, Value>> {
         ))
         .into()
     })
-}
-
-fn parameter(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write NAME=VALUE".to_owned()),
-    }
 }
 
 #[cfg(test)]
