@@ -21,6 +21,7 @@ pub mod agent;
 pub mod argv;
 pub mod broker;
 pub mod cli;
+pub mod clock;
 pub mod headnode;
 pub mod job;
 pub mod protocol;

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
             Command::Script(args) => cli::script(&broker, args).await,
             Command::File(args) => cli::file(&broker, args).await,
             Command::Ping(args) => cli::ping(&broker, args).await,
+            Command::Attach(args) => cli::attach(&broker, args).await,
             Command::Cancel(args) => cli::cancel(&broker, args).await,
             Command::Snoop(args) => cli::snoop(&broker, args).await,
             Command::Why(args) => cli::why(&broker, args).await,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::headnode::{BadFilter, Report, Unselectable};
+use crate::headnode::{BadFilter, Report, Unselectable, told};
 use crate::protocol::Outcome;
 
 /// What `ur` tells the shell. In the order of weight: of several, the last is told.
@@ -58,6 +58,13 @@ impl Exit {
         }
     }
 
+    pub(super) fn of_attach(report: &Report, some_not_sent: bool) -> Self {
+        match Self::of_run(report) {
+            exit if some_not_sent => exit.max(Self::NoAnswer),
+            exit => exit,
+        }
+    }
+
     fn of_outcome(outcome: &Outcome) -> Self {
         match outcome {
             outcome if outcome.is_success() => Self::Ok,
@@ -87,7 +94,7 @@ impl Exit {
         let exit = done.unwrap_or_else(|error| {
             let broken = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
             if !error.downcast_ref::<io::Error>().is_some_and(broken) {
-                eprintln!("ur: {error:#}");
+                eprintln!("ur: {}", told(&error));
             }
             Self::of_error(&error)
         });

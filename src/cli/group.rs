@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use super::fold::fold;
-use crate::headnode::NodeResult;
+use crate::headnode::{NodeResult, by_name};
 use crate::protocol::{Outcome, REBOOT_STATUS};
 
 /// What nodes of one group agree in. The order of the fields is the order of the groups: good ones
@@ -62,7 +62,7 @@ pub(super) fn show_last_lines(results: &[NodeResult], out: &mut dyn Write) -> io
             (result.target.hostname.as_str(), line)
         })
         .collect();
-    rows.sort();
+    rows.sort_by(|(a, _), (b, _)| by_name(a, b));
     write_rows(&rows, out)
 }
 
@@ -136,7 +136,7 @@ fn show_rows(groups: &[(Sameness, Vec<&str>)], out: &mut dyn Write) -> io::Resul
         let line = same.stdout.trim_ascii_end();
         rows.extend(names.iter().map(|name| (*name, line.to_vec())));
     }
-    rows.sort();
+    rows.sort_by(|(a, _), (b, _)| by_name(a, b));
     write_rows(&rows, out)
 }
 
@@ -227,7 +227,9 @@ pub(super) mod tests {
             },
             outcome,
             reply,
+            more: serde_json::Map::new(),
             heard: None,
+            away: false,
             after: Duration::from_millis(1200),
         }
     }
@@ -249,7 +251,7 @@ pub(super) mod tests {
     #[test]
     fn single_lines_are_a_table_by_hostname() {
         let results = [ok("node10", "b\n"), ok("node2", "a"), ok("n", "")];
-        assert_eq!(shown(&results), "n\nnode10  b\nnode2   a\n");
+        assert_eq!(shown(&results), "n\nnode2   a\nnode10  b\n");
         assert_eq!(shown(&[ok("node1", "alone\n")]), "node1  alone\n");
     }
 

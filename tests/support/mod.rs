@@ -3,6 +3,8 @@
 pub(crate) mod agent;
 pub(crate) mod broker;
 pub(crate) mod client;
+pub(crate) mod crowd;
+pub(crate) mod operator;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
