@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use regex::Regex;
+use regex_lite::Regex;
 use sha2::{Digest, Sha256};
 
 use super::{Library, Task};

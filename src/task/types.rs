@@ -5,7 +5,7 @@ mod read;
 
 use std::fmt;
 
-use regex::Regex;
+use regex_lite::Regex;
 use serde_json::{Map, Value};
 
 use super::expression;

@@ -1,6 +1,6 @@
 //! Words and brackets → a type.
 
-use regex::{Regex, RegexBuilder};
+use regex_lite::{Regex, RegexBuilder};
 use serde_json::Value;
 
 use super::super::expression::Expression;
