@@ -14,7 +14,7 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 CARGO := env RUSTFLAGS='-C target-feature=+crt-static' cargo
 SHIPPED := --release --locked --target $(HOST)
 BIN := $(or $(patsubst %/ur-agent,%,$(firstword $(wildcard target/$(HOST)/release/ur-agent target/*/release/ur-agent))),target/$(HOST)/release)
-SCRIPTS_NEED := bats busybox jq gdisk:sgdisk
+SCRIPTS_NEED := bats busybox jq gdisk:sgdisk curl zstd minisign tcpdump iproute2:ip
 BATS := $(wildcard tests/scripts/*.bats)
 
 .PHONY: help build demo test lint bench install clean
