@@ -12,6 +12,7 @@ setup() {
 }
 
 teardown() {
+  [[ -z ${elsewhere:-} ]] || kill "$elsewhere"
   teardown_machine
 }
 
@@ -62,7 +63,6 @@ partition() { # <sgdisk's arguments>: partitions DISK
   elsewhere=$!
   until grep -q "^$DISK " "/proc/$elsewhere/mounts"; do kill -0 "$elsewhere"; done
   library 'uses_of "$DISK"'
-  kill "$elsewhere"
   [[ $output == *'held open'*'ext4 secret'* ]]
 }
 
