@@ -14,7 +14,7 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 CARGO := env RUSTFLAGS='-C target-feature=+crt-static' cargo
 SHIPPED := --release --locked --target $(HOST)
 BIN := $(or $(patsubst %/ur-agent,%,$(firstword $(wildcard target/$(HOST)/release/ur-agent target/*/release/ur-agent))),target/$(HOST)/release)
-SCRIPTS_NEED := bats busybox jq gdisk:sgdisk curl zstd minisign tcpdump iproute2:ip
+SCRIPTS_NEED := bats busybox jq gdisk:sgdisk curl zstd minisign tcpdump iproute2:ip uuid-runtime:uuidgen
 BATS := $(wildcard tests/scripts/*.bats)
 
 .PHONY: help build demo test lint bench install clean
@@ -31,7 +31,7 @@ demo: build ## three agents on this machine, and what one does with them
 test: ## all tests, against a private RabbitMQ, or the one that UR_AMQP_URL names
 	tools/prerequisites rabbitmq-server python3
 	tools/with-broker --private $(CARGO) test $(SHIPPED)
-	$(if $(BATS),tools/prerequisites $(SCRIPTS_NEED) && bats tests/scripts)
+	$(if $(BATS),tools/prerequisites $(SCRIPTS_NEED) && tools/with-broker --private bats tests/scripts)
 
 lint: ## formats, clippy, docs, licences of dependencies, shell scripts
 	cargo fmt --check

@@ -2,24 +2,21 @@
 # Ur's own agent where init starts it again whenever it ends: the file at its path is replaced, and it is asked to end.
 # Its jobs, this one among them, have supervisors of their own and stay. Needs the library's ur.sh; $home is its folder.
 
-respawn_pid() { # prints the pid of the agent itself, not of the supervisors of its jobs
-  local pid
+respawn_pid() { # prints the pid of the agent itself, not of the supervisors of its jobs; of several, none
+  local pid found=()
   for pid in $(pgrep -x ur-agent); do
-    [[ $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) == *' supervise '* ]] || {
-      printf '%s\n' "$pid"
-      return
-    }
+    [[ $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) == *' supervise '* ]] || found+=("$pid")
   done
-  return 1
+  ((${#found[@]} == 1)) && printf '%s\n' "${found[0]}"
 }
 
 keep_original() { # keeps the agent that runs as the version to go back to, unless it was installed by this task
   local pid file version
-  pid=$(respawn_pid)
+  pid=$(respawn_pid) || fail agent/refused 'it cannot be told which process is the agent: there must be one, and one only'
   file=$(agent_file "$pid")
   [[ ! -e $home/file ]] || return 0
   [[ ${file##*/} == ur-agent ]] || fail agent/refused "the agent that runs is $file: its file cannot be replaced"
-  version=$("/proc/$pid/exe" --version | awk '{ print $NF }')
+  version=before-$("/proc/$pid/exe" --version | awk '{ print $NF }')
   mkdir -p "$home/$version"
   cp "/proc/$pid/exe" "$home/$version/ur-agent"
   jq -cn --arg version "$version" '{name: "ur-agent", $version, sha256: "", from: "what was here", command: "ur-agent run", health: ""}' \

@@ -21,7 +21,7 @@ command_line() { # prints what is to be run, with the path of the current versio
 
 systemd_start() {
   local unit=$name.service
-  if [[ -e $units/$unit ]] && grep -q '^# By agent::install' "$units/$unit" || ! systemctl cat "$unit" >/dev/null 2>&1; then
+  if grep -qs '^# By agent::install' "$units/$unit" || ! systemctl cat "$unit" >/dev/null 2>&1; then
     write_unit >"$units/$unit"
   else
     # Somebody else's unit, such as that of Ur's own agent, is left as it is but for what it starts.
@@ -53,15 +53,17 @@ WantedBy=multi-user.target
 UNIT
 }
 
-systemd_stop() { # and forget it
+systemd_stop() { # and forget it; what somebody else's unit started before is started again
   local unit=$name.service
   if [[ -e $units/$unit.d/ur-version.conf ]]; then
     rm "$units/$unit.d/ur-version.conf"
+    systemctl daemon-reload
+    systemctl restart "$unit"
   elif [[ -e $units/$unit ]]; then
     systemctl disable --now --quiet "$unit"
     rm "$units/$unit"
+    systemctl daemon-reload
   fi
-  systemctl daemon-reload
 }
 
 systemd_pid() {

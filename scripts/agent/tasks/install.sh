@@ -80,6 +80,7 @@ verification() {
   else
     "${way}_stop" || log "$name could not be stopped"
     rm -f "$home/current"
+    ! "${way}_pid" >/dev/null || running='"as before"'
   fi
   # So that the version can be tried again with a better content.
   [[ $previous == "$version" ]] || rm -rf "${home:?}/$version"
