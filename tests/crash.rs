@@ -1,12 +1,14 @@
 //! Whatever dies in the middle: every request runs at most once and is answered.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use ur::broker::Routing;
 
-use crate::support::agent::Setup;
+use crate::support::agent::{Setup, processes_of};
 use crate::support::client::Message;
 use crate::support::{Node, code, script, text_of, wait_until};
 
@@ -58,6 +60,28 @@ fn a_script_that_ends_while_there_is_no_agent_is_answered_by_the_next() {
 }
 
 #[test]
+fn a_supervisor_that_is_stopped_outlives_its_agent() {
+    let mut node = Node::start();
+    let (mark, gate) = (node.agent.dir().join("mark"), node.agent.dir().join("gate"));
+    let id = node.send(&script(&format!(
+        "kill -STOP $PPID; : >{}; while ! test -e {}; do sleep 0.05; done; echo after",
+        mark.display(),
+        gate.display()
+    )));
+    wait_until("the script runs", || mark.exists());
+    let pid = fs::read_to_string(node.job(&id).join("pid")).unwrap();
+    let pid: serde_json::Value = serde_json::from_str(&pid).unwrap();
+    let supervisor = pid["supervisor"]["pid"].as_i64().unwrap();
+    node.agent.kill();
+    node.agent.start_again();
+    node.wait_until_announced();
+    fs::create_dir(gate).unwrap();
+    let supervisor = Pid::from_raw(i32::try_from(supervisor).unwrap()).unwrap();
+    kill_process(supervisor, Signal::CONT).unwrap();
+    assert_eq!(node.reply(&id)["stdout"], "after\n");
+}
+
+#[test]
 fn a_waiting_request_survives_its_agent() {
     let mut node = Node::with(Setup::args(&["--max-jobs", "1"]));
     let (mark, gate) = (node.agent.dir().join("mark"), node.agent.dir().join("gate"));
@@ -95,7 +119,7 @@ fn a_supervisor_that_dies_while_there_is_no_agent_is_answered_as_undetermined_on
     node.agent.kill();
     fs::create_dir(gate).unwrap();
     wait_until("supervisor and script are gone", || {
-        crate::support::agent::processes_of(node.agent.dir()).is_empty()
+        processes_of(node.agent.dir()).is_empty()
     });
     node.agent.start_again();
     assert_eq!(code(&node.reply(&id)), "undetermined");
@@ -183,4 +207,39 @@ fn a_script_that_fills_the_process_table_does_not_take_the_agent_with_it() {
     node.cancel(&id);
     assert_eq!(node.reply(&id)["cancelled"], true);
     assert_eq!(node.shell("echo room again"), "room again\n");
+}
+
+#[test]
+fn a_job_directory_that_this_version_cannot_read_is_reported_and_left_alone() {
+    let mut node = Node::start();
+    node.agent.kill();
+    let later = node.job("later");
+    fs::create_dir(&later).unwrap();
+    let record = later.join("request.json");
+    let mut file = fs::File::create(&record).unwrap();
+    write!(file, r#"{{"format":1000,"script":"of another kind"}}"#).unwrap();
+    node.agent.start_again();
+    node.wait_until_announced();
+    assert_eq!(node.shell("echo well"), "well\n");
+    let log = node.agent.log();
+    assert!(
+        log.contains("cannot read a job; its directory is left alone request=later"),
+        "{log}"
+    );
+    assert!(!later.join("pid").exists() && record.exists());
+}
+
+#[test]
+fn a_supervisor_that_is_killed_while_it_waits_for_a_job_is_replaced() {
+    let mut node = Node::start();
+    for _ in 0..3 {
+        assert_eq!(node.shell("echo well"), "well\n");
+        let agent = Pid::from_raw(node.agent.pid().cast_signed());
+        for pid in processes_of(&node.agent.state_dir()) {
+            if Some(pid) != agent {
+                kill_process(pid, Signal::KILL).unwrap();
+            }
+        }
+    }
+    assert_eq!(node.shell("echo still"), "still\n");
 }

@@ -60,3 +60,29 @@ fn a_reboot_waits_for_what_still_runs() {
     assert_eq!(node.reply(&long)["exit_status"], 1, "there was no mark yet");
     wait_until("the reboot", || marks(&mark(&dir)) == 1);
 }
+
+#[test]
+fn a_request_that_waits_is_refused_when_the_one_before_it_asks_for_a_reboot() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = Node::with(leaving_a_mark(&dir));
+    let gate = node.agent.dir().join("gate");
+    let first = node.send(&script(&format!(
+        "while ! test -e {}; do sleep 0.05; done; exit 113",
+        gate.display()
+    )));
+    let started = node.agent.dir().join("started");
+    let waits = script(&format!("touch {}", started.display()));
+    let waiting = [node.send(&waits), node.send(&waits)];
+    for id in &waiting {
+        node.progress(id, "queued");
+    }
+    fs::create_dir(gate).unwrap();
+    assert_eq!(node.reply(&first)["reboot"], true);
+    for id in &waiting {
+        let reply = node.reply(id);
+        assert_eq!(code(&reply), "refused", "{reply}");
+        assert_eq!(reply["exit_status"], 125);
+    }
+    wait_until("the reboot", || marks(&mark(&dir)) == 1);
+    assert!(!started.exists());
+}

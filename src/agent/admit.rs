@@ -1,13 +1,18 @@
 //! What a message asks for: synchronous, and all that can be said no to is said no to here.
 
+use std::collections::VecDeque;
+
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::job::{self, Job, Spool};
 use crate::protocol::{
-    ErrorCode, MAX_KEY, Message, NodeId, Outcome, Ping, Refusal, Reply, RequestId, RoutingKey,
-    reply_key,
+    ErrorCode, MAX_KEY, Message, NodeId, Outcome, Ping, Refusal, Reply, Request, RequestId,
+    RoutingKey, reply_key,
 };
 
+/// Refusals that are remembered, some 200 bytes each.
+const MOST_REFUSED: usize = 1000;
 /// Requests that wait for their turn. Each is a directory on what is often a RAM disk.
 const MAX_WAITING: usize = 20_000;
 
@@ -33,18 +38,43 @@ pub(super) struct Gate<'a> {
     pub spool: &'a Spool,
     pub waiting: usize,
     pub rebooting: bool,
+    /// `None` where nobody has told the node what time it is.
+    pub now: Option<Timestamp>,
+    pub refused: &'a mut Refused,
+}
+
+/// Requests that were refused for a reason that may pass: no room, no process, a reboot. The sender has
+/// been told that they were not run, so another copy that was on its way must not be. Copies die with
+/// our queue or follow each other closely, so the latest are enough, and memory is.
+#[derive(Default)]
+pub(super) struct Refused(VecDeque<(RequestId, Refusal)>);
+
+impl Refused {
+    fn find(&self, id: &RequestId) -> Option<Refusal> {
+        let known = self.0.iter().find(|(known, _)| known == id);
+        known.map(|(_, refusal)| refusal.clone())
+    }
+
+    fn remember(&mut self, id: &RequestId, refusal: &Refusal) {
+        if self.0.len() == MOST_REFUSED {
+            self.0.pop_front();
+        }
+        self.0.push_back((id.clone(), refusal.clone()));
+    }
 }
 
 impl Gate<'_> {
-    pub(super) fn admit(&self, key: &str, body: &[u8]) -> Admission {
+    pub(super) fn admit(&mut self, key: &str, body: &[u8]) -> Admission {
         let Ok(parsed) = RoutingKey::parse(key) else {
             return Admission::Ignore(format!("{key:?} is not a routing key of ours"));
         };
         match parsed {
             RoutingKey::Execute { request, .. } => {
-                self.or_refuse(&request, |id| self.execute(id, key, body))
+                self.or_refuse(&request, |gate, id| gate.execute(id, key, body))
             }
-            RoutingKey::Cancel { request, .. } => self.or_refuse(&request, |id| self.cancel(id)),
+            RoutingKey::Cancel { request, .. } => {
+                self.or_refuse(&request, |gate, id| gate.cancel(id))
+            }
             RoutingKey::Broadcast { what, request } if what == "sysinfo" => {
                 let key = reply_key(self.node, &request);
                 match key.to_string().len() > MAX_KEY {
@@ -63,11 +93,11 @@ impl Gate<'_> {
     /// A request that has an id gets an answer, even where the id itself is what is wrong, unless the
     /// answer's own key would be too long.
     fn or_refuse(
-        &self,
+        &mut self,
         request: &str,
-        then: impl FnOnce(&RequestId) -> Result<Admission, Refusal>,
+        then: impl FnOnce(&mut Self, &RequestId) -> Result<Admission, Refusal>,
     ) -> Admission {
-        match RequestId::parse(request).and_then(|id| then(&id)) {
+        match RequestId::parse(request).and_then(|id| then(self, &id)) {
             Ok(admission) => admission,
             Err(refusal) => {
                 let key = reply_key(self.node, request);
@@ -79,23 +109,47 @@ impl Gate<'_> {
         }
     }
 
-    fn execute(&self, id: &RequestId, key: &str, body: &[u8]) -> Result<Admission, Refusal> {
+    fn execute(&mut self, id: &RequestId, key: &str, body: &[u8]) -> Result<Admission, Refusal> {
         if let Some(job) = self.spool.find(id) {
             return Ok(Admission::Known(job));
+        }
+        if let Some(refusal) = self.refused.find(id) {
+            return Err(refusal);
         }
         let request = match Message::decode(body)? {
             Message::Run(request) => request,
             Message::Status => return Err(unknown(id)),
         };
+        self.take(id, &request, key, body)
+            .inspect_err(|refusal| self.refused.remember(id, refusal))
+    }
+
+    /// A request there is nothing wrong with. The node may have no place for it all the same.
+    fn take(
+        &self,
+        id: &RequestId,
+        request: &Request,
+        key: &str,
+        body: &[u8],
+    ) -> Result<Admission, Refusal> {
         if self.rebooting {
             let message = "the node is about to reboot; send it again when it is back";
+            return Err(Refusal::new(ErrorCode::Refused, message));
+        }
+        if let (Some(now), Some(limit)) = (self.now, request.start_before)
+            && now >= limit
+        {
+            let message = format!(
+                "it was to be started before {limit}, and it is {now:.3} here: \
+                 it came late, or one of the clocks is wrong"
+            );
             return Err(Refusal::new(ErrorCode::Refused, message));
         }
         if self.waiting >= MAX_WAITING {
             let message = format!("{MAX_WAITING} requests wait on the node already");
             return Err(Refusal::new(ErrorCode::Busy, message));
         }
-        match self.spool.create(id, &request, (self.node, key), body)? {
+        match self.spool.create(id, request, (self.node, key), body)? {
             job::Admission::New(job) => Ok(Admission::Start(job)),
             job::Admission::Known(job) => Ok(Admission::Known(job)),
         }
@@ -135,17 +189,18 @@ fn ping(body: &[u8]) -> Admission {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Request;
 
-    fn at(rebooting: bool, waiting: usize, check: impl FnOnce(&Gate)) {
+    fn at(rebooting: bool, waiting: usize, check: impl FnOnce(&mut Gate)) {
         let dir = tempfile::tempdir().unwrap();
         let spool = Spool::open(dir.path()).unwrap();
         let node = NodeId::parse("n1").unwrap();
-        check(&Gate {
+        check(&mut Gate {
             node: &node,
             spool: &spool,
             waiting,
             rebooting,
+            now: None,
+            refused: &mut Refused::default(),
         });
     }
 
@@ -213,6 +268,45 @@ mod tests {
                 code(&gate.admit("ur.execute.n1.r1", &body)),
                 ErrorCode::Busy
             );
+        });
+    }
+
+    #[test]
+    fn a_request_that_comes_late_is_refused_where_the_time_is_known() {
+        let time = |text: &str| text.parse::<Timestamp>().unwrap();
+        let request = Request {
+            start_before: Some(time("2026-01-01T00:01:00Z")),
+            ..Request::script("true")
+        };
+        let (early, late) = (time("2026-01-01T00:00:59Z"), time("2026-01-01T00:01:00Z"));
+        at(false, 0, |gate| {
+            let mut admit = |now, id: &str| {
+                gate.now = now;
+                gate.admit(&format!("ur.execute.n1.{id}"), &request.encode())
+            };
+            assert_eq!(code(&admit(Some(late), "r1")), ErrorCode::Refused);
+            assert!(matches!(admit(None, "r2"), Admission::Start(_)));
+            assert!(matches!(admit(Some(early), "r3"), Admission::Start(_)));
+            // The second delivery of what was started in time.
+            assert!(matches!(admit(Some(late), "r3"), Admission::Known(_)));
+        });
+    }
+
+    #[test]
+    fn a_request_that_was_refused_for_now_stays_refused() {
+        let body = Request::script("true").encode();
+        at(false, MAX_WAITING, |gate| {
+            assert_eq!(
+                code(&gate.admit("ur.execute.n1.r1", &body)),
+                ErrorCode::Busy
+            );
+            gate.waiting = 0;
+            assert_eq!(
+                code(&gate.admit("ur.execute.n1.r1", &body)),
+                ErrorCode::Busy
+            );
+            let other = gate.admit("ur.execute.n1.r2", &body);
+            assert!(matches!(other, Admission::Start(_)));
         });
     }
 

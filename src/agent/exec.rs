@@ -3,15 +3,14 @@
 use std::fs;
 use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::job::{Admission, Spool};
+use crate::job::{Admission, Held, Spool};
 use crate::protocol::{Message, NodeId, RequestId};
 
 use super::args::AgentArgs;
-use super::{block_on, reply, session, sysinfo as facts};
+use super::{block_on, reply, session, supervisor, sysinfo as facts};
 
 /// Runs one request here, supervised as the agent would, and prints its reply.
 pub fn exec(file: &Path) -> Result<()> {
@@ -32,11 +31,7 @@ pub fn exec(file: &Path) -> Result<()> {
     let node = NodeId::parse("local").expect("a word");
     let admission = spool.create(&RequestId::random(), &request, (&node, "exec"), &body);
     let (Admission::New(job) | Admission::Known(job)) = admission.map_err(refused)?;
-    let mut supervisor = Command::new("/proc/self/exe")
-        .arg("supervise")
-        .arg(job.dir())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
+    let mut supervisor = supervisor::of(&job)
         .spawn()
         .context("starting a supervisor")?;
     supervisor.wait().context("waiting for the supervisor")?;
@@ -47,7 +42,7 @@ pub fn exec(file: &Path) -> Result<()> {
 
 /// Prints what this machine says of itself.
 pub fn sysinfo(args: &AgentArgs) -> Result<()> {
-    let found = block_on(async { Ok(facts::collect(args.sysinfo.as_deref()).await) })?;
+    let found = block_on(async { Ok(facts::collect(args).await) })?;
     println!("{}", serde_json::to_string_pretty(&found.facts)?);
     for warning in found.warnings {
         eprintln!("warning: {warning}");
@@ -57,7 +52,7 @@ pub fn sysinfo(args: &AgentArgs) -> Result<()> {
 
 /// Says what the agent would find here. Fails if it could not serve.
 pub fn check(args: &AgentArgs) -> Result<()> {
-    let found = block_on(async { Ok(facts::collect(args.sysinfo.as_deref()).await) })?;
+    let found = block_on(async { Ok(facts::collect(args).await) })?;
     println!("node      {}", found.node);
     println!("admin NIC {}", found.mac.as_deref().unwrap_or("none"));
     for warning in &found.warnings {
@@ -65,6 +60,12 @@ pub fn check(args: &AgentArgs) -> Result<()> {
     }
     match Spool::open(&args.state_dir) {
         Ok(spool) => println!("state     {}", spool.state_dir().display()),
+        Err(error) if error.is::<Held>() => {
+            println!(
+                "state     {}, held by the agent that runs here",
+                args.state_dir.display()
+            );
+        }
         Err(error) => println!("state     not usable: {error:#}"),
     }
     block_on(async {

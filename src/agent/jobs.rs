@@ -2,13 +2,13 @@
 //! Their state is on disk; here is only what the loop needs to be woken.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use crate::job::{End, Exit, Job, Spool};
@@ -16,17 +16,10 @@ use crate::protocol::{ErrorCode, Outcome, Refusal, RequestId, State};
 
 use super::follow::Follow;
 use super::reply::undetermined;
+use super::supervisor::Supervisors;
 
-/// systemd's words to us are not for scripts, and neither are passwords.
-const NOT_FOR_SCRIPTS: [&str; 7] = [
-    "UR_AMQP_URL",
-    "AMQP_PASSWORD",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-    "INVOCATION_ID",
-    "JOURNAL_STREAM",
-];
+/// How often a supervisor is looked at that the kernel does not tell us about.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A job that has ended, and the last words of one that ran.
 pub(super) struct Ended {
@@ -36,10 +29,13 @@ pub(super) struct Ended {
 
 pub(super) struct Jobs {
     most: usize,
+    supervisors: Supervisors,
     waiting: VecDeque<Job>,
     running: HashMap<RequestId, Follow>,
     /// One task for each that runs; it ends when the supervisor has.
     watched: JoinSet<Job>,
+    /// Those whose first supervisor never began.
+    tried_again: HashSet<RequestId>,
     /// What has an outcome now, with what its follower had not yet said.
     ended: VecDeque<Ended>,
 }
@@ -50,12 +46,19 @@ impl Jobs {
     pub(super) fn recover(spool: &Spool, most: usize) -> Result<Self> {
         let mut jobs = Self {
             most,
+            supervisors: Supervisors::new(spool.jobs_dir()),
             waiting: VecDeque::new(),
             running: HashMap::new(),
             watched: JoinSet::new(),
+            tried_again: HashSet::new(),
             ended: VecDeque::new(),
         };
         for job in spool.jobs()? {
+            if let Err(error) = job.record() {
+                let error = format!("{error:#}");
+                error!(request = %job.id, error, "cannot read a job; its directory is left alone");
+                continue;
+            }
             match job.state() {
                 State::Queued => jobs.waiting.push_back(job),
                 State::Running => jobs.adopt(job),
@@ -145,7 +148,7 @@ impl Jobs {
     }
 
     fn start(&mut self, job: Job) {
-        match spawn_supervisor(&job) {
+        match self.supervisors.start(&job) {
             Ok(exit) => {
                 info!(request = %job.id, "started");
                 self.watch(job, exit);
@@ -172,7 +175,14 @@ impl Jobs {
                         .ok();
                     exit.get_ref().reap();
                 }
-                Err(error) => error!(request = %job.id, %error, "cannot watch a supervisor"),
+                Err(error) => {
+                    let (exit, error) = error.into_parts();
+                    error!(request = %job.id, %error, "cannot watch a supervisor");
+                    while !exit.has_ended() {
+                        sleep(LOOK_AGAIN).await;
+                    }
+                    exit.reap();
+                }
             }
             job
         });
@@ -198,17 +208,22 @@ impl Jobs {
                         self.end(job, outcome);
                     }
                 },
-                Ok(None) => {
-                    let message = "its supervisor could not begin; the agent's log says why";
-                    self.end(
-                        job,
-                        Outcome::Refused(Refusal::new(ErrorCode::Storage, message)),
-                    );
-                }
+                Ok(None) => self.never_begun(job),
                 Err(error) => self.end(job, undetermined(format!("{error:#}"))),
             },
             Err(error) => self.end(job, undetermined(format!("{error:#}"))),
         }
+    }
+
+    /// Without `pid` nothing was started, so another supervisor may try: this one may have been killed
+    /// while it waited for a job. If that one cannot begin either, it is not by chance.
+    fn never_begun(&mut self, job: Job) {
+        if self.tried_again.insert(job.id.clone()) {
+            return self.start(job);
+        }
+        let message = "its supervisor could not begin; the agent's log says why";
+        let refusal = Refusal::new(ErrorCode::Storage, message);
+        self.end(job, Outcome::Refused(refusal));
     }
 
     fn end(&mut self, job: Job, outcome: Outcome) {
@@ -222,6 +237,7 @@ impl Jobs {
 
     fn push_ended(&mut self, job: Job) {
         let follow = self.running.remove(&job.id);
+        self.tried_again.remove(&job.id);
         self.ended.push_back(Ended { job, follow });
     }
 }
@@ -236,20 +252,4 @@ fn last_seen(pids: &crate::job::Pids) -> String {
         None => "whether the script was started is not known".to_owned(),
     };
     format!("its supervisor (pid {supervisor}) died without a word; {script}")
-}
-
-/// The same binary, even if its file was replaced by an upgrade meanwhile.
-fn spawn_supervisor(job: &Job) -> Result<Exit> {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("ur-agent").arg("supervise").arg(job.dir());
-    for name in NOT_FOR_SCRIPTS {
-        command.env_remove(name);
-    }
-    let child = command
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .context("starting a supervisor")?;
-    Exit::of_child(child.id()).context("watching a supervisor")
 }

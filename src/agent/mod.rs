@@ -10,6 +10,7 @@ mod answer;
 mod args;
 mod exec;
 mod follow;
+mod heap;
 mod jobs;
 mod locate;
 mod outbox;
@@ -17,6 +18,7 @@ mod reboot;
 mod reply;
 mod serve;
 mod session;
+mod supervisor;
 mod sysinfo;
 mod unheard;
 
@@ -41,6 +43,7 @@ use serve::{Agent, Over};
 
 /// Serves this node until SIGTERM or SIGINT. Never ends because of the broker.
 pub fn run(args: AgentArgs) -> Result<()> {
+    heap::return_large_blocks();
     block_on(serve_for_ever(args))
 }
 
@@ -56,7 +59,7 @@ fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
 async fn serve_for_ever(args: AgentArgs) -> Result<()> {
     let spool = Spool::open(&args.state_dir)?;
     let jobs = Jobs::recover(&spool, usize::from(args.max_jobs))?;
-    let sysinfo = sysinfo::collect(args.sysinfo.as_deref()).await;
+    let sysinfo = sysinfo::collect(&args).await;
     for warning in &sysinfo.warnings {
         warn!(warning, "sysinfo");
     }
@@ -84,7 +87,7 @@ async fn sessions(agent: &mut Agent) {
                 let since = Instant::now();
                 let Over(error) = agent.serve(session).await;
                 // One that breaks at once is no better than none.
-                if since.elapsed() > Duration::from_secs(30) {
+                if since.elapsed() > Duration::from_secs(5) {
                     failures = 0;
                 }
                 (error, "connection lost")

@@ -55,3 +55,35 @@ impl Reboot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Admission, Spool};
+    use crate::protocol::{NodeId, Request, RequestId};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_that_nobody_takes_keeps_the_node_up_for_five_minutes_and_no_longer() {
+        let dir = tempfile::tempdir().unwrap();
+        let (request, node) = (Request::script("exit 113"), NodeId::parse("n1").unwrap());
+        let spool = Spool::open(dir.path()).unwrap();
+        let Ok(Admission::New(job)) = spool.create(
+            &RequestId::random(),
+            &request,
+            (&node, "k"),
+            &request.encode(),
+        ) else {
+            panic!("not admitted");
+        };
+        let mut reboot = Reboot::new("true");
+        reboot.ask(job.clone());
+        tokio::time::advance(Duration::from_secs(299)).await;
+        reboot.go_if_due(false);
+        assert!(reboot.is_asked() && !job.is_rebooting());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        reboot.go_if_due(false);
+        assert!(!reboot.is_asked() && job.is_rebooting());
+        reboot.ask(job);
+        assert!(!reboot.is_asked(), "the same reboot is not asked for again");
+    }
+}

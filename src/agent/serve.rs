@@ -17,10 +17,11 @@ use tokio::time::{Instant, interval, sleep_until};
 use tracing::{error, info, warn};
 
 use crate::broker::is_refusal;
+use crate::clock;
 use crate::job::{Job, Spool};
 use crate::protocol::{Ack, Ping, Progress, RoutingKey, State};
 
-use super::admit::{Admission, Gate};
+use super::admit::{Admission, Gate, Refused};
 use super::announce::{self, Startup};
 use super::args::AgentArgs;
 use super::jobs::{Ended, Jobs};
@@ -53,6 +54,7 @@ pub(super) struct Agent {
     /// Jobs whose replies are on their way.
     pub(super) answering: HashSet<crate::protocol::RequestId>,
     pub(super) unheard: Unheard,
+    refused: Refused,
     collecting: JoinSet<Sysinfo>,
 }
 
@@ -97,6 +99,7 @@ impl Agent {
             pending: VecDeque::new(),
             answering: HashSet::new(),
             unheard: Unheard::default(),
+            refused: Refused::default(),
             collecting: JoinSet::new(),
         }
     }
@@ -210,11 +213,13 @@ impl Agent {
     }
 
     fn delivered(&mut self, delivery: Delivery) {
-        let gate = Gate {
+        let mut gate = Gate {
             node: &self.sysinfo.node,
             spool: &self.spool,
             waiting: self.jobs.waiting(),
             rebooting: self.reboot.is_asked(),
+            now: clock::synchronized_now(),
+            refused: &mut self.refused,
         };
         let admission = gate.admit(delivery.routing_key.as_str(), &delivery.data);
         // By now it is safe on disk, or will be answered in this session.
@@ -232,8 +237,8 @@ impl Agent {
             Admission::Cancel(job) => self.cancel(&job),
             Admission::Refuse(key, reply) => {
                 let error = reply.error.as_ref();
-                let (code, message) = error.map(|e| (e.code.to_string(), &e.message)).unzip();
-                warn!(%key, code, message, "refused");
+                let (code, reason) = error.map(|e| (e.code.to_string(), &e.message)).unzip();
+                warn!(%key, code, reason, "refused");
                 self.pending.push_back(announce::event(&key, &reply));
             }
             Admission::Sysinfo(key) => {
@@ -311,9 +316,9 @@ impl Agent {
         }
         self.pending.extend(self.startup.message(&self.sysinfo));
         if self.collecting.is_empty() {
-            let named = self.args.sysinfo.clone();
+            let args = Arc::clone(&self.args);
             self.collecting
-                .spawn(async move { sysinfo::collect(named.as_deref()).await });
+                .spawn(async move { sysinfo::collect(&args).await });
         }
     }
 

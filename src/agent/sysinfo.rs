@@ -17,6 +17,8 @@ use uuid::Uuid;
 use crate::job::boot_id;
 use crate::protocol::NodeId;
 
+use super::args::AgentArgs;
+
 /// Built in, so that a bare Linux node needs nothing.
 const BUILT_IN: &str = include_str!("../../scripts/ur/tasks/sysinfo.sh");
 /// SmartOS's own.
@@ -68,15 +70,21 @@ impl Sysinfo {
 
 /// Asks the named program, else SmartOS's, else the built-in script; one that hangs or prints
 /// rubbish is replaced by the built-in script, and that by what the agent can see itself.
-pub(super) async fn collect(named: Option<&Path>) -> Sysinfo {
+pub(super) async fn collect(args: &AgentArgs) -> Sysinfo {
     let mut warnings = Vec::new();
-    let program = named
-        .map(Path::to_owned)
+    let command = |program: &Path| {
+        let mut command = Command::new(program);
+        command.env("UR_SETUP_FILE", &args.setup_file);
+        command
+    };
+    let program = args
+        .sysinfo
+        .clone()
         .or_else(|| Path::new(SMARTOS).exists().then(|| PathBuf::from(SMARTOS)));
     let mut source = "built-in".to_owned();
     let mut facts = None;
     if let Some(program) = program {
-        match output(Command::new(&program), "").await {
+        match output(command(&program), "").await {
             Ok(found) => {
                 source = program.display().to_string();
                 facts = Some(found);
@@ -88,7 +96,7 @@ pub(super) async fn collect(named: Option<&Path>) -> Sysinfo {
         }
     }
     if facts.is_none() {
-        match output(Command::new("/bin/sh"), BUILT_IN).await {
+        match output(command(Path::new("/bin/sh")), BUILT_IN).await {
             Ok(found) => facts = Some(found),
             Err(error) => {
                 source = "agent".to_owned();

@@ -10,7 +10,7 @@ use clap::{CommandFactory, FromArgMatches};
 use tracing_subscriber::EnvFilter;
 use ur::agent::{self, Cli, Verb};
 use ur::argv;
-use ur::job::{Job, supervise};
+use ur::job::{Job, NEXT, supervise, supervise_next};
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = env::args_os().collect();
@@ -19,6 +19,9 @@ fn main() -> ExitCode {
         // would take half of the supervisor's own time.
         [_, verb, dir] if verb == "supervise" => {
             Job::at(Path::new(dir)).and_then(|job| supervise(&job))
+        }
+        [_, verb, next, jobs] if verb == "supervise" && next == NEXT => {
+            supervise_next(Path::new(jobs))
         }
         _ => obey(),
     };

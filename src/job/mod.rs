@@ -20,11 +20,13 @@
 pub mod capture;
 mod cgroup;
 mod interpreter;
+mod lock;
 mod process;
 mod record;
 mod spool;
 mod start;
 mod store;
+mod stream;
 mod supervise;
 
 use std::path::{Path, PathBuf};
@@ -36,11 +38,12 @@ use jiff::Timestamp;
 
 use crate::protocol::{Message, RequestId, State};
 
+pub use lock::Held;
 pub use process::{Exit, ProcessRef, boot_id};
 pub use record::{End, Pids, Record};
 pub use spool::{Admission, Spool};
 pub(crate) use store::write_json;
-pub use supervise::supervise;
+pub use supervise::{NEXT, supervise, supervise_next};
 
 /// One job: its id and its directory. Cheap to clone; everything else is read when it is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,9 +85,20 @@ impl Job {
         }
     }
 
+    /// Fails, too, if another version of ur-agent has written the directory and this one cannot read it.
     pub fn record(&self) -> Result<Record> {
-        self.read("request.json")?
-            .context("the job has no request.json")
+        let record: Record = self
+            .read("request.json")?
+            .context("the job has no request.json")?;
+        if record.format != record::FORMAT {
+            anyhow::bail!(
+                "{} has format {}, and this version reads {}",
+                self.dir.display(),
+                record.format,
+                record::FORMAT
+            );
+        }
+        Ok(record)
     }
 
     /// The request, which was readable when it was admitted.

@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, pidfd_open,
     pidfd_send_signal,
@@ -73,6 +74,13 @@ impl Exit {
         let pid = i32::try_from(child).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
         Ok(Self(pidfd_open(pid, PidfdFlags::NONBLOCK)?))
+    }
+
+    pub fn has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+        let now = Timespec::default();
+        // It becomes readable when the process has ended (pidfd_open(2)).
+        poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
     }
 
     /// Collects the process if it was our child; otherwise there is nothing to collect.
@@ -279,6 +287,8 @@ pub(super) fn leave_behind(rest: impl FnOnce()) {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Stdio;
+
     use super::*;
 
     #[test]
@@ -286,6 +296,17 @@ mod tests {
         let text = "42 (a) R 1 (b) S 7 42 42 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 999 0 0";
         let stat = Stat::parse(text).unwrap();
         assert_eq!((stat.state, stat.parent, stat.start_time), ('S', 7, 999));
+    }
+
+    #[test]
+    fn an_end_is_seen_without_being_waited_for() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let exit = Exit::of_child(child.id()).unwrap();
+        assert!(!exit.has_ended());
+        drop(child.stdin.take());
+        poll(&mut [PollFd::new(&exit.0, PollFlags::IN)], None).unwrap();
+        assert!(exit.has_ended());
+        child.wait().unwrap();
     }
 
     #[test]

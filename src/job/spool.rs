@@ -1,26 +1,26 @@
 //! The directory of jobs: create, list, expire.
 
-use std::collections::HashSet;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use jiff::Timestamp;
-use rustix::fs::FlockOperation;
 use serde_json::value::RawValue;
 
 use crate::protocol::{ErrorCode, NodeId, Program, Refusal, Request, RequestId};
 
 use super::record::FORMAT;
-use super::{Job, Record, store};
+use super::{Job, Record, lock, store};
 
 /// Answered jobs are kept this long, so that a second delivery of one gets the same reply again; and as
 /// long those whose reply was offered and nobody listened to.
 const KEEP_FOR: Duration = Duration::from_secs(3600);
-/// … and so many of them at most, and so many bytes, the oldest going first.
+/// … and so many of them at most, and so many bytes or a quarter of the disk, the oldest going first.
 const KEEP_JOBS: usize = 1000;
 const KEEP_BYTES: u64 = 256 * 1024 * 1024;
 /// Kept free for `outcome.json`: it has some 300, and a message.
@@ -31,6 +31,9 @@ pub struct Spool {
     state_dir: PathBuf,
     jobs: PathBuf,
     building: PathBuf,
+    /// Since when jobs are known to be settled. By a clock that nobody can set: a node's time is often
+    /// corrected after its boot, by years.
+    settled: HashMap<RequestId, Instant>,
     _lock: File,
 }
 
@@ -46,7 +49,7 @@ pub enum Admission {
 impl Spool {
     /// Opens the state directory, making it (0700) where it is missing.
     ///
-    /// Fails if another agent has it. What an agent that died left half built was never acked,
+    /// Fails with [`Held`](super::Held) if another agent has it. What an agent that died left half built was never acked,
     /// and is removed.
     pub fn open(state_dir: &Path) -> Result<Self> {
         let private = |dir: &Path| {
@@ -59,8 +62,8 @@ impl Spool {
         private(state_dir)?;
         let state_dir = fs::canonicalize(state_dir)
             .with_context(|| format!("finding {}", state_dir.display()))?;
-        tighten(&state_dir)?;
-        let lock = lock(&state_dir)?;
+        lock::tighten(&state_dir)?;
+        let lock = lock::take(&state_dir)?;
         let jobs = state_dir.join("jobs");
         let building = jobs.join(".new");
         match fs::remove_dir_all(&building) {
@@ -73,12 +76,17 @@ impl Spool {
             state_dir,
             jobs,
             building,
+            settled: HashMap::new(),
             _lock: lock,
         })
     }
 
     pub fn state_dir(&self) -> &Path {
         &self.state_dir
+    }
+
+    pub fn jobs_dir(&self) -> &Path {
+        &self.jobs
     }
 
     /// The job of this id, if it was ever admitted and is still kept.
@@ -187,25 +195,25 @@ impl Spool {
     /// Removes jobs that are settled and too old or too many: those whose reply was taken, the oldest
     /// first, and only then those whose reply nobody listened to. One that has not been offered to
     /// anybody yet is never removed. Returns the unheard ones that went.
-    pub fn expire(&self, busy: &HashSet<RequestId>) -> Result<Vec<Job>> {
+    pub fn expire(&mut self, busy: &HashSet<RequestId>) -> Result<Vec<Job>> {
         let mut settled: Vec<Settled> = self
             .jobs()?
             .into_iter()
             .filter(|job| !busy.contains(&job.id))
             .filter_map(Settled::of)
             .collect();
-        settled.sort_by_key(|settled| std::cmp::Reverse((settled.unheard, settled.since)));
-        let now = SystemTime::now();
+        settled.sort_by_key(|settled| Reverse((settled.is_unheard, settled.marked_at)));
+        let ids: HashSet<&RequestId> = settled.iter().map(|settled| &settled.job.id).collect();
+        self.settled.retain(|id, _| ids.contains(id));
+        let (now, most_bytes) = (Instant::now(), self.most_bytes());
         let (mut kept, mut bytes, mut unheard) = (0, 0, Vec::new());
         for Settled {
-            job,
-            unheard: is_unheard,
-            since,
+            job, is_unheard, ..
         } in settled
         {
             bytes += size(&job.dir);
-            let old = now.duration_since(since).is_ok_and(|age| age > KEEP_FOR);
-            if !old && kept < KEEP_JOBS && bytes <= KEEP_BYTES {
+            let since = *self.settled.entry(job.id.clone()).or_insert(now);
+            if now - since <= KEEP_FOR && kept < KEEP_JOBS && bytes <= most_bytes {
                 kept += 1;
                 continue;
             }
@@ -218,6 +226,12 @@ impl Spool {
         Ok(unheard)
     }
 
+    /// A small disk is not left full of what is over.
+    fn most_bytes(&self) -> u64 {
+        let quarter = rustix::fs::statvfs(&self.jobs).map(|disk| disk.f_blocks * disk.f_frsize / 4);
+        quarter.unwrap_or(u64::MAX).min(KEEP_BYTES)
+    }
+
     fn job(&self, id: RequestId) -> Job {
         let dir = self.jobs.join(id.as_str());
         Job { id, dir }
@@ -228,50 +242,21 @@ impl Spool {
 struct Settled {
     job: Job,
     /// Nobody listened.
-    unheard: bool,
-    since: SystemTime,
+    is_unheard: bool,
+    /// By the wall clock: good enough for an order.
+    marked_at: SystemTime,
 }
 
 impl Settled {
     fn of(job: Job) -> Option<Self> {
         let replied = super::modified(&job.path("replied"));
-        let since = replied.or_else(|| super::modified(&job.path("unheard")))?;
+        let marked_at = replied.or_else(|| super::modified(&job.path("unheard")))?;
         Some(Self {
             job,
-            unheard: replied.is_none(),
-            since,
+            is_unheard: replied.is_none(),
+            marked_at,
         })
     }
-}
-
-/// Two agents on one directory would both start what waits there.
-fn lock(state_dir: &Path) -> Result<File> {
-    let path = state_dir.join("lock");
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .with_context(|| format!("opening {}", path.display()))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => bail!(
-            "another ur-agent uses {}: stop it, or give this one its own --state-dir",
-            state_dir.display()
-        ),
-        Err(error) => Err(error).with_context(|| format!("locking {}", path.display())),
-    }
-}
-
-/// A directory that was there before may be open to everybody; scripts and output are secret.
-fn tighten(dir: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = fs::metadata(dir)?.permissions().mode() & 0o777;
-    if mode != 0o700 {
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
-            .with_context(|| format!("closing {} to others", dir.display()))?;
-    }
-    Ok(())
 }
 
 fn is_taken(error: &io::Error) -> bool {
@@ -285,7 +270,7 @@ fn size(dir: &Path) -> u64 {
     let files = fs::read_dir(dir).into_iter().flatten().flatten();
     files
         .filter_map(|entry| entry.metadata().ok())
-        .map(|meta| meta.len())
+        .map(|meta| meta.blocks() * 512)
         .sum()
 }
 
@@ -347,28 +332,42 @@ mod tests {
         file.set_modified(SystemTime::now() - age).unwrap();
     }
 
+    fn settle(spool: &mut Spool, job: &Job, age: Duration) {
+        let since = Instant::now().checked_sub(age).unwrap();
+        spool.settled.insert(job.id.clone(), since);
+    }
+
     #[test]
     fn what_was_heard_or_offered_in_vain_expires_and_what_was_never_offered_does_not() {
         let dir = tempfile::tempdir().unwrap();
-        let spool = Spool::open(dir.path()).unwrap();
+        let mut spool = Spool::open(dir.path()).unwrap();
         let [old, young, unheard, unanswered] =
             ["old", "young", "unheard", "unanswered"].map(|id| new_job(&spool, id));
-        let long_ago = KEEP_FOR + Duration::from_secs(1);
         old.mark_replied().unwrap();
         young.mark_replied().unwrap();
         unheard.mark_unheard().unwrap();
-        set_age(&old, "replied", long_ago);
-        set_age(&unheard, "unheard", long_ago);
-        set_age(&unanswered, "request.json", long_ago);
-        unheard.mark_unheard().unwrap();
+        for job in [&old, &unheard, &unanswered] {
+            settle(&mut spool, job, KEEP_FOR + Duration::from_secs(1));
+        }
         assert_eq!(spool.expire(&HashSet::new()).unwrap(), [unheard]);
-        assert_eq!(spool.jobs().unwrap(), [unanswered, young]);
+        assert_eq!(spool.jobs().unwrap(), [young, unanswered]);
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_forward_makes_nothing_expire() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(dir.path()).unwrap();
+        let job = new_job(&spool, "r1");
+        job.mark_replied().unwrap();
+        set_age(&job, "replied", 10 * KEEP_FOR);
+        assert_eq!(spool.expire(&HashSet::new()).unwrap(), []);
+        assert_eq!(spool.jobs().unwrap(), [job]);
     }
 
     #[test]
     fn where_there_are_too_many_those_that_were_heard_go_first() {
         let dir = tempfile::tempdir().unwrap();
-        let spool = Spool::open(dir.path()).unwrap();
+        let mut spool = Spool::open(dir.path()).unwrap();
         let unheard = new_job(&spool, "unheard");
         unheard.mark_unheard().unwrap();
         set_age(&unheard, "unheard", KEEP_FOR / 2);
@@ -379,24 +378,6 @@ mod tests {
         assert_eq!(spool.expire(&HashSet::new()).unwrap(), []);
         assert_eq!(spool.jobs().unwrap().len(), KEEP_JOBS);
         assert!(spool.find(&unheard.id).is_some());
-    }
-
-    #[test]
-    fn a_state_directory_has_one_agent_and_is_closed_to_others() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().unwrap();
-        let state = dir.path().join("state");
-        fs::create_dir(&state).unwrap();
-        fs::set_permissions(&state, fs::Permissions::from_mode(0o755)).unwrap();
-        let first = Spool::open(&state).unwrap();
-        assert_eq!(
-            fs::metadata(&state).unwrap().permissions().mode() & 0o777,
-            0o700
-        );
-        let error = Spool::open(&state).err().unwrap();
-        assert!(error.to_string().contains("another ur-agent"), "{error}");
-        drop(first);
-        Spool::open(&state).unwrap();
     }
 
     #[test]

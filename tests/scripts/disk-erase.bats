@@ -389,6 +389,17 @@ refused() { # <words of the reason>
   is_blank "$DISK"
 }
 
+@test 'ATA: sectors hidden in a protected area refuse what does not reach them, and leave sanitize' {
+  secret "$DISK"
+  pretend ata "$DISK"
+  echo '131072/262144, HPA is enabled' >"$DRIVE/sectors"
+  erase level=clear
+  refused 'of its sectors only 131072/262144, HPA is enabled'
+  erase 'methods={"ata":["ata-sanitize-block"]}'
+  ((status == 0))
+  is_blank "$DISK"
+}
+
 # SCSI.
 
 @test 'SCSI: sanitize erases, with the first action that the drive has' {

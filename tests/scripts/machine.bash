@@ -48,14 +48,20 @@ on_machine() { # <program> [<argument>…]: runs it there
 }
 
 cover_other_disks() { # covers all block devices that are not of this machine
-  local device disk covers=()
+  local device covers=()
   for device in /sys/class/block/*; do
-    device=/dev/${device##*/}
-    disk=$(sed -E 's/([0-9])p[0-9]+$/\1/' <<<"$device")
-    [[ $(printf ' %s ' "${DISKS[@]}") == *" $disk "* || ! -b $device ]] || covers+=("$device")
+    is_of_machine "${device##*/}" || [[ ! -b /dev/${device##*/} ]] || covers+=("/dev/${device##*/}")
   done
   # shellcheck disable=SC2016 # for the shell in there
   on_machine bash -c 'for device; do mountpoint -q "$device" || mount --bind /dev/null "$device"; done' - "${covers[@]}"
+}
+
+is_of_machine() { # <device>: succeeds if it is one of DISKS, a partition of one, or lies on nothing else
+  local disk slave
+  disk=$(sed -E 's/([0-9])p[0-9]+$/\1/' <<<"$1")
+  [[ $(printf ' %s ' "${DISKS[@]}") != *" /dev/$disk "* ]] || return 0
+  compgen -G "/sys/class/block/$1/slaves/*" >/dev/null || return 1
+  for slave in "/sys/class/block/$1/slaves"/*; do is_of_machine "${slave##*/}" || return 1; done
 }
 
 task() { # <module::task> [<parameter>=<value>…]: runs it as Bolt does; sets status, and output to its result

@@ -293,6 +293,17 @@ keys() { # <key>: prints the names in the object there
   is '"true"' 'Setup'
 }
 
+@test "the setup state may be written with any blanks" {
+  machine microvm
+  export UR_SETUP_FILE=$BATS_TEST_TMPDIR/state
+  printf '{\n  "note": "*",\n  "complete"\t:\n  true\n}\n' >"$UR_SETUP_FILE"
+  sysinfo
+  is '"true"' 'Setup'
+  printf '{"complete" : false, "was": true}' >"$UR_SETUP_FILE"
+  sysinfo
+  is '"false"' 'Setup'
+}
+
 @test "whole disks are listed, of whatever transport" {
   machine made-up-server
   sysinfo
@@ -380,6 +391,20 @@ keys() { # <key>: prints the names in the object there
   printf '"first=one  two" bare a\\b=c* last="three four\n' >"$ROOT/proc/cmdline"
   sysinfo
   is '{"first": "one  two", "bare": "true", "a\\b": "c*", "last": "three four"}' 'Boot Parameters'
+}
+
+@test "what looks like a boot parameter between quotes is none" {
+  machine made-up-server
+  printf 'a=1 note="see a=2 -- a b" "b=3 c=4" c=5 quiet odd="x""c=6 quiet y" -- c=7\n' >"$ROOT/proc/cmdline"
+  sysinfo
+  is '{"a": "1", "note": "see a=2 -- a b", "b": "3 c=4", "c": "5", "quiet": "true", "odd": "x\"\"c=6 quiet y"}' 'Boot Parameters'
+}
+
+@test "of a boot parameter given twice the last counts, quoted or not" {
+  machine made-up-server
+  printf 'a=1 "b=2 3" b=4 "a=5 6" b\n' >"$ROOT/proc/cmdline"
+  sysinfo
+  is '{"a": "5 6", "b": "true"}' 'Boot Parameters'
 }
 
 @test "without its boot parameter a datacenter has no name" {

@@ -18,6 +18,8 @@ pub(crate) struct Setup {
     /// Goes before the agent's command line.
     pub(crate) wrapper: Vec<String>,
     pub(crate) reboot: Option<String>,
+    /// The text of the config file; empty means that there is none.
+    pub(crate) config: String,
     /// Done to the directories before the agent starts.
     pub(crate) prepare: Option<fn(&Path)>,
 }
@@ -41,11 +43,17 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
+    /// With `UR_AMQP_URL` set to `url`, or unset where that is empty.
     pub(crate) fn start(uuid: &str, url: &str, setup: Setup) -> Self {
         let dir = temporary_dir();
         let mac = "00:50:56:3d:a7:95".to_owned();
-        write_program(&dir.path().join("sysinfo"), &sysinfo(uuid, &mac));
+        write_sysinfo(&dir.path().join("sysinfo"), &sysinfo(uuid, &mac));
         fs::create_dir(dir.path().join("state")).expect("a state directory");
+        if !setup.config.is_empty() {
+            let mut file = File::create(dir.path().join("config")).expect("a config file");
+            file.write_all(setup.config.as_bytes())
+                .expect("writing the config file");
+        }
         if let Some(prepare) = setup.prepare {
             prepare(dir.path());
         }
@@ -87,6 +95,13 @@ impl Agent {
     pub(crate) fn start_another(&self) -> ExitStatus {
         let mut child = spawn(self.dir.path(), &self.url, &self.setup);
         child.wait().expect("reaping the other agent")
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child
+            .try_wait()
+            .expect("looking for its end")
+            .is_some()
     }
 
     pub(crate) fn start_again(&mut self) {
@@ -152,10 +167,15 @@ fn spawn(dir: &Path, url: &str, setup: &Setup) -> Child {
         .arg(dir.join("state"))
         .arg("--setup-file")
         .arg(dir.join("setup.json"))
-        .args(["--config", "/nonexistent", "--reboot-command"])
+        .arg("--config")
+        .arg(dir.join("config"))
+        .arg("--reboot-command")
         .arg(setup.reboot.as_deref().unwrap_or("true"))
         .args(&setup.args)
-        .env("UR_AMQP_URL", url)
+        .env_remove("UR_AMQP_URL")
+        // For a wrapper that has something to do there.
+        .env("UR_TEST_DIR", dir)
+        .envs((!url.is_empty()).then_some(("UR_AMQP_URL", url)))
         .envs(setup.env.iter().map(|(name, value)| (name, value)))
         .env_remove("UR_MANAGEMENT_URL")
         .stdin(Stdio::null())
@@ -175,9 +195,15 @@ fn sysinfo(uuid: &str, mac: &str) -> Value {
     })
 }
 
+fn write_sysinfo(path: &Path, facts: &Value) {
+    write_program(path, &format!("cat <<'END'\n{facts}\nEND"));
+}
+
+/// A shell script that can be executed.
+///
 /// By a child, because a descriptor of ours that is open for writing, inherited by what another
 /// test starts at that moment, would make its execution fail with ETXTBSY.
-fn write_program(path: &Path, output: &Value) {
+pub(crate) fn write_program(path: &Path, text: &str) {
     let mut child = Command::new("/bin/sh")
         .args(["-c", "cat >\"$0\" && chmod 755 \"$0\""])
         .arg(path)
@@ -185,7 +211,7 @@ fn write_program(path: &Path, output: &Value) {
         .spawn()
         .expect("a shell");
     let mut stdin = child.stdin.take().expect("a pipe");
-    write!(stdin, "#!/bin/sh\ncat <<'END'\n{output}\nEND\n").expect("writing a program");
+    write!(stdin, "#!/bin/sh\n{text}\n").expect("writing a program");
     drop(stdin);
     assert!(child.wait().expect("a shell's end").success());
 }

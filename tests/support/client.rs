@@ -116,6 +116,11 @@ impl Client {
         self.runtime.block_on(received)
     }
 
+    /// Drops what was received and not taken.
+    pub(crate) fn forget(&mut self) {
+        self.inbox.clear();
+    }
+
     fn keys(&self) -> Vec<&str> {
         let keys = self.inbox.iter().map(|message| message.key.as_str());
         keys.collect()

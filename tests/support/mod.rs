@@ -3,6 +3,8 @@
 pub(crate) mod agent;
 pub(crate) mod broker;
 pub(crate) mod client;
+pub(crate) mod crowd;
+pub(crate) mod operator;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -34,9 +36,15 @@ impl Node {
     }
 
     pub(crate) fn at(vhost: Vhost, setup: Setup) -> Self {
+        let url = vhost.url.clone();
+        Self::by(vhost, &url, setup)
+    }
+
+    /// With an agent that is given a URL of its own, or none.
+    pub(crate) fn by(vhost: Vhost, url: &str, setup: Setup) -> Self {
         let uuid = uuid::Uuid::new_v4().to_string();
         let client = Client::connect(&vhost.url, &uuid);
-        let agent = Agent::start(&uuid, &vhost.url, setup);
+        let agent = Agent::start(&uuid, url, setup);
         let mut node = Self {
             client,
             agent,
@@ -110,6 +118,11 @@ impl Node {
         text_of(&reply["stdout"])
     }
 
+    /// Waits until the agent has said this in its log.
+    pub(crate) fn logs(&self, text: &str) {
+        wait_until(text, || self.agent.log().contains(text));
+    }
+
     pub(crate) fn job(&self, id: &str) -> PathBuf {
         self.agent.state_dir().join("jobs").join(id)
     }
@@ -141,6 +154,15 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited in vain: {what}");
         std::thread::park_timeout(Duration::from_millis(10));
     }
+}
+
+/// Until an agent has its queue. What it announced then may have come before the client did.
+pub(crate) fn wait_until_bound(client: &Client) {
+    // Agents, and nobody else, listen to this, and say nothing.
+    let key = "ur.broadcast.is-there-anybody.r1";
+    wait_until("the agent has its queue", || {
+        client.publish(key, b"{}") == Routing::Taken
+    });
 }
 
 pub(crate) fn is_root() -> bool {

@@ -26,6 +26,17 @@ ata_offers() { # <disk>: prints what its identity says it can do
   return 0
 }
 
+guard_nothing_hidden() { # a Host Protected Area is out of reach for all but SANITIZE
+  local name said
+  for name in "${targets[@]}"; do
+    [[ $(fact "$name" class) == ata && -n $(tr ' ' '\n' <<<"${plan[$name]:-}" | grep -vE '^(ata-sanitize-.*|discard|metadata|)$' || true) ]] || continue
+    need hdparm
+    said=$(limited 60 hdparm -N "/dev/$name" 2>&1 || true)
+    [[ $said != *'HPA is enabled'* ]] \
+      || refuse "$name" "$(sed -n 's/.*max sectors *= */of its sectors only /p' <<<"$said"): use ata-sanitize methods alone, or show all sectors by hdparm -N and a power cycle"
+  done
+}
+
 ata_has() { # <identity> <feature>: an asterisk marks what is enabled
   grep -qE "^[[:space:]]+\*[[:space:]]+$2" <<<"$1"
 }

@@ -19,7 +19,7 @@ plan_erase() { # <level> <methods, JSON: lists by class>: sets units and plan, a
     [[ -n $wanted ]] || wanted=$(default_methods "$1" "$class" "$(fact "$name" rotational)")
     # shellcheck disable=SC2086 # a list of words
     need_for_methods $wanted
-    offered=$(offered_methods "$name") || refuse "$name" 'it does not say what it can do: the log tells more'
+    offered=$(offered_methods "$name" "$wanted") || refuse "$name" 'it does not say what it can do: the log tells more'
     chosen=''
     for method in $wanted; do
       if [[ -z ${method_level[$method]:-} ]]; then

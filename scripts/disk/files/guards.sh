@@ -46,7 +46,7 @@ choose_selected() { # <select> <all facts>
 
 choose_all() { # all drives, but for those that come with a machine's console or in somebody's pocket
   local name
-  for name in "${!facts[@]}"; do
+  for name in $(printf '%s\n' "${!facts[@]}" | sort --version-sort); do
     [[ $(fact "$name" class) != loop ]] || continue
     targets+=("$name")
     if [[ $(fact "$name" tran) == usb || $(fact "$name" removable) == true ]]; then

@@ -29,9 +29,11 @@ default_methods() { # <level> <class> <rotational>: prints them, the best first
   esac
 }
 
-offered_methods() { # <disk>: prints those that this drive says it can do
+offered_methods() { # <disk> <methods wanted>: prints those that it can do; the drive is asked only where it matters
   printf '%s\n' zeroout overwrite metadata
   (($(attribute "$1" queue/discard_max_bytes) == 0)) || printf '%s\n' discard
+  # The methods of firmware are those with a dash.
+  [[ $2 == *-* ]] || return 0
   case $(fact "$1" class) in
     nvme) nvme_offers "$1" ;;
     ata) ata_offers "$1" ;;

@@ -18,15 +18,17 @@ wipe_disk() { # <disk>: its partitions first, because without the table nobody f
   sync "/dev/$1" && blockdev --flushbufs "/dev/$1"
 }
 
-wipe_device() { # <disk or partition>
-  local bytes offset
+wipe_device() { # <disk or partition>: fails if a signature is still there, or came to light
+  local bytes offset traces
   bytes=$(($(attribute "$1" size) * 512))
   wipefs --all --force "/dev/$1" || return
   # Superblocks have copies farther in: btrfs at 64 MiB and 256 GiB, Ceph's BlueStore at 1, 10, 100 and 1000 GiB.
   for offset in 0 $((64 << 20)) $((1 << 30)) $((10 << 30)) $((100 << 30)) $((256 << 30)) $((1000 << 30)); do
     zero "$1" "$offset" "$((offset ? 1 << 20 : wiped_end))" "$bytes" || return
   done
-  zero "$1" $((bytes > wiped_end ? bytes - wiped_end : 0)) "$wiped_end" "$bytes"
+  zero "$1" $((bytes > wiped_end ? bytes - wiped_end : 0)) "$wiped_end" "$bytes" || return
+  traces=$(wipefs --noheadings --output DEVICE,TYPE,OFFSET "/dev/$1") || return
+  [[ -z $traces ]] || { log "$traces" && return 1; }
 }
 
 zero() { # <device> <offset> <length> <size of the device>: overwrites what of that range there is

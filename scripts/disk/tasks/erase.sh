@@ -55,6 +55,7 @@ guards() {
   [[ ${PT_allow_shared:-false} == true ]] || guard_unshared
   plan_erase "$level" "${PT_methods:-"{}"}"
   guard_whole_units
+  guard_nothing_hidden
   end_if_refused
 }
 

@@ -89,7 +89,6 @@ disk_facts() { # <disk>: prints what is known of it as one JSON object, in the w
 
 # Ironic's root device hints: every key of a hint must match. A value may begin with an operator; without one it must be
 # equal. `size` counts GiB, and `=` means "at least": both are Ironic's.
-# shellcheck disable=SC2016 # what begins with a dollar sign is jq's
 readonly hint_filter='
   def norm: tostring | ascii_downcase | gsub("^\\s+|\\s+$"; "");
   def wwn: norm | sub("^(0x|naa\\.|eui\\.|uuid\\.)"; "");

@@ -11,6 +11,7 @@ readonly ur_failed=79
 
 # An unforeseen error is an answer too: without one the caller would read an empty result.
 set -E
+shopt -s inherit_errexit
 trap 'ur_error="line $LINENO: exit $?: $BASH_COMMAND"' ERR
 trap 'ur_end "$?"' EXIT
 

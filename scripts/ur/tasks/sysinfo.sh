@@ -146,13 +146,13 @@ distribution() {
 }
 
 setup_state() {
-  file=${UR_SETUP_FILE:-$root/var/lib/setup.json}
-  setup=false
-  if [ -r "$file" ]; then
-    while read -r line || [ -n "$line" ]; do
-      case $line in *'"complete":true'* | *'"complete": true'*) setup=true ;; esac
-    done <"$file"
-  fi
+  file=${UR_SETUP_FILE:-$root/var/lib/setup.json} text='' setup=false
+  set -f
+  while read -r line || [ -n "$line" ]; do
+    for word in $line; do text=$text$word; done
+  done 2>/dev/null <"$file"
+  set +f
+  case $text in *'"complete":true'*) setup=true ;; esac
   add 'Setup' "\"$setup\""
 }
 
@@ -214,29 +214,27 @@ cpu_model() { # sets $model, $flags and, where /sys has no processors, $processo
 }
 
 boot_parameters() { # sets $parameters, $bootif and $datacenter
-  fields='' bootif='' datacenter='' word=''
+  parameters='' bootif='' datacenter='' word='' open=0 seen='='
   read_line "$root/proc/cmdline"
-  # What follows -- is for init, not for the kernel.
-  unread="$line -- "
-  unread="${unread%% -- *} "
+  unread="$line "
+  set --
   while [ -n "$unread" ]; do
-    word=$word${unread%%[[:blank:]]*}
+    piece=${unread%%[[:blank:]]*}
     unread=${unread#*[[:blank:]]}
-    case $word in
-      '') continue ;;
-      *\"*\"*) ;;
-      *\"*)
-        # A blank between quotes parts no words.
-        if [ -n "$unread" ]; then
-          word="$word "
-          continue
-        fi
-        ;;
-    esac
-    boot_parameter
+    word=$word$piece
+    until [ "$piece" = "${piece#*\"}" ]; do piece=${piece#*\"} open=$((1 - open)); done
+    # A blank between quotes parts no words.
+    if [ "$open" = 1 ] && [ -n "$unread" ]; then
+      word="$word "
+      continue
+    fi
+    # What follows -- is for init, not for the kernel.
+    [ "$word" != -- ] || break
+    [ -z "$word" ] || set -- "$word" "$@"
     word=
   done
-  parameters=$fields
+  # From the last to the first: of a parameter given twice the last counts.
+  for word; do boot_parameter; done
 }
 
 boot_parameter() { # of $word
@@ -246,8 +244,8 @@ boot_parameter() { # of $word
   key=${key%\"}
   value=${value#\"}
   value=${value%\"}
-  # Of a parameter given twice the last counts.
-  case " $unread" in *" $key="* | *" $key "*) return ;; esac
+  case $seen in *"=$key="*) return ;; esac
+  seen=$seen$key=
   case $key in
     BOOTIF) boot_interface ;;
     ur.datacenter) datacenter=$value ;;
@@ -255,8 +253,10 @@ boot_parameter() { # of $word
     *[Pp][Aa][Ss][Ss][Ww]* | *[Ss][Ee][Cc][Rr][Ee][Tt]* | *[Tt][Oo][Kk][Ee][Nn]*) value='***' ;;
     *) mask_url ;;
   esac
+  quote "$key"
+  name=$quoted
   quote "$value"
-  add "$key" "$quoted"
+  parameters="$name: $quoted${parameters:+, }$parameters"
 }
 
 boot_interface() { # sets $bootif to aa:bb:cc:dd:ee:ff if $value is 01-AA-BB-CC-DD-EE-FF: the 01 says Ethernet

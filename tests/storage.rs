@@ -1,0 +1,156 @@
+//! A state directory that is full or read-only: nothing is lost, and everything gets an answer. The agent
+//! has a small tmpfs of its own there, in a mount namespace that ends with it.
+
+use std::path::{Path, PathBuf};
+
+use crate::support::agent::{Agent, Setup};
+use crate::support::{Node, and, code, is_root, runs, script, text_of, wait_until};
+
+/// An agent whose state directory is a tmpfs with these options. `None` where that is not allowed.
+fn on_tmpfs(options: &str) -> Option<Setup> {
+    if !is_root() || !runs(&["unshare", "--mount"], &["true"]) {
+        return None;
+    }
+    let mount =
+        format!("mount -t tmpfs -o mode=700,{options} tmpfs \"$UR_TEST_DIR/state\" && exec \"$@\"");
+    let wrapper = ["unshare", "--mount", "sh", "-c", &mount, "sh"];
+    Some(Setup {
+        wrapper: wrapper.map(str::to_owned).to_vec(),
+        ..Setup::default()
+    })
+}
+
+/// A file of the job, as the agent sees it.
+fn seen_by_agent(node: &Node, path: &Path) -> PathBuf {
+    let root = PathBuf::from(format!("/proc/{}/root", node.agent.pid()));
+    root.join(path.strip_prefix("/").expect("a whole path"))
+}
+
+fn ping(node: &mut Node) {
+    let key = format!("ur.ping.{}", node.agent.uuid);
+    node.client.publish(&key, br#"{"client_id":"st","id":1}"#);
+    let key = format!("ur.ackst.{}", node.agent.uuid);
+    node.client
+        .wait_for("the ack", |message| message.key == key);
+}
+
+#[test]
+fn output_that_fills_the_state_directory_is_counted_and_answered_with_what_found_room() {
+    let Some(setup) = on_tmpfs("size=256k") else {
+        return eprintln!("skipped: only root can mount");
+    };
+    let mut node = Node::with(setup);
+    let request = script("echo HEAD; head -c 6000000 /dev/zero | tr '\\0' x; exit 7");
+    let reply = node.ask(&request);
+    assert_eq!(reply["exit_status"], 7, "{reply}");
+    assert_eq!(reply["stdout_bytes"], 6_000_005);
+    let stdout = text_of(&reply["stdout"]);
+    assert!(stdout.starts_with("HEAD\nxxx"), "{}", stdout.len());
+    assert!(stdout.len() < 256 * 1024, "{}", stdout.len());
+}
+
+#[test]
+fn a_request_that_finds_no_room_is_refused_and_runs_when_there_is_room_again() {
+    let Some(setup) = on_tmpfs("size=256k") else {
+        return eprintln!("skipped: only root can mount");
+    };
+    let mut node = Node::with(setup);
+    let id = node.send(&script(
+        "cat /dev/zero >\"$UR_JOB_DIR/filler\" 2>/dev/null; echo full",
+    ));
+    let reply = node.reply(&id);
+    assert_eq!(reply["exit_status"], 0, "{reply}");
+    let refused = node.ask(&script("echo never"));
+    assert_eq!(code(&refused), "storage", "{refused}");
+    assert_eq!(refused["exit_status"], 125);
+    ping(&mut node);
+    let filler = seen_by_agent(&node, &node.job(&id).join("filler"));
+    std::fs::remove_file(filler).unwrap();
+    assert_eq!(node.shell("echo room"), "room\n");
+}
+
+#[test]
+fn a_script_that_is_larger_than_the_room_is_refused_and_leaves_none_of_it_behind() {
+    let Some(setup) = on_tmpfs("size=256k") else {
+        return eprintln!("skipped: only root can mount");
+    };
+    let mut node = Node::with(setup);
+    let large = script(&"# a comment\n".repeat(50_000));
+    for request in [&large, &and(script("true"), "stdin", "x".repeat(500_000))] {
+        let reply = node.ask(request);
+        assert_eq!(code(&reply), "storage", "{reply}");
+    }
+    assert_eq!(node.shell("echo room"), "room\n");
+}
+
+#[test]
+fn requests_to_a_full_state_directory_are_each_run_or_refused() {
+    let Some(setup) = on_tmpfs("size=512k") else {
+        return eprintln!("skipped: only root can mount");
+    };
+    let mut node = Node::with(setup);
+    let ids: Vec<String> = (0..50).map(|_| node.send(&script("echo x"))).collect();
+    let replies: Vec<_> = ids.iter().map(|id| node.reply(id)).collect();
+    // Of what one prints there may be no room for a byte: it is counted all the same.
+    let ran = replies.iter().filter(|reply| reply["exit_status"] == 0);
+    let ran = ran.filter(|reply| reply["stdout_bytes"] == 2).count();
+    let refused = replies.iter().filter(|reply| code(reply) == "storage");
+    assert_eq!(ran + refused.count(), 50, "{replies:#?}");
+    assert!((1..50).contains(&ran), "{ran} of 50 ran");
+}
+
+#[test]
+fn a_state_directory_that_became_read_only_refuses_requests_and_the_agent_goes_on() {
+    let Some(setup) = on_tmpfs("size=1m") else {
+        return eprintln!("skipped: only root can mount");
+    };
+    let mut node = Node::with(setup);
+    let pid = node.agent.pid().to_string();
+    let jobs = node.agent.state_dir().join("jobs");
+    let inside = ["nsenter", "--mount", "--target", &pid];
+    let jobs = jobs.to_str().unwrap();
+    for words in [
+        &["mount", "--bind", jobs, jobs][..],
+        &["mount", "-o", "remount,bind,ro", jobs],
+    ] {
+        assert!(runs(&inside, words));
+    }
+    let reply = node.ask(&script("true"));
+    assert_eq!(code(&reply), "storage", "{reply}");
+    assert!(
+        text_of(&reply["error"]["message"]).contains("Read-only"),
+        "{reply}"
+    );
+    ping(&mut node);
+    assert!(runs(&inside, &["umount", jobs]));
+    assert_eq!(node.shell("echo writable"), "writable\n");
+}
+
+#[test]
+fn an_agent_whose_state_directory_is_read_only_says_so_and_does_not_start() {
+    let Some(setup) = on_tmpfs("ro") else {
+        return eprintln!("skipped: only root can mount");
+    };
+    let mut agent = Agent::start("n1", "amqp://127.0.0.1:1", setup);
+    wait_until("it gives up", || agent.has_ended());
+    let log = agent.log();
+    let state = agent.state_dir();
+    assert!(
+        log.contains("Read-only") && log.contains(state.to_str().unwrap()),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_request_of_a_known_id_is_answered_again_though_the_disk_is_full() {
+    let Some(setup) = on_tmpfs("size=256k") else {
+        return eprintln!("skipped: only root can mount");
+    };
+    let mut node = Node::with(setup);
+    let body = script("cat /dev/zero >\"$UR_JOB_DIR/filler\" 2>/dev/null; echo full").to_string();
+    node.send_as("r1", body.as_bytes());
+    let first = node.reply_message("r1");
+    node.send_as("r1", body.as_bytes());
+    assert_eq!(node.reply_message("r1").body, first.body);
+    assert_eq!(first.json()["exit_status"], 0);
+}
