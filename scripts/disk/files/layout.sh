@@ -212,7 +212,7 @@ mount_state() { # <name of what is mounted>
   device=$(device_of "$1")
   if [[ ! -d $point ]] || ! mountpoint --quiet "$point"; then
     printf absent
-  elif [[ -n $device && $(mountpoint --fs-devno "$point") == "$(attribute "${device#/dev/}" dev)" ]]; then
+  elif [[ -n $device && $(mountpoint --fs-devno "$point") == "$(mountpoint --devno "$device")" ]]; then
     printf right
   else
     printf 'something else is mounted on %s' "$point"

@@ -28,7 +28,7 @@ take_down() { # <disk>…: stops all that lies on them, the topmost first
         md*) stop_array "$device" ;;
         dm-*)
           dmsetup remove --retry "$(attribute "$device" dm/name)" \
-            || fail disk/failed "nothing was written: /dev/$device on /dev/$name cannot be taken down: the log tells more"
+            || fail disk/failed "/dev/$device on /dev/$name cannot be taken down, so no disk was erased: the log tells more"
           ;;
       esac
     done < <(devices_of "$name" | tac)
@@ -40,7 +40,7 @@ stop_array() { # <md device>
   local member members=()
   for member in "/sys/class/block/$1/slaves"/*; do members+=("/dev/${member##*/}"); done
   log "/dev/$1: stopping it; it lies on ${members[*]}"
-  mdadm --stop "/dev/$1" || fail disk/failed "nothing was written: /dev/$1 cannot be stopped: the log tells more"
+  mdadm --stop "/dev/$1" || fail disk/failed "/dev/$1 cannot be stopped, so no disk was erased: the log tells more"
   # At once, or udev assembles the array again as soon as one of its members is touched.
   mdadm --zero-superblock --force "${members[@]}"
 }
