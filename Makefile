@@ -15,7 +15,7 @@ CARGO := env RUSTFLAGS='-C target-feature=+crt-static' cargo
 SHIPPED := --release --locked --target $(HOST)
 BIN := $(or $(patsubst %/ur-agent,%,$(firstword $(wildcard target/$(HOST)/release/ur-agent target/*/release/ur-agent))),target/$(HOST)/release)
 SCRIPTS_NEED := bats busybox jq gdisk:sgdisk fdisk:sfdisk dosfstools:mkfs.vfat curl zstd minisign tcpdump iproute2:ip \
-  uuid-runtime:uuidgen
+  uuid-runtime:uuidgen procps:pgrep
 BATS := $(wildcard tests/scripts/*.bats)
 
 .PHONY: help build demo test vm chaos lint pages bench install clean

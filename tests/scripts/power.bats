@@ -34,11 +34,11 @@ make_world() { # sets INIT to the pid of the first process of a PID namespace th
     mount -t tmpfs none /proc
     mkdir /proc/real
     mount -t proc none /proc/real
-    # Symbolic links to the real things, but for the trigger.
-    for entry in /proc/real/*; do
-      name=${entry##*/}
-      [[ $name == sysrq-trigger || -e /proc/$name ]] || ln -s "real/$name" "/proc/$name"
-    done
+    # Symbolic links to the real things, but for the trigger; to those of processes that are yet to come, too.
+    cd /proc/real
+    things=([a-z]*)
+    ln -s -t /proc "${things[@]/#/real/}" real/{1..5000}
+    rm -f /proc/sysrq-trigger
     touch "$1/sysrq" "$1/console" /proc/sysrq-trigger
     mount --bind "$1/sysrq" /proc/sysrq-trigger
     [[ ! -e /dev/kmsg ]] || mount --bind "$1/console" /dev/kmsg
@@ -176,4 +176,23 @@ sysrq_is() { # <the last letter that was written>
   power off
   # That this line is reached shows it: the output above was read to its end, and the process is still there.
   [[ $(left_behind) == 1 ]]
+}
+
+@test 'through the agent: the reply is out first, then the agent reboots, and if that hangs it is forced' {
+  local built node
+  [[ -n ${UR_AMQP_URL:-} ]] || skip 'there is no broker: run it by tools/with-broker --private'
+  for built in "${UR_BIN_DIR:-}" "$BATS_TEST_DIRNAME"/../../target/*/release; do [[ ! -x $built/ur-agent || ! -x $built/ur ]] || break; done
+  [[ -x $built/ur-agent ]] || skip 'ur-agent has not been built: make build'
+  node=$(uuidgen)
+  printf '#!/bin/sh\necho \x27{"UUID":"%s","Hostname":"rebooted"}\x27\n' "$node" >"$WORLD/bin/sysinfo"
+  chmod +x "$WORLD/bin/sysinfo"
+  # The agent's own command for it is reboot too: the shim that says yes and does nothing.
+  nsenter --target "$INIT" --mount --pid -- setpriv --bounding-set=-sys_boot,-syslog --inh-caps=-sys_boot,-syslog \
+    env PATH="$WORLD/bin:$PATH" UR_SYSINFO="$WORLD/bin/sysinfo" UR_STATE_DIR="$WORLD/state" "$built/ur-agent" run >"$LOG" 2>&1 3>&- </dev/null &
+  eventually "$built/ur" exec -n "$node" true >/dev/null
+  output=$("$built/ur" exec -j -n "$node" "PT__installdir=$SCRIPTS PT_grace=1 bash $SCRIPTS/power/tasks/reboot.sh")
+  answer '.[0].result | [.exit_status, .reboot] | @csv' 0,true
+  answer '.[0].result.stdout | fromjson.action' reboot
+  called 'reboot -f'
+  diff <(head -n 3 "$WORLD/called") - <<<$'reboot \nreboot \nreboot -f'
 }

@@ -29,9 +29,11 @@ try_mirror() { # <url> <file>: fetches what the file lacks
   local status=0 code had
   had=$(size_of "$2")
   # Slower than a kilobyte a second for a minute is dead. The proxy is as in the environment, unless one is given.
+  # What may have a password in it is no argument: those are for all to see.
   code=$(curl --silent --show-error --fail --location --connect-timeout 20 --speed-limit 1000 --speed-time 60 \
-    --continue-at - ${PT_proxy:+--proxy "$PT_proxy"} --write-out '%{http_code}' --output "$2" --config <(
+    --continue-at - --write-out '%{http_code}' --output "$2" --config <(
       printf 'url = %s\n' "$(json_string "$1")"
+      [[ -z ${PT_proxy:-} ]] || printf 'proxy = %s\n' "$(json_string "$PT_proxy")"
     )) || status=$?
   attempts+=("{\"url\":$(json_string "$(without_password "$1")"),\"http\":$((10#${code:-0})),\"curl\":$status,\"had\":$had,\"has\":$(size_of "$2")}")
   log "${attempts[-1]}"

@@ -59,7 +59,7 @@ systemd_stop() { # and forget it; what somebody else's unit started before is st
     rm "$units/$unit.d/ur-version.conf"
     systemctl daemon-reload
     systemctl restart "$unit"
-  elif [[ -e $units/$unit ]]; then
+  elif grep -qs '^# By agent::install' "$units/$unit"; then
     systemctl disable --now --quiet "$unit"
     rm "$units/$unit"
     systemctl daemon-reload
