@@ -53,8 +53,9 @@ impl FromStr for Url {
 
     /// The error never repeats the text: it may hold a password.
     fn from_str(text: &str) -> Result<Self> {
-        let mut uri = AMQPUri::from_str(text).map_err(|error| {
-            anyhow!("not a broker URL ({error}): write amqp://user:password@host:port/vhost")
+        // Some of the parser's errors repeat it.
+        let mut uri = AMQPUri::from_str(text).map_err(|_error| {
+            anyhow!("not a broker URL: write amqp://user:password@host:port/vhost")
         })?;
         if uri.scheme == AMQPScheme::AMQPS {
             bail!("this version speaks no TLS: use amqp://, not amqps://");
@@ -357,6 +358,7 @@ mod tests {
             "http://u:secret@h",
             "secret",
             "amqp://u:secret@h:port",
+            "u:secret@h:5672",
         ] {
             let error = format!("{:#}", text.parse::<Url>().unwrap_err());
             assert!(!error.contains("secret"), "{error}");
