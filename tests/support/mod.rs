@@ -109,6 +109,15 @@ impl Node {
         self.reply(&id)
     }
 
+    /// Pings the agent and waits for its answer.
+    pub(crate) fn ping(&mut self) {
+        let key = format!("ur.ping.{}", self.agent.uuid);
+        self.client.publish(&key, br#"{"client_id":"test","id":1}"#);
+        let key = format!("ur.acktest.{}", self.agent.uuid);
+        self.client
+            .wait_for("the ack", |message| message.key == key);
+    }
+
     /// Runs a shell script to its end and returns what it printed.
     pub(crate) fn shell(&mut self, text: &str) -> String {
         let reply = self.ask(&script(text));
