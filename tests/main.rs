@@ -19,4 +19,5 @@ mod stop;
 mod storage;
 mod support;
 mod sysinfo;
+mod upgrade;
 mod wire;
