@@ -34,6 +34,8 @@ use crate::protocol::{CONTENT_TYPE, EXCHANGE, MAX_KEY};
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Divides that limit and the back-off, so that a test can put a day of attempts into a minute.
 const HURRY: &str = "UR_HURRY";
+/// Left to the handshake by all hurry: a broker, other than a kernel, takes its time to answer.
+const HANDSHAKE_LEAST: Duration = Duration::from_millis(100);
 /// Asked of the broker, in seconds; a dead peer is noticed after two of them.
 const HEARTBEAT: u16 = 30;
 /// Bytes a frame. lapin holds two buffers of 32 frames, whose every page is touched in time: with the
@@ -165,6 +167,7 @@ impl Broker {
         let stream = stream.into_std()?;
         let abandon = stream.try_clone()?;
         let handshake = Self::handshake(url.0.clone(), stream, name);
+        let limit = limit.max(HANDSHAKE_LEAST);
         let connection = match timeout(limit, handshake).await {
             Ok(connection) => connection?,
             Err(_elapsed) => {

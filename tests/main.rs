@@ -9,6 +9,7 @@ mod exec;
 mod fuzz;
 mod limits;
 mod locate;
+mod long_outage;
 mod outage;
 mod output;
 mod reboot;

@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod broker;
 pub(crate) mod client;
+pub(crate) mod door;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
