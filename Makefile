@@ -16,7 +16,7 @@ SHIPPED := --release --locked --target $(HOST)
 BIN := $(or $(patsubst %/ur-agent,%,$(firstword $(wildcard target/$(HOST)/release/ur-agent target/*/release/ur-agent))),target/$(HOST)/release)
 BATS := $(wildcard tests/scripts/*.bats)
 
-.PHONY: help build demo test chaos lint bench install clean
+.PHONY: help build demo test chaos flood lint bench install clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -35,6 +35,10 @@ test: ## all tests, against a private RabbitMQ, or the one that UR_AMQP_URL name
 chaos: ## the fault campaign of docs/reliability.md: 20 minutes, or CHAOS_SECONDS; CHAOS_SEED repeats one
 	tools/prerequisites rabbitmq-server
 	CHAOS_SECONDS=$(or $(CHAOS_SECONDS),1200) $(CARGO) test $(SHIPPED) --test chaos
+
+flood: ## floods and outages of docs/reliability.md: ten minutes, and tables
+	tools/prerequisites rabbitmq-server
+	tools/with-broker --private $(CARGO) test $(SHIPPED) --test main -- --ignored --nocapture --test-threads 1
 
 lint: ## formats, clippy, docs, licences of dependencies, shell scripts
 	cargo fmt --check

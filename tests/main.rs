@@ -6,6 +6,7 @@ mod cli;
 mod crash;
 mod docs;
 mod exec;
+mod flood;
 mod fuzz;
 mod limits;
 mod locate;
