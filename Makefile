@@ -16,7 +16,7 @@ SHIPPED := --release --locked --target $(HOST)
 BIN := $(or $(patsubst %/ur-agent,%,$(firstword $(wildcard target/$(HOST)/release/ur-agent target/*/release/ur-agent))),target/$(HOST)/release)
 BATS := $(wildcard tests/scripts/*.bats)
 
-.PHONY: help build demo test chaos flood lint bench install clean
+.PHONY: help build demo test chaos flood lint pages bench install clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -28,7 +28,7 @@ demo: build ## three agents on this machine, and what one does with them
 	UR_BIN_DIR=$(CURDIR)/target/$(HOST)/release tools/with-broker tools/demo
 
 test: ## all tests, against a private RabbitMQ, or the one that UR_AMQP_URL names
-	tools/prerequisites rabbitmq-server python3
+	tools/prerequisites rabbitmq-server python3 shellcheck
 	tools/with-broker --private $(CARGO) test $(SHIPPED)
 	$(if $(BATS),tools/prerequisites bats busybox && bats tests/scripts)
 
@@ -48,6 +48,9 @@ lint: ## formats, clippy, docs, licences of dependencies, shell scripts
 	tools/lint-shell
 	tools/forbid
 	tools/deny
+
+pages: ## docs/tasks, a page for each task, from its metadata
+	$(CARGO) run --quiet $(SHIPPED) --bin ur -- task pages docs/tasks
 
 bench: ## the benchmarks, against a private RabbitMQ
 	tools/prerequisites openssh-server:sshd

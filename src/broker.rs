@@ -266,20 +266,34 @@ pub struct Publisher {
 impl Publisher {
     /// Hands a message to the broker, as `mandatory`. Waits while the broker blocks publishers.
     pub async fn publish(&self, key: &str, body: &[u8]) -> Result<Receipt> {
+        self.publish_within(key, body, None).await
+    }
+
+    /// The same, for a message that the broker throws away if it has not handed it on by then. RabbitMQ
+    /// knows no limit above 49 days.
+    pub async fn publish_within(
+        &self,
+        key: &str,
+        body: &[u8],
+        limit: Option<Duration>,
+    ) -> Result<Receipt> {
         let options = BasicPublishOptions {
             mandatory: true,
             ..BasicPublishOptions::default()
         };
-        let properties = BasicProperties::default().with_content_type(CONTENT_TYPE.into());
+        let mut properties = BasicProperties::default().with_content_type(CONTENT_TYPE.into());
+        if let Some(limit) = limit {
+            let most = Duration::from_millis(u32::MAX.into());
+            let milliseconds = limit.min(most).as_millis().to_string();
+            properties = properties.with_expiration(milliseconds.into());
+        }
         let confirm = self
             .channel
             .basic_publish(EXCHANGE.into(), short(key)?, options, body, properties)
             .await?;
         Ok(Receipt(confirm))
     }
-}
 
-impl Publisher {
     /// False once an error has closed the channel: another one has to be made.
     pub fn is_open(&self) -> bool {
         self.channel.status().connected()

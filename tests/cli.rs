@@ -1,59 +1,19 @@
 //! `ur` from end to end: real agents answer it.
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
 use crate::support::agent::{Agent, Setup};
+use crate::support::operator::{Said, Ur, json_lines};
 use crate::support::{Node, wait_until};
 
-/// What `ur` said, and how it ended.
-struct Said {
-    exit: i32,
-    out: String,
-    err: String,
-}
-
-fn spawn(node: &Node, args: &[&str]) -> Child {
-    Command::new("timeout")
-        .args(["60", env!("CARGO_BIN_EXE_ur")])
-        .args(args)
-        .env("UR_AMQP_URL", &node.vhost.url)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("starting ur")
-}
-
-fn end(child: Child) -> Said {
-    let output = child.wait_with_output().expect("its output");
-    let text = |bytes| String::from_utf8(bytes).expect("text");
-    Said {
-        exit: output.status.code().expect("an exit status"),
-        out: text(output.stdout),
-        err: text(output.stderr),
-    }
+fn spawn(node: &Node, args: &[&str]) -> Ur {
+    Ur::start(&node.vhost.url, node.agent.dir(), args)
 }
 
 fn ur(node: &Node, args: &[&str]) -> Said {
-    end(spawn(node, args))
-}
-
-impl Said {
-    /// Checks the exit status. Returns what was printed.
-    #[track_caller]
-    fn exits(self, status: i32) -> String {
-        assert_eq!(self.exit, status, "{}\n{}", self.out, self.err);
-        self.out
-    }
-}
-
-/// Lines of JSON, in the order of the nodes.
-fn json_lines(text: &str) -> Vec<Value> {
-    let lines = text.lines().map(serde_json::from_str);
-    lines.collect::<Result<_, _>>().expect("JSON in each line")
+    spawn(node, args).end()
 }
 
 #[test]
@@ -176,7 +136,7 @@ fn cancel_ends_what_another_ur_waits_for_and_why_tells_the_story() {
     let running = ur(&node, &["why", uuid, "r1"]).exits(0);
     assert!(running.contains("running"), "{running}");
     ur(&node, &["cancel", "-n", uuid, "r1"]).exits(0);
-    end(waiting).exits(3);
+    waiting.end().exits(3);
     let story = ur(&node, &["why", uuid, "r1"]).exits(0);
     for word in ["published", "accepted", "started", "cancelled"] {
         assert!(story.contains(word), "{word}: {story}");

@@ -70,8 +70,13 @@ fn the_table_of_dependencies_has_every_crate_and_no_other() {
     let rows = rest.lines().map_while(|line| line.strip_prefix("| "));
     let told: Vec<&str> = rows.filter_map(|row| row.split(' ').next()).collect();
     let manifest = fs::read_to_string("Cargo.toml").unwrap();
-    let (_, rest) = manifest.split_once("\n[dependencies]\n").unwrap();
-    let lines = rest.lines().take_while(|line| !line.is_empty());
-    let needed: Vec<&str> = lines.filter_map(|line| line.split(' ').next()).collect();
-    assert_eq!(told, needed);
+    let needed: BTreeSet<&str> = ["\n[dependencies]\n", "\n[dev-dependencies]\n"]
+        .iter()
+        .flat_map(|section| {
+            let (_, rest) = manifest.split_once(section).unwrap();
+            rest.lines().take_while(|line| !line.is_empty())
+        })
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert_eq!(told, needed.into_iter().collect::<Vec<_>>());
 }

@@ -1,6 +1,7 @@
 //! The real agent against a real RabbitMQ: `make test`, or `tools/with-broker --private cargo test`.
 //! One behaviour, one test; what can be said without processes and a broker is said in `src`.
 
+mod attach;
 mod budget;
 mod cli;
 mod crash;
@@ -17,9 +18,11 @@ mod reboot;
 mod refuse;
 mod run;
 mod secrets;
+mod sender;
 mod stop;
 mod storage;
 mod support;
 mod sysinfo;
+mod tasks;
 mod upgrade;
 mod wire;

@@ -219,6 +219,14 @@ fn a_reply_goes_out_while_a_daemon_of_the_script_holds_its_output_and_the_daemon
 }
 
 #[test]
+fn a_reply_goes_out_while_a_daemon_of_the_script_floods_its_output() {
+    let mut node = Node::start();
+    let reply = node.ask(&script("yes & echo begun >&2; sleep 0.2"));
+    assert_eq!(reply["exit_status"], 0, "{reply}");
+    assert_eq!(reply["stderr"], "begun\n");
+}
+
+#[test]
 fn requests_run_side_by_side_up_to_the_limit_and_each_is_answered_once() {
     let setup = crate::support::agent::Setup::args(&["--max-jobs", "8"]);
     let mut node = Node::with(setup);

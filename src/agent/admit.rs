@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::job::{self, Job, Spool};
@@ -37,6 +38,8 @@ pub(super) struct Gate<'a> {
     pub spool: &'a Spool,
     pub waiting: usize,
     pub rebooting: bool,
+    /// `None` where nobody has told the node what time it is.
+    pub now: Option<Timestamp>,
     pub refused: &'a mut Refused,
 }
 
@@ -133,6 +136,15 @@ impl Gate<'_> {
             let message = "the node is about to reboot; send it again when it is back";
             return Err(Refusal::new(ErrorCode::Refused, message));
         }
+        if let (Some(now), Some(limit)) = (self.now, request.start_before)
+            && now >= limit
+        {
+            let message = format!(
+                "it was to be started before {limit}, and it is {now:.3} here: \
+                 it came late, or one of the clocks is wrong"
+            );
+            return Err(Refusal::new(ErrorCode::Refused, message));
+        }
         if self.waiting >= MAX_WAITING {
             let message = format!("{MAX_WAITING} requests wait on the node already");
             return Err(Refusal::new(ErrorCode::Busy, message));
@@ -189,6 +201,7 @@ mod tests {
             spool: &spool,
             waiting,
             rebooting,
+            now: None,
             refused: &mut Refused::default(),
         });
     }
@@ -257,6 +270,27 @@ mod tests {
                 code(&gate.admit("ur.execute.n1.r1", &body)),
                 ErrorCode::Busy
             );
+        });
+    }
+
+    #[test]
+    fn a_request_that_comes_late_is_refused_where_the_time_is_known() {
+        let time = |text: &str| text.parse::<Timestamp>().unwrap();
+        let request = Request {
+            start_before: Some(time("2026-01-01T00:01:00Z")),
+            ..Request::script("true")
+        };
+        let (early, late) = (time("2026-01-01T00:00:59Z"), time("2026-01-01T00:01:00Z"));
+        at(false, 0, |gate| {
+            let mut admit = |now, id: &str| {
+                gate.now = now;
+                gate.admit(&format!("ur.execute.n1.{id}"), &request.encode())
+            };
+            assert_eq!(code(&admit(Some(late), "r1")), ErrorCode::Refused);
+            assert!(matches!(admit(None, "r2"), Admission::Start(_)));
+            assert!(matches!(admit(Some(early), "r3"), Admission::Start(_)));
+            // The second delivery of what was started in time.
+            assert!(matches!(admit(Some(late), "r3"), Admission::Known(_)));
         });
     }
 

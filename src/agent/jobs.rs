@@ -34,6 +34,8 @@ pub(super) struct Jobs {
     running: HashMap<RequestId, Follow>,
     /// One task for each that runs; it ends when the supervisor has.
     watched: JoinSet<Job>,
+    /// Those whose first supervisor never began.
+    tried_again: HashSet<RequestId>,
     /// What has an outcome now, with what its follower had not yet said.
     ended: VecDeque<Ended>,
 }
@@ -48,6 +50,7 @@ impl Jobs {
             waiting: VecDeque::new(),
             running: HashMap::new(),
             watched: JoinSet::new(),
+            tried_again: HashSet::new(),
             ended: VecDeque::new(),
         };
         for job in spool.jobs()? {
@@ -205,17 +208,22 @@ impl Jobs {
                         self.end(job, outcome);
                     }
                 },
-                Ok(None) => {
-                    let message = "its supervisor could not begin; the agent's log says why";
-                    self.end(
-                        job,
-                        Outcome::Refused(Refusal::new(ErrorCode::Storage, message)),
-                    );
-                }
+                Ok(None) => self.never_begun(job),
                 Err(error) => self.end(job, undetermined(format!("{error:#}"))),
             },
             Err(error) => self.end(job, undetermined(format!("{error:#}"))),
         }
+    }
+
+    /// Without `pid` nothing was started, so another supervisor may try: this one may have been killed
+    /// while it waited for a job. If that one cannot begin either, it is not by chance.
+    fn never_begun(&mut self, job: Job) {
+        if self.tried_again.insert(job.id.clone()) {
+            return self.start(job);
+        }
+        let message = "its supervisor could not begin; the agent's log says why";
+        let refusal = Refusal::new(ErrorCode::Storage, message);
+        self.end(job, Outcome::Refused(refusal));
     }
 
     fn end(&mut self, job: Job, outcome: Outcome) {
@@ -229,6 +237,7 @@ impl Jobs {
 
     fn push_ended(&mut self, job: Job) {
         let follow = self.running.remove(&job.id);
+        self.tried_again.remove(&job.id);
         self.ended.push_back(Ended { job, follow });
     }
 }

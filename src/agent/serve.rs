@@ -17,6 +17,7 @@ use tokio::time::{Instant, interval, sleep_until};
 use tracing::{error, info, warn};
 
 use crate::broker::is_refusal;
+use crate::clock;
 use crate::job::{Job, Spool};
 use crate::protocol::{Ack, Ping, Progress, RoutingKey, State};
 
@@ -216,6 +217,7 @@ impl Agent {
             spool: &self.spool,
             waiting: self.jobs.waiting(),
             rebooting: self.reboot.is_asked(),
+            now: clock::synchronized_now(),
             refused: &mut self.refused,
         };
         let admission = gate.admit(delivery.routing_key.as_str(), &delivery.data);

@@ -1,6 +1,5 @@
 //! The flags, and what they mean. `-h` of every command fits 80 columns, which a test holds.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +9,9 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::exit::Usage;
+use super::run::InputArgs;
+use super::run_task::RunTaskArgs;
+use super::tasks::{TaskCommand, TasksArgs};
 use crate::broker::Url;
 use crate::headnode::{Client, Name, Selector};
 use crate::protocol::RequestId;
@@ -67,8 +69,17 @@ pub enum Command {
     Script(ScriptArgs),
     /// Run a file that is on the node, with arguments
     File(FileArgs),
+    /// Run a task: a versioned script with parameters
+    Run(RunTaskArgs),
+    /// List the tasks there are
+    Tasks(TasksArgs),
+    /// Show, write, check and release tasks
+    #[command(subcommand)]
+    Task(TaskCommand),
     /// Measure how long agents take to answer
     Ping(PingArgs),
+    /// Wait for the answers of a run whose ur is gone
+    Attach(AttachArgs),
     /// End a request that is running
     Cancel(CancelArgs),
     /// Show messages as they pass
@@ -138,6 +149,8 @@ pub struct ExecArgs {
     pub targets: TargetArgs,
     #[command(flatten)]
     pub run: RunArgs,
+    #[command(flatten)]
+    pub input: InputArgs,
     /// For /bin/sh on every node; quote it
     #[arg(value_name = "COMMAND LINE")]
     pub command: String,
@@ -150,6 +163,8 @@ pub struct ScriptArgs {
     pub targets: TargetArgs,
     #[command(flatten)]
     pub run: RunArgs,
+    #[command(flatten)]
+    pub input: InputArgs,
     /// A local file, and its arguments: all that follows
     #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["FILE", "ARG"])]
     pub file_and_args: Vec<String>,
@@ -162,6 +177,8 @@ pub struct FileArgs {
     pub targets: TargetArgs,
     #[command(flatten)]
     pub run: RunArgs,
+    #[command(flatten)]
+    pub input: InputArgs,
     /// A file on the node, and its arguments: all that follows
     #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["PATH", "ARG"])]
     pub path_and_args: Vec<String>,
@@ -172,7 +189,12 @@ pub struct RunArgs {
     /// How long a script may run [default: no limit]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<Duration>,
-    /// How long to wait for a node's answer
+    /// How long a node may take to accept the request;
+    /// it is not started later [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, verbatim_doc_comment)]
+    #[arg(default_value = "60", hide_default_value = true)]
+    pub pickup: Duration,
+    /// How long to wait for the answer after that
     /// [default: --timeout and 15, else 60]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, verbatim_doc_comment)]
     pub wait: Option<Duration>,
@@ -182,13 +204,6 @@ pub struct RunArgs {
     /// Send to no more nodes when N have failed
     #[arg(long, value_name = "N")]
     pub max_fail: Option<NonZeroUsize>,
-    /// A variable of the script; the first one replaces
-    /// the whole environment, PATH too
-    #[arg(long, value_name = "K=V", value_parser = variable, verbatim_doc_comment)]
-    pub env: Vec<(String, String)>,
-    /// The script's standard input (- is ours)
-    #[arg(long, value_name = "FILE")]
-    pub stdin: Option<PathBuf>,
     /// The script's working directory
     #[arg(long, value_name = "DIR")]
     pub cwd: Option<String>,
@@ -230,6 +245,17 @@ pub struct ViewArgs {
 const OUTPUT: &str = "Output";
 
 #[derive(Debug, ClapArgs)]
+#[group(multiple = false)]
+pub struct JsonArgs {
+    /// Print one JSON array
+    #[arg(short, long, help_heading = OUTPUT)]
+    pub json: bool,
+    /// Print a line of JSON for each node
+    #[arg(short = 'J', long, help_heading = OUTPUT)]
+    pub json_lines: bool,
+}
+
+#[derive(Debug, ClapArgs)]
 #[command(override_usage = "ur ping [OPTIONS] TARGETS")]
 pub struct PingArgs {
     #[command(flatten)]
@@ -240,6 +266,32 @@ pub struct PingArgs {
     pub wait: Duration,
     #[command(flatten)]
     pub discover: DiscoverArgs,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(override_usage = "ur attach [OPTIONS] [TARGETS] [REQUEST]")]
+#[command(mut_group("TargetArgs", |group| group.required(false).requires("request")))]
+pub struct AttachArgs {
+    #[command(flatten)]
+    pub targets: Option<TargetArgs>,
+    /// The request's id; without one, recent runs are listed
+    #[arg(value_parser = request_id)]
+    pub request: Option<RequestId>,
+    /// How long to wait for an answer [default: as the run]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub wait: Option<Duration>,
+    #[command(flatten)]
+    pub discover: DiscoverArgs,
+    #[command(flatten)]
+    pub view: ViewArgs,
+    /// No counter, no summary
+    #[arg(short, long, help_heading = OUTPUT)]
+    pub quiet: bool,
+    /// Trace on stderr what happens when
+    #[arg(short, long, help_heading = OUTPUT)]
+    pub verbose: bool,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -256,6 +308,8 @@ pub struct CancelArgs {
     pub wait: Duration,
     #[command(flatten)]
     pub discover: DiscoverArgs,
+    #[command(flatten)]
+    pub json: JsonArgs,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -307,9 +361,9 @@ impl TargetArgs {
     }
 }
 
-impl RunArgs {
-    pub(super) fn env(&self) -> Option<BTreeMap<String, String>> {
-        (!self.env.is_empty()).then(|| self.env.iter().cloned().collect())
+impl JsonArgs {
+    pub(super) fn is_wanted(&self) -> bool {
+        self.json || self.json_lines
     }
 }
 
@@ -321,77 +375,9 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "not a number of seconds above 0".to_owned())
 }
 
-fn variable(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write NAME=VALUE".to_owned()),
-    }
-}
-
 fn request_id(text: &str) -> Result<RequestId, String> {
     RequestId::parse(text).map_err(|refusal| refusal.message)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    fn parse(line: &str) -> Result<Args, clap::Error> {
-        Args::try_parse_from(line.split(' '))
-    }
-
-    #[test]
-    fn the_flags_are_consistent_and_every_help_fits_80_columns() {
-        let mut ur = Args::command();
-        ur.clone().debug_assert();
-        let names: Vec<String> = ur
-            .get_subcommands()
-            .map(|sub| sub.get_name().to_owned())
-            .collect();
-        ur.build();
-        let help = |command: &mut clap::Command| command.render_help().to_string();
-        let mut helps = vec![help(&mut ur)];
-        for name in names {
-            helps.push(help(ur.find_subcommand_mut(&name).unwrap()));
-        }
-        for line in helps.iter().flat_map(|help| help.lines()) {
-            assert!(line.chars().count() <= 80, "{line}");
-        }
-    }
-
-    #[test]
-    fn after_the_file_everything_is_an_argument_of_the_script() {
-        let args = parse("ur script -n node1 ./setup.sh -a --timeout b").unwrap();
-        let Command::Script(script) = args.command else {
-            panic!("not script")
-        };
-        assert_eq!(script.file_and_args, ["./setup.sh", "-a", "--timeout", "b"]);
-        assert_eq!(script.run.timeout, None);
-    }
-
-    #[test]
-    fn targets_stand_before_or_after_and_exactly_one_kind_is_needed() {
-        assert!(parse("ur exec -a uptime").is_ok());
-        assert!(parse("ur exec uptime -n a,b").is_ok());
-        assert!(parse("ur exec uptime").is_err());
-        assert!(parse("ur exec -a -c uptime").is_err());
-        assert!(parse("ur exec -a -n x uptime").is_err());
-        assert!(parse("ur exec -a up time").is_err());
-        assert!(parse("ur exec -a -j -J uptime").is_err());
-    }
-
-    #[test]
-    fn a_bad_value_is_a_usage_error() {
-        for line in [
-            "ur exec -a x --timeout 0",
-            "ur exec -a x --timeout nan",
-            "ur exec -a x --wait -1",
-            "ur exec -a x --env A",
-            "ur exec -a x --request a.b",
-            "ur exec -a x --concurrency 0",
-        ] {
-            assert!(parse(line).is_err(), "{line}");
-        }
-    }
-}
+mod tests;

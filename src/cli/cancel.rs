@@ -1,5 +1,6 @@
 //! `ur cancel`: asks nodes to end a request, and shows how it ended.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 
 use anyhow::Result;
@@ -7,9 +8,9 @@ use anyhow::Result;
 use super::args::{BrokerArgs, CancelArgs};
 use super::run::interrupted;
 use super::trace::Trace;
-use super::{Exit, find_targets};
+use super::{Exit, find_targets, json};
 use crate::headnode::{Plan, Verb, run};
-use crate::protocol::Outcome;
+use crate::protocol::{Label, Outcome};
 
 pub async fn cancel(broker: &BrokerArgs, args: CancelArgs) -> Result<Exit> {
     let selector = args.targets.selector()?;
@@ -20,13 +21,25 @@ pub async fn cancel(broker: &BrokerArgs, args: CancelArgs) -> Result<Exit> {
         request: args.request,
         verb: Verb::Cancel,
         body: b"{}".to_vec(),
+        pickup: None,
         wait: args.wait,
         concurrency: None,
         max_fail: None,
         stream: false,
+        label: Label::default(),
+        earlier: HashMap::new(),
     };
     let report = run(&mut client, &plan, targets, interrupted()?, &mut |_| Ok(())).await?;
+    client.close().await;
     let mut out = io::stdout().lock();
+    if args.json.is_wanted() {
+        json::write(
+            &json::of_report(&report, &plan.request),
+            &args.json,
+            &mut out,
+        )?;
+        return Ok(Exit::of_cancel(&report));
+    }
     for result in &report.results {
         let how = match &result.outcome {
             // It has just told us who it is, so what is missing is not the node.
@@ -36,6 +49,5 @@ pub async fn cancel(broker: &BrokerArgs, args: CancelArgs) -> Result<Exit> {
         writeln!(out, "{}  {how}", result.target.hostname)?;
     }
     out.flush()?;
-    client.close().await;
     Ok(Exit::of_cancel(&report))
 }

@@ -119,13 +119,13 @@ mod tests {
             ..Tally::default()
         };
         assert_eq!(tally.to_string(), "0/3 answered");
-        let failed = result("n1", Outcome::Exited { status: 7 }, "", "");
-        let other = result("n2", Outcome::Exited { status: 0 }, "", "");
+        let mut failed = result("n1", Outcome::Exited { status: 7 }, "", "");
+        let mut other = result("n2", Outcome::Exited { status: 0 }, "", "");
         let mut progress = Progress::now(State::Running);
         tally.count(&Event::Progress(&failed.target, &progress));
         tally.count(&Event::Progress(&other.target, &progress));
         assert_eq!(tally.to_string(), "0/3 answered, 2 running");
-        tally.count(&Event::Ended(&failed));
+        tally.count(&Event::Ended(&mut failed));
         progress.percent = Some(40.0);
         progress.msg = Some("sdb: pass 1".to_owned());
         tally.count(&Event::Progress(&other.target, &progress));
@@ -133,7 +133,7 @@ mod tests {
             tally.to_string(),
             "1/3 answered, 1 failed, 1 running (40 % sdb: pass 1)"
         );
-        tally.count(&Event::Ended(&other));
+        tally.count(&Event::Ended(&mut other));
         assert_eq!(tally.to_string(), "2/3 answered, 1 failed");
     }
 }

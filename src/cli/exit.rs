@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::headnode::{BadFilter, Report, Unselectable};
+use crate::headnode::{BadFilter, Report, Unselectable, told};
 use crate::protocol::Outcome;
+use crate::task::BadParameter;
 
 /// What `ur` tells the shell. In the order of weight: of several, the last is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,6 +59,13 @@ impl Exit {
         }
     }
 
+    pub(super) fn of_attach(report: &Report, some_not_sent: bool) -> Self {
+        match Self::of_run(report) {
+            exit if some_not_sent => exit.max(Self::NoAnswer),
+            exit => exit,
+        }
+    }
+
     fn of_outcome(outcome: &Outcome) -> Self {
         match outcome {
             outcome if outcome.is_success() => Self::Ok,
@@ -72,7 +80,7 @@ impl Exit {
     }
 
     fn of_error(error: &anyhow::Error) -> Self {
-        if error.is::<Usage>() || error.is::<BadFilter>() {
+        if error.is::<Usage>() || error.is::<BadFilter>() || error.is::<BadParameter>() {
             return Self::Usage;
         }
         match error.downcast_ref::<Unselectable>() {
@@ -87,7 +95,7 @@ impl Exit {
         let exit = done.unwrap_or_else(|error| {
             let broken = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
             if !error.downcast_ref::<io::Error>().is_some_and(broken) {
-                eprintln!("ur: {error:#}");
+                eprintln!("ur: {}", told(&error));
             }
             Self::of_error(&error)
         });

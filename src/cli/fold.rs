@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::headnode::by_name;
+
 /// A name whose number may be folded away. Names of one kind differ in nothing else.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Kind<'a> {
@@ -29,7 +31,10 @@ pub(super) fn fold<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
         };
         (prefix, suffix, text)
     }));
-    parts.sort();
+    parts.sort_by(|(a, b, one), (c, d, other)| {
+        let text = || by_name(b, d).then_with(|| one.cmp(other));
+        by_name(a, c).then_with(text)
+    });
     parts.dedup();
     let texts: Vec<String> = parts.into_iter().map(|(_, _, text)| text).collect();
     texts.join(",")

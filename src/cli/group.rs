@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use super::fold::fold;
-use crate::headnode::NodeResult;
+use crate::headnode::{NodeResult, by_name};
 use crate::protocol::{Outcome, REBOOT_STATUS};
+use crate::task::Answer;
 
 /// What nodes of one group agree in. The order of the fields is the order of the groups: good ones
 /// first, and without remarks before those with some.
@@ -62,7 +63,7 @@ pub(super) fn show_last_lines(results: &[NodeResult], out: &mut dyn Write) -> io
             (result.target.hostname.as_str(), line)
         })
         .collect();
-    rows.sort();
+    rows.sort_by(|(a, _), (b, _)| by_name(a, b));
     write_rows(&rows, out)
 }
 
@@ -89,6 +90,11 @@ impl Sameness {
                 left_out(reply.stdout_bytes, &same.stdout),
                 left_out(reply.stderr_bytes, &same.stderr),
             ];
+            if let Some(answer) = Answer::of(reply) {
+                same.stdout = answer.to_text().into_bytes();
+                let error = answer.error().map(|error| format!(": {error}"));
+                same.remark.push_str(&error.unwrap_or_default());
+            }
         }
         same
     }
@@ -136,7 +142,7 @@ fn show_rows(groups: &[(Sameness, Vec<&str>)], out: &mut dyn Write) -> io::Resul
         let line = same.stdout.trim_ascii_end();
         rows.extend(names.iter().map(|name| (*name, line.to_vec())));
     }
-    rows.sort();
+    rows.sort_by(|(a, _), (b, _)| by_name(a, b));
     write_rows(&rows, out)
 }
 
@@ -227,7 +233,9 @@ pub(super) mod tests {
             },
             outcome,
             reply,
+            more: serde_json::Map::new(),
             heard: None,
+            away: false,
             after: Duration::from_millis(1200),
         }
     }
@@ -249,7 +257,7 @@ pub(super) mod tests {
     #[test]
     fn single_lines_are_a_table_by_hostname() {
         let results = [ok("node10", "b\n"), ok("node2", "a"), ok("n", "")];
-        assert_eq!(shown(&results), "n\nnode10  b\nnode2   a\n");
+        assert_eq!(shown(&results), "n\nnode2   a\nnode10  b\n");
         assert_eq!(shown(&[ok("node1", "alone\n")]), "node1  alone\n");
     }
 
@@ -326,6 +334,28 @@ b
 === n2: reboots
 ";
         assert_eq!(shown(&[long, reboot]), expected);
+    }
+
+    #[test]
+    fn results_of_a_task_agree_by_what_they_say_and_an_error_stands_in_the_header() {
+        let task = |mut result: NodeResult| {
+            let reply = result.reply.as_mut().unwrap();
+            reply.name = Some("disk::erase".to_owned());
+            result
+        };
+        let error = r#"{"_error":{"msg":"no disk","kind":"disk/none","details":{}}}"#;
+        let results = [
+            task(ok("n1", r#"{"a":1,"b":2}"#)),
+            task(ok("n2", "{\"b\": 2,\n\"a\": 1}\n")),
+            task(result("n3", Outcome::Exited { status: 1 }, error, "")),
+        ];
+        let expected = "\
+=== n[1-2] (2)
+{\"a\":1,\"b\":2}
+
+=== n3: exit 1: no disk (disk/none)
+";
+        assert_eq!(shown(&results), expected);
     }
 
     #[test]

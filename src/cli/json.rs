@@ -1,10 +1,15 @@
 //! One node of a run as JSON. uuid, hostname, result and error are named as sdc-oneachnode names
 //! them.
 
+use std::io::Write;
+
+use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::headnode::{NodeResult, Report, Target};
+use super::args::JsonArgs;
+use crate::headnode::{NodeResult, Pong, Report, Target};
 use crate::protocol::{Outcome, RequestId};
+use crate::task::Answer;
 
 pub(super) fn of_result(result: &NodeResult, request: &RequestId) -> Value {
     let mut object = of_target(&result.target, result.outcome.state(), request);
@@ -21,6 +26,17 @@ pub(super) fn of_result(result: &NodeResult, request: &RequestId) -> Value {
         && !matches!(result.outcome, Outcome::Refused(_))
     {
         object["result"] = json!(reply);
+        for (name, value) in &result.more {
+            object["result"][name] = value.clone();
+        }
+        if let Some(answer) = Answer::of(reply) {
+            object["value"] = answer.into_json();
+        }
+    }
+    if result.outcome == Outcome::NoAnswer
+        && let Some(heard) = &result.heard
+    {
+        object["heard"] = json!(heard);
     }
     if let Some(error) = error {
         object["error"] = error;
@@ -40,17 +56,43 @@ pub(super) fn of_report(report: &Report, request: &RequestId) -> Vec<Value> {
     results.chain(unsent(report, request)).collect()
 }
 
+/// What a node made of a ping.
+pub(super) fn of_pong(target: &Target, pong: Pong) -> Value {
+    let state = match pong {
+        Pong::After(_) => "answered",
+        Pong::NotConnected => "not_connected",
+        Pong::NoAnswer => "no_answer",
+    };
+    let mut object = of_node(target, state);
+    if let Pong::After(time) = pong {
+        object["ms"] = json!((time.as_secs_f64() * 1e6).round() / 1e3);
+    }
+    object
+}
+
+/// An array, or a line for each.
+pub(super) fn write(values: &[Value], args: &JsonArgs, out: &mut dyn Write) -> Result<()> {
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(values)?)?;
+        return Ok(());
+    }
+    Ok(values
+        .iter()
+        .try_for_each(|value| writeln!(out, "{value}"))?)
+}
+
 pub(super) fn unsent(report: &Report, request: &RequestId) -> impl Iterator<Item = Value> {
     report.not_sent.iter().map(|t| of_unsent(t, request))
 }
 
 fn of_target(target: &Target, state: &str, request: &RequestId) -> Value {
-    let mut object = json!({
-        "uuid": target.id,
-        "hostname": target.hostname,
-        "state": state,
-        "request": request,
-    });
+    let mut object = of_node(target, state);
+    object["request"] = json!(request);
+    object
+}
+
+fn of_node(target: &Target, state: &str) -> Value {
+    let mut object = json!({"uuid": target.id, "hostname": target.hostname, "state": state});
     if let Some(mac) = &target.mac {
         object["mac"] = json!(mac);
     }
@@ -65,7 +107,7 @@ fn error(code: &str, message: &str) -> Value {
 mod tests {
     use super::super::group::tests::result;
     use super::*;
-    use crate::protocol::{ErrorCode, Refusal};
+    use crate::protocol::{ErrorCode, Progress, Refusal, State};
 
     #[test]
     fn a_node_has_a_result_or_an_error() {
@@ -91,5 +133,19 @@ mod tests {
         assert_eq!(lost["result"]["stdout"], "out");
 
         assert_eq!(of(Outcome::NoAnswer)["error"]["code"], "no_answer");
+
+        let mut task = result("n1", Outcome::Exited { status: 0 }, r#"{"a":1}"#, "");
+        task.reply.as_mut().unwrap().name = Some("my::task".to_owned());
+        assert_eq!(of_result(&task, &request)["value"], json!({"a": 1}));
+        assert!(ran.get("value").is_none());
+        let mut newer = result("n1", Outcome::Exited { status: 0 }, "", "");
+        newer
+            .more
+            .insert("cgroup".to_owned(), json!({"oom_kills": 1}));
+        let newer = of_result(&newer, &request);
+        assert_eq!(newer["result"]["cgroup"]["oom_kills"], 1);
+        let mut silent = result("n1", Outcome::NoAnswer, "", "");
+        silent.heard = Some(Progress::now(State::Running));
+        assert_eq!(of_result(&silent, &request)["heard"]["state"], "running");
     }
 }

@@ -2,6 +2,7 @@
 //! codes. Knows the terminal; does not know what travels between headnode and nodes.
 
 mod args;
+mod attach;
 mod cancel;
 mod counter;
 mod docs;
@@ -12,9 +13,11 @@ mod json;
 mod nodes;
 mod ping;
 mod run;
+mod run_task;
 mod screen;
 mod snoop;
 mod summary;
+mod tasks;
 mod trace;
 mod why;
 
@@ -23,16 +26,19 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 pub use args::{Args, Command};
+pub use attach::attach;
 pub use cancel::cancel;
 pub use docs::{completions, manuals};
 pub use exit::Exit;
 pub use nodes::nodes;
 pub use ping::ping;
 pub use run::{exec, file, script};
+pub use run_task::run_task;
 pub use snoop::snoop;
+pub use tasks::{task, tasks};
 pub use why::why;
 
-use crate::headnode::{Client, Node, Selector, Target, discover};
+use crate::headnode::{Client, Node, Selector, Target, Wanted, discover};
 use trace::Trace;
 
 /// Runs a command to its end, on this thread alone.
@@ -54,10 +60,7 @@ async fn find_targets(
     quiet: Duration,
     trace: &Trace,
 ) -> Result<Vec<Target>> {
-    let nodes = find_nodes(client, quiet, trace, |nodes| {
-        selector.is_satisfied_by(nodes)
-    })
-    .await?;
+    let nodes = find_nodes(client, quiet, trace, selector.wanted()).await?;
     let targets = selector.select(&nodes)?;
     trace.say(format_args!("{} of them are meant", targets.len()));
     Ok(targets)
@@ -67,10 +70,10 @@ async fn find_nodes(
     client: &Client,
     quiet: Duration,
     trace: &Trace,
-    enough: impl Fn(&[Node]) -> bool,
+    wanted: Wanted,
 ) -> Result<Vec<Node>> {
     trace.say(format_args!("connected; asking who is there"));
-    let nodes = discover(client, quiet, enough).await?;
+    let nodes = discover(client, quiet, wanted).await?;
     trace.say(format_args!("{} nodes answered", nodes.len()));
     Ok(nodes)
 }

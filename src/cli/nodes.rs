@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::args::{BrokerArgs, NodesArgs};
 use super::trace::Trace;
 use super::{Exit, find_nodes};
-use crate::headnode::{Filter, Node, Twins, Unselectable, matching, twins};
+use crate::headnode::{Filter, Node, Twins, Unselectable, Wanted, matching, twins};
 
 const HEADER: [&str; 10] = [
     "HOSTNAME", "UUID", "MAC", "IP", "CPUS", "MIB", "DISKS", "AGENT", "SETUP", "HEADNODE",
@@ -22,7 +22,7 @@ pub async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> {
     let trace = Trace::new(args.verbose);
     let filter = args.expression.as_deref().map(Filter::parse).transpose()?;
     let client = broker.connect().await?;
-    let all = find_nodes(&client, args.discover.discover, &trace, |_| false).await?;
+    let all = find_nodes(&client, args.discover.discover, &trace, Wanted::everybody()).await?;
     client.close().await;
     if all.is_empty() {
         return Err(Unselectable::Nobody { answered: 0 }.into());

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::args::{BrokerArgs, PingArgs};
 use super::trace::Trace;
-use super::{Exit, find_targets};
+use super::{Exit, find_targets, json};
 use crate::headnode::{Pong, ping as ping_all};
 
 pub async fn ping(broker: &BrokerArgs, args: PingArgs) -> Result<Exit> {
@@ -17,9 +17,17 @@ pub async fn ping(broker: &BrokerArgs, args: PingArgs) -> Result<Exit> {
     let pongs = ping_all(&client, &targets, args.wait).await?;
     client.close().await;
 
-    let width = targets.iter().map(|t| t.hostname.len()).max().unwrap_or(0);
     let mut out = io::stdout().lock();
-    for (target, pong) in targets.iter().zip(&pongs) {
+    let all = pongs.iter().all(|pong| matches!(pong, Pong::After(_)));
+    let exit = if all { Exit::Ok } else { Exit::NoAnswer };
+    let answers = targets.iter().zip(&pongs);
+    if args.json.is_wanted() {
+        let values: Vec<_> = answers.map(|(t, pong)| json::of_pong(t, *pong)).collect();
+        json::write(&values, &args.json, &mut out)?;
+        return Ok(exit);
+    }
+    let width = targets.iter().map(|t| t.hostname.len()).max().unwrap_or(0);
+    for (target, pong) in answers {
         let text = match pong {
             Pong::After(time) => format!("{:.1} ms", time.as_secs_f64() * 1000.0),
             Pong::NotConnected => "not connected".to_owned(),
@@ -28,6 +36,5 @@ pub async fn ping(broker: &BrokerArgs, args: PingArgs) -> Result<Exit> {
         writeln!(out, "{:width$}  {text}", target.hostname)?;
     }
     out.flush()?;
-    let all = pongs.iter().all(|pong| matches!(pong, Pong::After(_)));
-    Ok(if all { Exit::Ok } else { Exit::NoAnswer })
+    Ok(exit)
 }

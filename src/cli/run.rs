@@ -1,30 +1,61 @@
 //! `ur exec`, `ur script`, `ur file`: flags → request → run → screen.
 
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use clap::Args as ClapArgs;
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::signal::ctrl_c;
 
-use super::args::{BrokerArgs, ExecArgs, FileArgs, RunArgs, ScriptArgs, TargetArgs};
+use super::args::{BrokerArgs, ExecArgs, FileArgs, RunArgs, ScriptArgs, TargetArgs, ViewArgs};
 use super::screen::{Screen, View};
 use super::trace::Trace;
 use super::{Exit, find_targets};
-use crate::headnode::{Client, Plan, Verb, run};
-use crate::protocol::{Request, RequestId};
+use crate::headnode::{Client, Event, Plan, Report, RunFile, Runs, Start, Target, Verb, run};
+use crate::protocol::{Program, Request, RequestId};
 
 /// How long a reply may take besides the script's own time.
 const ROUND_TRIP: Duration = Duration::from_secs(15);
-const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+pub(super) const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+/// What all output of a run that is shown at its end may come to, in bytes: it is in memory until then.
+const HELD_OUTPUT: u64 = 512 * 1024 * 1024;
+/// Of what is run, so much is recorded for people.
+const RECORDED: usize = 60;
+
+/// What a script gets besides its arguments.
+#[derive(Debug, ClapArgs)]
+pub struct InputArgs {
+    /// A variable of the script; the first one replaces
+    /// the whole environment, PATH too
+    #[arg(long, value_name = "K=V", value_parser = assignment, verbatim_doc_comment)]
+    env: Vec<(String, String)>,
+    /// The script's standard input (- is ours)
+    #[arg(long, value_name = "FILE")]
+    stdin: Option<PathBuf>,
+}
+
+impl InputArgs {
+    fn env(&self) -> Option<BTreeMap<String, String>> {
+        (!self.env.is_empty()).then(|| self.env.iter().cloned().collect())
+    }
+}
+
+pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
 
 pub async fn exec(broker: &BrokerArgs, args: ExecArgs) -> Result<Exit> {
-    let request = Request::script(args.command);
-    send(broker, &args.targets, &args.run, request).await
+    let request = with_input(Request::script(args.command), &args.input)?;
+    send(broker, &args.targets, &args.run, request, |_| Ok(())).await
 }
 
 pub async fn script(broker: &BrokerArgs, args: ScriptArgs) -> Result<Exit> {
@@ -33,56 +64,122 @@ pub async fn script(broker: &BrokerArgs, args: ScriptArgs) -> Result<Exit> {
     let bytes = std::fs::read(&path).with_context(|| format!("reading {path}"))?;
     let mut request = Request::script(text(bytes, &path)?);
     request.args = words.collect();
-    send(broker, &args.targets, &args.run, request).await
+    let request = with_input(request, &args.input)?;
+    send(broker, &args.targets, &args.run, request, |_| Ok(())).await
 }
 
 pub async fn file(broker: &BrokerArgs, args: FileArgs) -> Result<Exit> {
     let mut words = args.path_and_args.into_iter();
     let mut request = Request::file(words.next().context("no path")?);
     request.args = words.collect();
-    send(broker, &args.targets, &args.run, request).await
+    let request = with_input(request, &args.input)?;
+    send(broker, &args.targets, &args.run, request, |_| Ok(())).await
 }
 
-/// Finds the targets, sends, and shows what comes back.
-async fn send(
+fn with_input(mut request: Request, args: &InputArgs) -> Result<Request> {
+    request.env = args.env();
+    request.stdin = args.stdin.as_deref().map(standard_input).transpose()?;
+    Ok(request)
+}
+
+/// Finds the targets, sends unless `refuse` does, and shows what comes back.
+pub(super) async fn send(
     broker: &BrokerArgs,
     targets: &TargetArgs,
     args: &RunArgs,
     mut request: Request,
+    refuse: impl FnOnce(&[Target]) -> Result<()>,
 ) -> Result<Exit> {
     let trace = Trace::new(args.verbose);
     let selector = targets.selector()?;
     let view = View::of(&args.view);
-    request.env = args.env();
-    request.stdin = args.stdin.as_deref().map(standard_input).transpose()?;
-    request.timeout = args.timeout;
+    request.timeout = args.timeout.or(request.timeout);
     request.cwd.clone_from(&args.cwd);
     request.stream = view == View::Stream;
 
     let mut client = broker.connect().await?;
     let targets = find_targets(&client, &selector, args.discover.discover, &trace).await?;
+    refuse(&targets)?;
+    if view.is_shown_at_the_end() {
+        let share = HELD_OUTPUT / 2 / targets.len().max(1) as u64;
+        request.max_output = request.max_output.min(share);
+    }
     request.timestamp = Some(json!(format!("{:.3}", Timestamp::now())));
     request.origin = Some(origin(&client));
     let plan = Plan {
         request: args.request.clone().unwrap_or_else(RequestId::random),
         verb: Verb::Execute,
         body: request.encode(),
-        wait: args.wait.unwrap_or_else(|| default_wait(args.timeout)),
+        pickup: Some(args.pickup),
+        wait: args.wait.unwrap_or_else(|| default_wait(request.timeout)),
         concurrency: args.concurrency.map(usize::from),
         max_fail: args.max_fail.map(usize::from),
         stream: request.stream,
+        earlier: HashMap::new(),
+        label: request.label.clone(),
     };
     trace.say(format_args!("sending request {}", plan.request));
-    let mut screen = Screen::new(targets.len(), args, &plan.request, &trace);
-    let mut show = |event: crate::headnode::Event<'_>| screen.show(&event);
-    let report = run(&mut client, &plan, targets, interrupted()?, &mut show).await?;
-    screen.finish(&report)?;
+    let file = record(&plan, &targets, &request);
+    let shown = (&args.view, args.quiet);
+    let report = watch(&mut client, &plan, targets, shown, (&trace, file)).await?;
     client.close().await;
     Ok(Exit::of_run(&report))
 }
 
+/// Writes down whom what is sent to, before it is. A run without a record is a run all the same.
+fn record(plan: &Plan, targets: &[Target], request: &Request) -> Option<RunFile> {
+    let start = Start {
+        request: plan.request.clone(),
+        at: Timestamp::now(),
+        what: what(request),
+        wait: plan.wait,
+        targets: targets.to_vec(),
+    };
+    match Runs::of_this_user().and_then(|runs| runs.create(start)) {
+        Ok(file) => Some(file),
+        Err(error) => {
+            eprintln!("ur: recording the run, for `ur attach`: {error:#}");
+            None
+        }
+    }
+}
+
+/// A versioned script's name, or the first line of a script that is not about its interpreter, or the
+/// path of a file.
+fn what(request: &Request) -> String {
+    if let Some(name) = &request.label.name {
+        return name.clone();
+    }
+    let text = match &request.program {
+        Program::Script(text) => text.lines().find(|line| !line.starts_with("#!")),
+        Program::File(path) => Some(path.as_str()),
+    };
+    text.unwrap_or_default().chars().take(RECORDED).collect()
+}
+
+/// Sends, collects, shows and records.
+pub(super) async fn watch(
+    client: &mut Client,
+    plan: &Plan,
+    targets: Vec<Target>,
+    (view, quiet): (&ViewArgs, bool),
+    (trace, mut file): (&Trace, Option<RunFile>),
+) -> Result<Report> {
+    let mut screen = Screen::new(targets.len(), View::of(view), quiet, &plan.request, trace);
+    let mut show = |event: Event<'_>| {
+        if let Some(Err(error)) = file.as_mut().map(|file| file.note(&event)) {
+            eprintln!("ur: recording the run, for `ur attach`: {error:#}");
+            file = None;
+        }
+        screen.show(event)
+    };
+    let report = run(client, plan, targets, interrupted()?, &mut show).await?;
+    screen.finish(&report)?;
+    Ok(report)
+}
+
 fn default_wait(timeout: Option<Duration>) -> Duration {
-    timeout.map_or(DEFAULT_WAIT, |timeout| timeout + ROUND_TRIP)
+    timeout.map_or(DEFAULT_WAIT, |timeout| timeout.saturating_add(ROUND_TRIP))
 }
 
 /// Ready after the first ^C. The second ends the program wherever it is.
@@ -114,7 +211,7 @@ fn standard_input(path: &Path) -> Result<String> {
 }
 
 /// JSON carries text only.
-fn text(bytes: Vec<u8>, name: &str) -> Result<String> {
+pub(super) fn text(bytes: Vec<u8>, name: &str) -> Result<String> {
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text),
         Err(error) => bail!(
@@ -147,6 +244,20 @@ mod tests {
         assert_eq!(default_wait(None), Duration::from_secs(60));
         let limit = Some(Duration::from_secs(300));
         assert_eq!(default_wait(limit), Duration::from_secs(315));
+    }
+
+    #[test]
+    fn a_run_is_recorded_by_its_first_line() {
+        assert_eq!(
+            what(&Request::script("#!/bin/sh\necho a\necho b")),
+            "echo a"
+        );
+        assert_eq!(what(&Request::script("")), "");
+        assert_eq!(what(&Request::file("/opt/x.sh")), "/opt/x.sh");
+        let mut task = Request::script("#!/bin/bash\n");
+        task.label.name = Some("disk::erase".to_owned());
+        assert_eq!(what(&task), "disk::erase");
+        assert_eq!(what(&Request::script("ü".repeat(100))).chars().count(), 60);
     }
 
     #[test]

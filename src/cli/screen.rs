@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use anyhow::Result;
 
-use super::args::{RunArgs, ViewArgs};
+use super::args::ViewArgs;
 use super::counter::Counter;
 use super::trace::Trace;
 use super::{group, json, summary};
@@ -40,6 +40,11 @@ impl View {
             _ => Self::Groups,
         }
     }
+
+    /// Every output is kept until then.
+    pub(super) fn is_shown_at_the_end(self) -> bool {
+        matches!(self, Self::Groups | Self::Array | Self::LastLine)
+    }
 }
 
 pub(super) struct Screen<'a> {
@@ -64,15 +69,15 @@ struct Piece {
 impl<'a> Screen<'a> {
     pub(super) fn new(
         nodes: usize,
-        args: &RunArgs,
+        view: View,
+        quiet: bool,
         request: &'a RequestId,
         trace: &'a Trace,
     ) -> Self {
-        let view = View::of(&args.view);
-        let live = !args.quiet && !trace.is_on() && io::stderr().is_terminal();
+        let live = !quiet && !trace.is_on() && io::stderr().is_terminal();
         Self {
             view,
-            quiet: args.quiet,
+            quiet,
             trace,
             request,
             counter: Counter::new(nodes, live),
@@ -81,9 +86,19 @@ impl<'a> Screen<'a> {
         }
     }
 
-    pub(super) fn show(&mut self, event: &Event<'_>) -> Result<()> {
-        self.counter.count(event);
-        self.tell(event);
+    pub(super) fn show(&mut self, mut event: Event<'_>) -> Result<()> {
+        self.counter.count(&event);
+        self.tell(&event);
+        self.show_now(&event)?;
+        if let Event::Ended(result) = &mut event
+            && !self.view.is_shown_at_the_end()
+        {
+            result.reply = None;
+        }
+        Ok(())
+    }
+
+    fn show_now(&mut self, event: &Event<'_>) -> Result<()> {
         match (self.view, event) {
             (View::Lines, Event::Ended(result)) => {
                 let line = json::of_result(result, self.request);
@@ -103,7 +118,9 @@ impl<'a> Screen<'a> {
             self.trace.say(format_args!("{}: {what}", target.hostname));
         };
         match event {
+            Event::Leaving(_) => {}
             Event::Sent(target) => say(target, "sent"),
+            Event::Again(target) => say(target, "nothing heard of it, sent again"),
             Event::Progress(target, progress) => {
                 let state = format!("{:?}", progress.state).to_lowercase();
                 let percent = progress.percent.map(|percent| format!(" {percent:.0} %"));

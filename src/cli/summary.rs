@@ -72,6 +72,12 @@ pub(super) fn advice(report: &Report, request: &RequestId) -> Vec<String> {
                 lines.push(format!("to end it: ur cancel -n {names} {request}"));
             }
         }
+        if unanswered
+            .iter()
+            .any(|result| result.target.agent.is_some())
+        {
+            lines.push(format!("to go on waiting: ur attach {request}"));
+        }
         lines.push(format!("to learn more: ur why {name} {request}"));
     }
     lines
@@ -96,7 +102,8 @@ fn how_far(result: &NodeResult) -> &'static str {
         Some(State::Ended | State::Replied) => "it has ended, the reply did not come",
         Some(State::Unknown) => "it was in a state this version does not know",
         None if result.target.agent.is_none() => "a Node.js agent, which tells nothing but the end",
-        None => "nothing was heard of it",
+        None if result.away => "its agent is not connected any more",
+        None => "it did not say that it has it",
     }
 }
 
@@ -153,6 +160,7 @@ mod tests {
         let expected = [
             "no answer from node[1,3]: a Node.js agent, which tells nothing but the end",
             "no answer from node2: it was running when last heard of",
+            "to go on waiting: ur attach r1",
             "to learn more: ur why node1 r1",
         ];
         assert_eq!(advice(&report, &request), expected);

@@ -42,9 +42,8 @@ pub async fn why(broker: &BrokerArgs, args: WhyArgs) -> Result<Exit> {
 /// A node that does not answer can be asked about all the same if its UUID is known.
 async fn find(client: &Client, args: &WhyArgs) -> Result<Target> {
     let selector = Selector::Named(vec![Name(args.node.clone())]);
-    let enough = |nodes: &[_]| selector.is_satisfied_by(nodes);
     let trace = Trace::new(false);
-    let nodes = find_nodes(client, args.discover.discover, &trace, enough).await?;
+    let nodes = find_nodes(client, args.discover.discover, &trace, selector.wanted()).await?;
     match (selector.select(&nodes), uuid::Uuid::parse_str(&args.node)) {
         (Err(Unselectable::Missing(_)), Ok(_)) => {
             let id = NodeId::parse(&args.node).map_err(anyhow::Error::msg)?;

@@ -73,10 +73,24 @@ async fn open(urls: &[Url]) -> Result<(Broker, Publisher)> {
                 let publisher = broker.publisher().await?;
                 return Ok((broker, publisher));
             }
-            Err(error) => failures.push(format!("{error:#}")),
+            Err(error) => failures.push(told(&error)),
         }
     }
     bail!("{}", failures.join("; "))
+}
+
+/// An error and its causes as one text. lapin's errors have their cause in their own text and name
+/// it as a cause besides.
+pub fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if !text.ends_with(&cause) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 /// A message that came, its meaning still unread.
@@ -106,5 +120,19 @@ impl Inbox {
             key: delivery.routing_key.to_string(),
             body: delivery.data,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let error = anyhow::Error::from(lapin::Error::from(refused)).context("connecting");
+        assert_eq!(told(&error), "connecting: IO error: connection refused");
+        assert_eq!(told(&anyhow!("b").context("a")), "a: b");
     }
 }

@@ -1,12 +1,13 @@
 //! Who is there: one broadcast, and the sysinfo that every node answers with.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Client, Letter};
+use super::{Client, Letter, Wanted, by_name};
 use crate::broker::Routing;
 use crate::protocol::{NodeId, RequestId, RoutingKey};
 
@@ -77,8 +78,8 @@ impl Node {
         }
     }
 
-    fn is_the_machine(&self, other: &Self) -> bool {
-        (&self.id, &self.mac, &self.hostname) == (&other.id, &other.mac, &other.hostname)
+    fn machine(&self) -> (NodeId, Option<String>, String) {
+        (self.id.clone(), self.mac.clone(), self.hostname.clone())
     }
 
     /// The version of ur-agent; a Node.js agent gives none.
@@ -98,27 +99,26 @@ pub struct Twins {
 /// Every UUID that more than one of `nodes` has.
 pub fn twins(nodes: &[Node]) -> Vec<Twins> {
     let mut found: Vec<Twins> = Vec::new();
+    let mut place: HashMap<&NodeId, usize> = HashMap::new();
     for node in nodes {
-        let machine = (node.mac.clone(), node.hostname.clone());
-        match found.iter_mut().find(|twins| twins.id == node.id) {
-            Some(twins) => twins.machines.push(machine),
-            None => found.push(Twins {
+        let i = *place.entry(&node.id).or_insert(found.len());
+        if i == found.len() {
+            found.push(Twins {
                 id: node.id.clone(),
-                machines: vec![machine],
-            }),
+                machines: Vec::new(),
+            });
         }
+        found[i]
+            .machines
+            .push((node.mac.clone(), node.hostname.clone()));
     }
     found.retain(|twins| twins.machines.len() > 1);
     found
 }
 
-/// Asks who is there. Ends when nothing new came for `quiet`, or shortly after `enough` was true.
+/// Asks who is there. Ends when nothing new came for `quiet`, or shortly after all `wanted` were there.
 /// Sorted by hostname; a machine that answers twice is there once.
-pub async fn discover(
-    client: &Client,
-    quiet: Duration,
-    enough: impl Fn(&[Node]) -> bool,
-) -> Result<Vec<Node>> {
+pub async fn discover(client: &Client, quiet: Duration, mut wanted: Wanted) -> Result<Vec<Node>> {
     let request = RequestId::random().to_string();
     let answers = RoutingKey::ExecuteReply {
         node: "*".to_owned(),
@@ -130,25 +130,28 @@ pub async fn discover(
         request,
     };
     let mut nodes: Vec<Node> = Vec::new();
+    let mut known = HashSet::new();
     if client.send(&question, b"{}").await? == Routing::Unroutable {
         return Ok(nodes);
     }
     let mut until = Instant::now() + quiet;
     while let Ok(letter) = timeout_at(until, inbox.next()).await {
         let Some(node) = read(&letter?) else { continue };
-
-        if nodes.iter().any(|known| known.is_the_machine(&node)) {
+        if !known.insert(node.machine()) {
             continue;
         }
-        nodes.push(node);
-        let patience = if enough(&nodes) {
+        let patience = if wanted.answered(&node) {
             AFTER_THE_LAST_WANTED.min(quiet)
         } else {
             quiet
         };
         until = Instant::now() + patience;
+        nodes.push(node);
     }
-    nodes.sort_by(|a, b| (&a.hostname, &a.id, &a.mac).cmp(&(&b.hostname, &b.id, &b.mac)));
+    nodes.sort_by(|a, b| {
+        let machine = || (&a.id, &a.mac).cmp(&(&b.id, &b.mac));
+        by_name(&a.hostname, &b.hostname).then_with(machine)
+    });
     Ok(nodes)
 }
 

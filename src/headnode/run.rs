@@ -1,6 +1,7 @@
 //! One request to many nodes: send, collect, survive the loss of the broker. What is done with the
 //! messages is in the ledger; this is the loop that waits for them.
 
+use std::collections::HashMap;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
@@ -10,17 +11,20 @@ use futures_util::stream::FuturesUnordered;
 use tokio::select;
 use tokio::time::{Instant, Interval, interval, sleep};
 
-use super::ledger::{Event, Ledger, Report};
-use super::{Client, Inbox, Letter, Target};
+use super::ledger::{Ledger, What};
+use super::report::{Event, Report};
+use super::{Client, Inbox, Letter, Target, told};
 use crate::broker::{Publisher, Routing, backoff, is_refusal, message_limit};
-use crate::protocol::{RequestId, RoutingKey};
+use crate::clock;
+use crate::protocol::{Label, NodeId, Outcome, Request, RequestId, RoutingKey};
 
-/// Messages that the broker has not confirmed yet. Each is in memory whole.
+/// Messages that the broker has not confirmed yet, and the bytes in them: each is in memory whole.
 const UNCONFIRMED: usize = 64;
+const UNCONFIRMED_BYTES: usize = 64 * 1024 * 1024;
 /// How exactly time limits are kept.
 const TICK: Duration = Duration::from_millis(100);
 /// Asks a node what became of a request. Starts nothing.
-pub(super) const STATUS: &[u8] = br#"{"type":"status"}"#;
+pub const STATUS: &[u8] = br#"{"type":"status"}"#;
 
 /// What is to be sent, and how.
 pub struct Plan {
@@ -28,7 +32,11 @@ pub struct Plan {
     pub verb: Verb,
     /// The same for every node.
     pub body: Vec<u8>,
-    /// How long a node may take to answer, from when it was sent to.
+    /// How long a node may take to say that it has the request. It is sent again meanwhile, and not
+    /// started later. `None` for what has no such answer.
+    pub pickup: Option<Duration>,
+    /// How long a node may take to answer, from when it picked the request up or, if it does not say
+    /// when, from when it was sent to.
     pub wait: Duration,
     /// Nodes that are sent to and have not answered, at a time.
     pub concurrency: Option<usize>,
@@ -36,19 +44,25 @@ pub struct Plan {
     pub max_fail: Option<usize>,
     /// Listen for output as it comes.
     pub stream: bool,
+    /// Which task it is, if it is one.
+    pub label: Label,
+    /// How it ended on nodes that have told already, should they have forgotten.
+    pub earlier: HashMap<NodeId, Outcome>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     Execute,
     Cancel,
+    /// Starts nothing: asks for the answers to a request that was sent before.
+    Attach,
 }
 
 impl Plan {
     fn key(&self, target: &Target) -> RoutingKey {
         let request = self.request.to_string();
         match self.verb {
-            Verb::Execute => RoutingKey::Execute {
+            Verb::Execute | Verb::Attach => RoutingKey::Execute {
                 node: target.word.clone(),
                 request,
             },
@@ -57,6 +71,11 @@ impl Plan {
                 request,
             },
         }
+    }
+
+    /// How many messages may be on their way.
+    fn window(&self) -> usize {
+        (UNCONFIRMED_BYTES / self.body.len().max(1)).clamp(1, UNCONFIRMED)
     }
 
     fn answers(&self) -> Vec<String> {
@@ -110,12 +129,15 @@ pub async fn run(
             Ended::Lost => run.connect_again(client, stop.as_mut()).await?,
         };
     }
-    Ok(run.ledger.into_report(Instant::now()))
+    // An interrupted run has some.
+    let unanswered = run.ledger.unanswered();
+    run.give_up(unanswered)?;
+    Ok(run.ledger.into_report())
 }
 
 struct Run<'a> {
     plan: &'a Plan,
-    ledger: Ledger,
+    ledger: Ledger<'a>,
     tick: Interval,
     on_event: &'a mut dyn FnMut(Event<'_>) -> Result<()>,
 }
@@ -140,12 +162,6 @@ struct Delivered {
     routing: Result<Routing>,
 }
 
-#[derive(Clone, Copy)]
-enum What {
-    Request,
-    Question,
-}
-
 impl Run<'_> {
     /// Sends and collects for as long as the connection lives.
     async fn session(
@@ -157,15 +173,11 @@ impl Run<'_> {
         let publisher = client.publisher();
         let mut leaving = FuturesUnordered::new();
         while !self.ledger.is_over() {
-            while leaving.len() < UNCONFIRMED
-                && let Some(i) = self.ledger.next_to_send(Instant::now())
+            while leaving.len() < self.plan.window()
+                && let Some((i, what)) = self.next()?
             {
-                let key = self.plan.key(self.ledger.target(i));
-                leaving.push(deliver(&publisher, i, What::Request, key, &self.plan.body));
-            }
-            for i in self.ledger.next_to_ask(Instant::now()) {
-                let key = self.execute_key(i);
-                leaving.push(deliver(&publisher, i, What::Question, key, STATUS));
+                let message = self.message(i, what);
+                leaving.push(deliver(&publisher, i, what, message));
             }
             let step = select! {
                 () = &mut stop => Step::Stop,
@@ -174,7 +186,7 @@ impl Run<'_> {
                 Some(delivered) = leaving.next() => Step::Delivered(delivered),
             };
             if let Err(error) = self.handle(step)? {
-                (self.on_event)(Event::ConnectionLost(&format!("{error:#}")))?;
+                (self.on_event)(Event::ConnectionLost(&told(&error)))?;
                 self.ledger.connection_lost(Instant::now());
                 return Ok(Ended::Lost);
             }
@@ -190,7 +202,10 @@ impl Run<'_> {
                 self.ledger.interrupt();
                 None
             }
-            Step::Tick => return self.give_up_the_overdue().map(Ok),
+            Step::Tick => {
+                let overdue = self.ledger.overdue(now);
+                return self.give_up(overdue).map(Ok);
+            }
             Step::Letter(Ok(letter)) => self.ledger.received(&letter, now),
             Step::Letter(Err(error)) => return Ok(Err(error)),
             Step::Delivered(Delivered { to, what, routing }) => match (what, routing) {
@@ -218,9 +233,9 @@ impl Run<'_> {
         Ok(error)
     }
 
-    fn give_up_the_overdue(&mut self) -> Result<()> {
+    fn give_up(&mut self, nodes: Vec<usize>) -> Result<()> {
         let now = Instant::now();
-        for i in self.ledger.overdue(now) {
+        for i in nodes {
             if let Some(event) = self.ledger.give_up(i, now) {
                 (self.on_event)(event)?;
             }
@@ -228,10 +243,48 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn execute_key(&self, i: usize) -> RoutingKey {
-        RoutingKey::Execute {
-            node: self.ledger.target(i).word.clone(),
-            request: self.plan.request.to_string(),
+    /// Who is to be sent to, and what. Those who wait for an answer come before those whose turn it
+    /// is next.
+    fn next(&mut self) -> Result<Option<(usize, What)>> {
+        let now = Instant::now();
+        if let Some((i, what)) = self.ledger.next_due(now) {
+            if what == What::Request {
+                (self.on_event)(Event::Again(self.ledger.target(i)))?;
+            }
+            return Ok(Some((i, what)));
+        }
+        let Some(i) = self.ledger.next_to_send(now) else {
+            return Ok(None);
+        };
+        (self.on_event)(Event::Leaving(self.ledger.target(i)))?;
+        Ok(Some((i, What::Request)))
+    }
+
+    fn message(&self, i: usize, what: What) -> Message {
+        let target = self.ledger.target(i);
+        if what == What::Question {
+            let request = self.plan.request.to_string();
+            let node = target.word.clone();
+            return Message {
+                key: RoutingKey::Execute { node, request },
+                body: STATUS.to_vec(),
+                limit: None,
+            };
+        }
+        let limit = self.ledger.left_to_pick_up(i, Instant::now());
+        // Only where both sides know the time: the node looks at its own clock.
+        let start_before = limit.zip(clock::synchronized_now());
+        let start_before = start_before.and_then(|(limit, now)| now.checked_add(limit).ok());
+        let body = match start_before {
+            Some(limit) if target.agent.is_some() => {
+                Request::with_start_before(&self.plan.body, limit)
+            }
+            _ => self.plan.body.clone(),
+        };
+        Message {
+            key: self.plan.key(target),
+            body,
+            limit,
         }
     }
 
@@ -252,7 +305,10 @@ impl Run<'_> {
                 }
                 select! {
                     () = &mut stop => self.ledger.interrupt(),
-                    _ = self.tick.tick() => self.give_up_the_overdue()?,
+                    _ = self.tick.tick() => {
+                        let overdue = self.ledger.overdue(Instant::now());
+                        self.give_up(overdue)?;
+                    }
                     connected = &mut connecting => break connected,
                 }
             };
@@ -261,25 +317,24 @@ impl Run<'_> {
                     (self.on_event)(Event::Reconnected)?;
                     return Ok(Some(inbox));
                 }
-                Err(error) => (self.on_event)(Event::NoConnection(&format!("{error:#}")))?,
+                Err(error) => (self.on_event)(Event::NoConnection(&told(&error)))?,
             }
         }
     }
 }
 
-async fn deliver(
-    publisher: &Publisher,
-    to: usize,
-    what: What,
+struct Message {
     key: RoutingKey,
-    body: &[u8],
-) -> Delivered {
+    body: Vec<u8>,
+    /// The broker is to throw it away after that.
+    limit: Option<Duration>,
+}
+
+async fn deliver(publisher: &Publisher, to: usize, what: What, message: Message) -> Delivered {
+    let key = message.key.to_string();
     let routing = async {
-        publisher
-            .publish(&key.to_string(), body)
-            .await?
-            .routing()
-            .await
+        let sent = publisher.publish_within(&key, &message.body, message.limit);
+        sent.await?.routing().await
     };
     Delivered {
         to,

@@ -1,8 +1,10 @@
 //! Which of the nodes that are there a command is for. Refuses whatever is not exactly what was
 //! meant: nothing may have been sent by then, and nothing is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use super::nodes::{Node, Twins, twins};
 use super::{BadFilter, Filter};
@@ -23,7 +25,7 @@ pub enum Selector {
 pub struct Name(pub String);
 
 /// A node that something is to be sent to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     pub id: NodeId,
     pub mac: Option<String>,
@@ -62,6 +64,48 @@ impl Name {
             || self.0.eq_ignore_ascii_case(node.id.as_str())
             || self.is_uuid_and_mac_of(node)
     }
+
+    fn key(&self) -> String {
+        self.0.to_ascii_lowercase()
+    }
+}
+
+/// The [`Name::key`] of every name that may mean `node`: thousands of names are looked up, not compared.
+fn keys_of(node: &Node) -> Vec<String> {
+    let mut names = vec![node.hostname.clone(), node.id.to_string()];
+    let mac = node.mac.as_ref();
+    names.extend(mac.map(|mac| format!("{}-{mac}", node.id)));
+    let mut keys: Vec<String> = names.into_iter().map(|name| Name(name).key()).collect();
+    keys.dedup();
+    keys
+}
+
+/// Who has not answered yet, where that can be known.
+#[derive(Debug)]
+pub struct Wanted(Option<HashMap<String, Vec<Name>>>);
+
+impl Wanted {
+    /// One that nobody can satisfy.
+    pub fn everybody() -> Self {
+        Self(None)
+    }
+
+    /// Crosses a node off, and says whether all that were named are there now, so that waiting for more
+    /// is no use.
+    pub fn answered(&mut self, node: &Node) -> bool {
+        let Some(missing) = &mut self.0 else {
+            return false;
+        };
+        for key in keys_of(node) {
+            if let Some(names) = missing.get_mut(&key) {
+                names.retain(|name| !name.means(node));
+                if names.is_empty() {
+                    missing.remove(&key);
+                }
+            }
+        }
+        missing.is_empty()
+    }
 }
 
 impl Target {
@@ -90,14 +134,15 @@ impl Selector {
         Filter::parse(expression).map(Self::Where)
     }
 
-    /// Whether `nodes` are all that can be asked for, so that waiting for more is no use.
-    pub fn is_satisfied_by(&self, nodes: &[Node]) -> bool {
-        match self {
-            Self::Named(names) => names
-                .iter()
-                .all(|name| nodes.iter().any(|node| name.means(node))),
-            _ => false,
+    pub fn wanted(&self) -> Wanted {
+        let Self::Named(names) = self else {
+            return Wanted::everybody();
+        };
+        let mut missing: HashMap<String, Vec<Name>> = HashMap::new();
+        for name in names {
+            missing.entry(name.key()).or_default().push(name.clone());
         }
+        Wanted(Some(missing))
     }
 
     /// The targets among `nodes`, in their order; by name in the order of the names.
@@ -121,10 +166,8 @@ impl Selector {
             });
         }
         let mut faults = twins(nodes);
-        faults.retain(|twins| {
-            let by_uuid = |target: &Target| target.word == twins.id.as_str();
-            targets.iter().any(by_uuid)
-        });
+        let words: HashSet<&str> = targets.iter().map(|target| target.word.as_str()).collect();
+        faults.retain(|twins| words.contains(twins.id.as_str()));
         if !faults.is_empty() {
             return Err(Unselectable::Twins(faults));
         }
@@ -151,11 +194,18 @@ pub fn matching<'a>(filter: &Filter, nodes: &'a [Node]) -> Result<Vec<&'a Node>,
 }
 
 fn named(names: &[Name], nodes: &[Node]) -> Result<Vec<Target>, Unselectable> {
+    let mut by_key: HashMap<String, Vec<&Node>> = HashMap::new();
+    for node in nodes {
+        for key in keys_of(node) {
+            by_key.entry(key).or_default().push(node);
+        }
+    }
     let mut targets = Vec::new();
     let mut missing = Vec::new();
     let mut names_of: HashMap<NodeId, &Name> = HashMap::new();
     for name in names {
-        let meant: Vec<&Node> = nodes.iter().filter(|node| name.means(node)).collect();
+        let mut meant = by_key.get(&name.key()).cloned().unwrap_or_default();
+        meant.retain(|node| name.means(node));
         let Some(first) = meant.first() else {
             missing.push(name.0.clone());
             continue;
@@ -257,6 +307,17 @@ mod tests {
     fn a_node_is_named_by_uuid_by_hostname_or_by_uuid_and_mac() {
         let found = by_name(&["node1", "U2-00:00:00:00:00:0A", "u3"], &three());
         assert_eq!(found.unwrap(), ["u1", "u2-00:00:00:00:00:0a", "u3"]);
+    }
+
+    #[test]
+    fn waiting_ends_when_all_that_were_named_have_answered() {
+        let names = ["node1", "U2-00:00:00:00:00:0A"].map(|name| Name(name.to_owned()));
+        let mut wanted = Selector::Named(names.into()).wanted();
+        let nodes = three();
+        assert!(!wanted.answered(&nodes[2]) && !wanted.answered(&nodes[1]));
+        assert!(wanted.answered(&nodes[0]) && wanted.answered(&nodes[2]));
+        let mut all = Selector::All.wanted();
+        assert!(!nodes.iter().any(|node| all.answered(node)));
     }
 
     #[test]

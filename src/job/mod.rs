@@ -26,6 +26,7 @@ mod record;
 mod spool;
 mod start;
 mod store;
+mod stream;
 mod supervise;
 
 use std::path::{Path, PathBuf};

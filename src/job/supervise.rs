@@ -3,8 +3,7 @@
 //! A process of its own with one thread, so that the agent can crash, be upgraded or lose its
 //! broker while a disk erase runs. It is told nothing but the job's directory.
 
-use std::io::{PipeReader, Read};
-use std::os::fd::AsFd;
+use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,10 +17,10 @@ use signal_hook::low_level::pipe;
 
 use crate::protocol::{Outcome, Request};
 
-use super::capture::Writer;
 use super::cgroup::Cgroup;
 use super::process::{self, Status};
 use super::start::{self, Started};
+use super::stream::{Stream, swallow};
 use super::{End, Job, Pids, ProcessRef, store};
 
 /// Between SIGTERM and SIGKILL.
@@ -32,6 +31,8 @@ const UNKILLABLE: Duration = Duration::from_secs(30);
 /// How often descendants are looked for while a job is being stopped.
 const LOOK: Duration = Duration::from_millis(50);
 const PIECE: usize = 64 * 1024;
+/// Bytes of one stream before the other, and the clock, have their turn.
+const MOST_AT_ONCE: u64 = 1024 * 1024;
 
 /// The flag of a supervisor that waits.
 pub const NEXT: &str = "--next";
@@ -116,31 +117,6 @@ impl Signals {
     }
 }
 
-/// One of the script's streams, until its end.
-struct Stream<R> {
-    pipe: Option<R>,
-    writer: Writer,
-}
-
-impl<R: Read + AsFd> Stream<R> {
-    /// Reads what is there now. The pipe does not block.
-    fn drain(&mut self, buffer: &mut [u8], most: usize) {
-        let mut read = 0;
-        while let Some(pipe) = self.pipe.as_mut().filter(|_| read < most) {
-            match pipe.read(buffer) {
-                Ok(0) => self.pipe = None,
-                Ok(n) => {
-                    self.writer.write(buffer.split_at(n).0);
-                    read += n;
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(_) => self.pipe = None,
-            }
-        }
-    }
-}
-
 /// The job is being ended by us.
 struct Stop {
     outcome: Outcome,
@@ -154,8 +130,8 @@ struct Run<'a> {
     cgroup: Option<Cgroup>,
     signals: Signals,
     script: u32,
-    stdout: Stream<PipeReader>,
-    stderr: Stream<PipeReader>,
+    stdout: Stream,
+    stderr: Stream,
     started_at: Timestamp,
     started: Instant,
     limit: Option<Instant>,
@@ -254,8 +230,8 @@ impl<'a> Run<'a> {
                 false => process::signal(&self.processes(), Signal::TERM),
             }
         }
-        self.stdout.drain(&mut self.buffer, 16 * PIECE);
-        self.stderr.drain(&mut self.buffer, 16 * PIECE);
+        self.stdout.drain(&mut self.buffer, MOST_AT_ONCE);
+        self.stderr.drain(&mut self.buffer, MOST_AT_ONCE);
     }
 
     /// A normal end leaves descendants alone; one that we bring about is over when all are gone.
@@ -331,8 +307,8 @@ impl<'a> Run<'a> {
     fn finish(mut self) -> Result<()> {
         self.ended = process::reap(self.script).or(self.ended);
         // What was written before the end is in the pipes; what a descendant writes later is not ours.
-        self.stdout.drain(&mut self.buffer, usize::MAX);
-        self.stderr.drain(&mut self.buffer, usize::MAX);
+        self.stdout.finish(&mut self.buffer);
+        self.stderr.finish(&mut self.buffer);
         let elapsed = self.started.elapsed();
         let end = End {
             outcome: self.outcome(),
@@ -347,7 +323,7 @@ impl<'a> Run<'a> {
         if self.stdout.pipe.is_some() || self.stderr.pipe.is_some() {
             // A daemon that the script left holds its output open, and would die of SIGPIPE.
             let (stdout, stderr) = (self.stdout.pipe.take(), self.stderr.pipe.take());
-            process::leave_behind(move || swallow(stdout, stderr));
+            process::leave_behind(move || swallow([stdout, stderr]));
         }
         Ok(())
     }
@@ -393,36 +369,4 @@ fn write_until_it_is_there(job: &Job, end: &End) -> Result<()> {
         poll(&mut [], Some(&second)).ok();
     }
     Ok(())
-}
-
-/// Reads and drops until nobody holds the other ends any more.
-fn swallow(mut stdout: Option<PipeReader>, mut stderr: Option<PipeReader>) {
-    let mut buffer = [0; 4096];
-    while stdout.is_some() || stderr.is_some() {
-        let mut fds = Vec::new();
-        fds.extend(stdout.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
-        fds.extend(stderr.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
-        if poll(&mut fds, None).is_err() {
-            return;
-        }
-        if stdout
-            .as_mut()
-            .is_some_and(|pipe| !goes_on(pipe, &mut buffer))
-        {
-            stdout = None;
-        }
-        if stderr
-            .as_mut()
-            .is_some_and(|pipe| !goes_on(pipe, &mut buffer))
-        {
-            stderr = None;
-        }
-    }
-}
-
-fn goes_on(pipe: &mut impl Read, buffer: &mut [u8]) -> bool {
-    match pipe.read(buffer) {
-        Ok(n) => n > 0,
-        Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
-    }
 }

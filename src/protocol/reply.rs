@@ -1,8 +1,11 @@
 //! Reply ⇄ outcome and output: the only place that knows how an ending looks on the wire.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use super::{ErrorCode, Outcome, REBOOT_STATUS, Refusal, Text};
 
@@ -193,6 +196,40 @@ impl Reply {
         self.digest = label.digest;
     }
 
+    /// The names of all fields, as [`Reply::decode`] tells them from those of a newer agent.
+    const FIELDS: [&str; 19] = [
+        "exit_status",
+        "stdout",
+        "stderr",
+        "stdout_base64",
+        "stderr_base64",
+        "stdout_bytes",
+        "stderr_bytes",
+        "signal",
+        "timed_out",
+        "cancelled",
+        "reboot",
+        "started_at",
+        "duration_ms",
+        "usage",
+        "error",
+        "name",
+        "version",
+        "digest",
+        "agent",
+    ];
+
+    /// Reads a body, and gives the fields that this version does not know besides.
+    pub fn decode(body: &[u8]) -> serde_json::Result<(Self, Map<String, Value>)> {
+        let reply = serde_json::from_slice(body)?;
+        let fields: HashMap<String, &RawValue> = serde_json::from_slice(body)?;
+        let unknown = fields
+            .into_iter()
+            .filter(|(name, _)| !Self::FIELDS.contains(&name.as_str()))
+            .map(|(name, raw)| Ok((name, serde_json::from_str(raw.get())?)));
+        Ok((reply, unknown.collect::<serde_json::Result<_>>()?))
+    }
+
     /// The body as it is published.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a reply has only string keys and finite numbers")
@@ -236,6 +273,36 @@ mod tests {
         assert_eq!(refused(ErrorCode::BadRequest), json!(125));
         assert_eq!(refused(ErrorCode::CannotExecute), json!(126));
         assert_eq!(refused(ErrorCode::NotFound), json!(127));
+    }
+
+    #[test]
+    fn what_a_newer_agent_says_besides_is_kept_and_what_is_known_is_not_told_twice() {
+        let full = Reply {
+            stdout_base64: Some(String::new()),
+            stderr_base64: Some(String::new()),
+            stdout_bytes: Some(0),
+            stderr_bytes: Some(0),
+            signal: Some(9),
+            timed_out: true,
+            cancelled: true,
+            reboot: true,
+            started_at: Some(Timestamp::UNIX_EPOCH),
+            duration_ms: Some(0),
+            usage: Some(Usage::default()),
+            error: Some(Refusal::bad_request("")),
+            name: Some(String::new()),
+            version: Some(String::new()),
+            digest: Some(String::new()),
+            agent: Some(String::new()),
+            ..Reply::default()
+        };
+        let mut wire = json!(full);
+        let names: Vec<&String> = wire.as_object().unwrap().keys().collect();
+        assert_eq!(names.len(), Reply::FIELDS.len());
+        wire["cgroup"] = json!({"oom_kills": 1});
+        let (read, unknown) = Reply::decode(wire.to_string().as_bytes()).unwrap();
+        assert_eq!(read, full);
+        assert_eq!(Value::from(unknown), json!({"cgroup": {"oom_kills": 1}}));
     }
 
     #[test]

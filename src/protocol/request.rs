@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{Label, Refusal};
@@ -38,6 +39,8 @@ pub struct Request {
     /// How long the script may run.
     pub timeout: Option<Duration>,
     pub cwd: Option<String>,
+    /// From then on the node is not to start it any more, if it knows the time.
+    pub start_before: Option<Timestamp>,
     /// Send output as it comes.
     pub stream: bool,
     /// Bytes kept of each stream.
@@ -65,6 +68,7 @@ impl Request {
             stdin: None,
             timeout: None,
             cwd: None,
+            start_before: None,
             stream: false,
             max_output: DEFAULT_MAX_OUTPUT,
             label: Label::default(),
@@ -92,6 +96,7 @@ impl Request {
             self.timeout.map(|limit| json!(limit.as_secs_f64())),
         );
         put("cwd", self.cwd.as_ref().map(|dir| json!(dir)));
+        put("start_before", self.start_before.map(|at| json!(at)));
         put("stream", self.stream.then_some(json!(true)));
         let changed = self.max_output != DEFAULT_MAX_OUTPUT;
         put("max_output", changed.then_some(json!(self.max_output)));
@@ -104,6 +109,14 @@ impl Request {
         put("timestamp", self.timestamp.clone());
         put("origin", self.origin.clone());
         message.to_string().into_bytes()
+    }
+
+    /// An encoded request with a `start_before` of its own: one body goes to many nodes, each at its
+    /// own time.
+    pub fn with_start_before(encoded: &[u8], limit: Timestamp) -> Vec<u8> {
+        let mut message = format!(r#"{{"start_before":"{limit:.3}","#).into_bytes();
+        message.extend_from_slice(encoded.strip_prefix(b"{").expect("an object"));
+        message
     }
 }
 
@@ -154,6 +167,7 @@ impl Fields {
                 .string("cwd")?
                 .map(|dir| no_nul("cwd", dir))
                 .transpose()?,
+            start_before: self.start_before()?,
             stream: self.boolean("stream")?,
             max_output: self.max_output()?,
             label: Label {
@@ -243,6 +257,17 @@ impl Fields {
             .ok_or_else(|| wrong("timeout", value, "a number of seconds above 0"))
     }
 
+    fn start_before(&self) -> Result<Option<Timestamp>, Refusal> {
+        let text = self.string("start_before")?;
+        let parse = |text: String| {
+            text.parse().map_err(|error| {
+                let message = format!("`start_before` is no time as in RFC 3339: {error}");
+                Refusal::bad_request(message)
+            })
+        };
+        text.map(parse).transpose()
+    }
+
     fn max_output(&self) -> Result<u64, Refusal> {
         let Some(value) = self.get("max_output") else {
             return Ok(DEFAULT_MAX_OUTPUT);
@@ -299,87 +324,4 @@ fn kind(value: &Value) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::ErrorCode;
-
-    fn decode(body: &str) -> Result<Message, Refusal> {
-        Message::decode(body.as_bytes())
-    }
-
-    fn refusal(body: &str) -> String {
-        let refusal = decode(body).unwrap_err();
-        assert_eq!(refusal.code, ErrorCode::BadRequest);
-        refusal.message
-    }
-
-    #[test]
-    fn a_request_survives_the_round_trip() {
-        let request = Request {
-            args: vec!["a".into(), "b c".into()],
-            env: Some([("PATH".to_owned(), "/bin".to_owned())].into()),
-            stdin: Some("in".into()),
-            timeout: Some(Duration::from_millis(1500)),
-            cwd: Some("/tmp".into()),
-            stream: true,
-            max_output: 100,
-            label: Label {
-                name: Some("disk::erase".into()),
-                version: Some("1.2.0".into()),
-                digest: Some("sha256:00".into()),
-            },
-            timestamp: Some(json!("2026-01-01T00:00:00Z")),
-            origin: Some(json!({"user": "root"})),
-            ..Request::script("#!/bin/sh\ntrue\n")
-        };
-        let read = Message::decode(&request.encode()).unwrap();
-        assert_eq!(read, Message::Run(Box::new(request)));
-    }
-
-    #[test]
-    fn a_plain_request_has_no_field_that_ur_did_not_know() {
-        let message: Value = serde_json::from_slice(&Request::script("true").encode()).unwrap();
-        let names: Vec<&String> = message.as_object().unwrap().keys().collect();
-        assert_eq!(names, ["args", "script", "type"]);
-    }
-
-    #[test]
-    fn numbers_and_booleans_in_args_and_env_become_text() {
-        let read = decode(r#"{"type":"script","script":"","args":[1,true,2.5],"env":{"N":7}}"#);
-        let Message::Run(request) = read.unwrap() else {
-            panic!("not a request")
-        };
-        assert_eq!(request.args, ["1", "true", "2.5"]);
-        assert_eq!(request.env.unwrap()["N"], "7");
-    }
-
-    #[test]
-    fn null_is_as_good_as_absent_and_unknown_fields_are_ignored() {
-        let read = decode(r#"{"type":"script","script":"x","args":null,"env":null,"new":{}}"#);
-        assert_eq!(read, Ok(Message::Run(Box::new(Request::script("x")))));
-    }
-
-    #[test]
-    fn a_refusal_names_the_field_and_what_is_wrong_with_it() {
-        assert!(refusal("{").contains("not JSON"));
-        assert!(refusal("").contains("not JSON"));
-        assert!(refusal("[]").contains("an array, not an object"));
-        assert!(refusal("{}").contains("`type` is missing"));
-        assert!(refusal(r#"{"type":"scrpt"}"#).contains("\"scrpt\""));
-        assert!(refusal(r#"{"type":7}"#).contains("`type` is 7"));
-        assert!(refusal(r#"{"type":"script"}"#).contains("`script` is missing"));
-        assert!(refusal(r#"{"type":"script","script":[]}"#).contains("`script` is an array"));
-        assert!(refusal(r#"{"type":"file"}"#).contains("`file` is missing"));
-        assert!(refusal(r#"{"type":"file","file":""}"#).contains("`file` is empty"));
-        let with = |field: &str| refusal(&format!(r#"{{"type":"script","script":"",{field}}}"#));
-        assert!(with(r#""args":"x""#).contains("`args` is a string"));
-        assert!(with(r#""args":[[]]"#).contains("`args[0]` is an array"));
-        assert!(with(r#""args":["a\u0000b"]"#).contains("NUL"));
-        assert!(with(r#""env":["A=1"]"#).contains("`env` is an array"));
-        assert!(with(r#""env":{"A=B":"1"}"#).contains("A=B"));
-        assert!(with(r#""timeout":0"#).contains("above 0"));
-        assert!(with(r#""timeout":-1"#).contains("`timeout` is -1"));
-        assert!(with(r#""max_output":99999999999"#).contains("up to"));
-        assert!(with(r#""stream":"yes""#).contains("true or false"));
-    }
-}
+mod tests;

@@ -125,6 +125,9 @@ impl Account {
         let is_refusal = |body: &&Vec<u8>| verdict(body, Evidence::default()) == Verdict::Refused;
         let (refusals, others): (Vec<_>, Vec<_>) = request.replies.iter().partition(is_refusal);
         let had_one_agent = request.agents_first == request.agents_last;
+        if request.is_lost {
+            return Verdict::Wrong("said to be replied, and nothing had come".to_owned());
+        }
         if others.len() > 1 || (had_one_agent && request.replies.len() > 1) {
             return Verdict::Wrong("answered in different ways".to_owned());
         }

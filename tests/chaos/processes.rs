@@ -89,7 +89,7 @@ fn start_what_ended(nodes: &mut [Node], journal: &mut Journal) -> Result<()> {
 impl Lane<'_> {
     fn strike(&mut self) -> Result<()> {
         let node = self.rng.usize(..self.nodes.len());
-        match self.rng.u32(..20) {
+        match self.rng.u32(..22) {
             0..3 => self.kill_agent(node),
             3..7 => self.strike_at_birth(node),
             7 => self.upgrade(node),
@@ -102,7 +102,8 @@ impl Lane<'_> {
             }
             14..16 => self.stop_agent(node),
             16..18 => self.stop_of_a_job(node, Role::Supervisor),
-            _ => self.stop_of_a_job(node, Role::Script),
+            18..20 => self.stop_of_a_job(node, Role::Script),
+            _ => self.two_supervisors(node),
         }
     }
 
@@ -125,12 +126,8 @@ impl Lane<'_> {
     /// Waits until the agent starts something, and strikes in the milliseconds in which a job is
     /// neither one thing nor the other.
     fn strike_at_birth(&mut self, node: usize) -> Result<()> {
-        let before = self.nodes[node].children();
-        let deadline = Instant::now() + Duration::from_secs(1);
-        while self.nodes[node].children() == before {
-            if Instant::now() > deadline {
-                return Ok(());
-            }
+        if !self.wait_for_a_birth(node) {
+            return Ok(());
         }
         let moment = Instant::now() + Duration::from_micros(self.rng.u64(..8000));
         while Instant::now() < moment {}
@@ -147,6 +144,41 @@ impl Lane<'_> {
             self.kill_agent(node)?;
         }
         Ok(())
+    }
+
+    /// Stops the supervisor that gets the next job before it can begin, so that the next agent has to
+    /// start another for the same job.
+    fn two_supervisors(&mut self, node: usize) -> Result<()> {
+        let victims = self.nodes[node].victims().into_iter();
+        let Some(victim) = victims.max_by_key(|victim| victim.request.is_none()) else {
+            return Ok(());
+        };
+        victim.signal(Signal::STOP);
+        self.wait_for_a_birth(node);
+        self.journal.note(
+            "supervisor: stopped with a job just given, its agent killed",
+            &self.nodes[node].name,
+        );
+        self.nodes[node].kill()?;
+        self.nodes[node].start_again()?;
+        let time = between(&mut self.rng, Duration::ZERO, Duration::from_secs(1));
+        self.sleepers.push(Sleeper::Process {
+            victim,
+            until: Instant::now() + time,
+        });
+        Ok(())
+    }
+
+    /// Whether the agent started something within a second.
+    fn wait_for_a_birth(&self, node: usize) -> bool {
+        let before = self.nodes[node].children();
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while self.nodes[node].children() == before {
+            if Instant::now() > deadline {
+                return false;
+            }
+        }
+        true
     }
 
     fn kill_of_a_job(&mut self, node: usize, roles: &[Role]) -> Result<()> {

@@ -225,6 +225,8 @@ pub(crate) struct Request {
     pub(crate) agents_first: u32,
     pub(crate) agents_then: u32,
     pub(crate) agents_last: u32,
+    /// Its answer was said to have been taken at a time when the sender listened, and had not come.
+    pub(crate) is_lost: bool,
     pub(crate) late_copies: u32,
     /// When the sender looks after it the next time.
     pub(crate) next: Instant,
@@ -247,6 +249,7 @@ impl Request {
             agents_first: 0,
             agents_then: 0,
             agents_last: 0,
+            is_lost: false,
             late_copies: match rng.u32(..100) {
                 0..10 => 1,
                 10..13 => 10,

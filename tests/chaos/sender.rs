@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use fastrand::Rng;
 use futures_util::StreamExt;
+use jiff::{SignedDuration, Timestamp};
 use lapin::Consumer;
 use lapin::message::Delivery;
 use lapin::options::BasicAckOptions;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 use ur::broker::{Broker, Publisher, Routing, Url};
-use ur::protocol::RoutingKey;
+use ur::protocol::{Progress, RoutingKey};
 
 use super::clock::{Clock, SETTLE, between};
 use super::node::Node;
@@ -55,6 +56,8 @@ pub(crate) struct Sender {
     pub(crate) requests: Vec<Request>,
     by_id: HashMap<String, usize>,
     next_new: Instant,
+    /// From when to when, for each connection.
+    listened: Vec<(Timestamp, Timestamp)>,
     pub(crate) tally: Tally,
 }
 
@@ -83,6 +86,7 @@ impl Sender {
             requests: Vec::new(),
             by_id: HashMap::new(),
             next_new: Instant::now(),
+            listened: Vec::new(),
             tally: Tally::default(),
         }
     }
@@ -99,6 +103,7 @@ impl Sender {
                     // A broker that is away is the campaign's doing.
                     if let Ok(Ok(client)) = timeout(Duration::from_secs(10), self.connect()).await {
                         self.tally.sessions += 1;
+                        self.listened.push((Timestamp::now(), Timestamp::now()));
                         self.session(client, clock).await;
                     }
                     sleep(Duration::from_millis(200)).await;
@@ -145,6 +150,9 @@ impl Sender {
                     _ => return,
                 },
                 _ = tick.tick() => {
+                    if let Some((_, until)) = self.listened.last_mut() {
+                        *until = Timestamp::now();
+                    }
                     if on_the_way.len() < MOST_ON_THE_WAY {
                         for Outgoing { key, body } in self.due(clock) {
                             let publisher = client.publisher.clone();
@@ -170,16 +178,33 @@ impl Sender {
             Ok(RoutingKey::Progress { request, .. }) => (request, false),
             _ => return,
         };
-        let Some(request) = self.by_id.get(id).and_then(|at| self.requests.get_mut(*at)) else {
+        let Some(at) = self.by_id.get(id).copied() else {
             return;
         };
+        let lost = !is_reply && self.was_to_be_heard(&delivery.data);
+        let request = &mut self.requests[at];
         if is_reply {
             let agents = self.nodes[request.node].agents.load(Ordering::Relaxed);
             let late = between(&mut self.rng, Duration::ZERO, Duration::from_secs(20));
             request.reply_came(delivery.data, agents, late);
         } else {
             request.accepted.get_or_insert(self.tally.sessions);
+            request.is_lost |= lost && request.is_open();
         }
+    }
+
+    /// Whether a progress message says that the reply was taken while we listened, and went on
+    /// listening for long enough to have it.
+    fn was_to_be_heard(&self, progress: &[u8]) -> bool {
+        let replied_at = serde_json::from_slice(progress)
+            .ok()
+            .and_then(|progress: Progress| progress.replied_at);
+        replied_at.is_some_and(|when| {
+            let heard = |(since, until): &(Timestamp, Timestamp)| {
+                *since < when && until.duration_since(when) > SignedDuration::from_secs(5)
+            };
+            self.listened.iter().any(heard)
+        })
     }
 
     /// What is to be sent now: new requests, and whatever an old one needs.

@@ -76,6 +76,31 @@ impl Vhost {
             .map(str::to_owned)
     }
 
+    /// A queue that nobody listens at, as one of a node that is cut off. Dies with the virtual host.
+    pub(crate) fn declare_queue(&self, queue: &str, key: &str) {
+        let (management, name) = self.managed();
+        management.call("PUT", &format!("/api/queues/{name}/{queue}"), "{}");
+        let path = format!("/api/bindings/{name}/e/amq.topic/q/{queue}");
+        let body = serde_json::json!({"routing_key": key});
+        management.call("POST", &path, &body.to_string());
+    }
+
+    /// How many messages a queue gives out, one after the other.
+    pub(crate) fn drain(&self, queue: &str) -> usize {
+        let (management, name) = self.managed();
+        let path = format!("/api/queues/{name}/{queue}/get");
+        let body = r#"{"count":100,"ackmode":"ack_requeue_false","encoding":"auto"}"#;
+        let messages = management.call("POST", &path, body);
+        let messages: Value = serde_json::from_str(&messages).expect("JSON");
+        messages.as_array().expect("an array").len()
+    }
+
+    fn managed(&self) -> (Management, &str) {
+        let name = self.name.as_deref();
+        let managed = Management::from_env().zip(name);
+        managed.expect("this test needs RabbitMQ's management: `tools/with-broker --private`")
+    }
+
     pub(crate) fn delete_user(&self, user: &str) {
         if let Some(management) = Management::from_env() {
             management.call("DELETE", &format!("/api/users/{user}"), "");

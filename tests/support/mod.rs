@@ -3,7 +3,9 @@
 pub(crate) mod agent;
 pub(crate) mod broker;
 pub(crate) mod client;
+pub(crate) mod crowd;
 pub(crate) mod door;
+pub(crate) mod operator;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -1,0 +1,99 @@
+//! Every field of a request, right and wrong.
+
+use super::*;
+use crate::protocol::ErrorCode;
+
+fn decode(body: &str) -> Result<Message, Refusal> {
+    Message::decode(body.as_bytes())
+}
+
+fn refusal(body: &str) -> String {
+    let refusal = decode(body).unwrap_err();
+    assert_eq!(refusal.code, ErrorCode::BadRequest);
+    refusal.message
+}
+
+#[test]
+fn a_request_survives_the_round_trip() {
+    let request = Request {
+        args: vec!["a".into(), "b c".into()],
+        env: Some([("PATH".to_owned(), "/bin".to_owned())].into()),
+        stdin: Some("in".into()),
+        timeout: Some(Duration::from_millis(1500)),
+        cwd: Some("/tmp".into()),
+        start_before: Some("2026-01-01T00:00:30.5Z".parse().unwrap()),
+        stream: true,
+        max_output: 100,
+        label: Label {
+            name: Some("disk::erase".into()),
+            version: Some("1.2.0".into()),
+            digest: Some("sha256:00".into()),
+        },
+        timestamp: Some(json!("2026-01-01T00:00:00Z")),
+        origin: Some(json!({"user": "root"})),
+        ..Request::script("#!/bin/sh\ntrue\n")
+    };
+    let read = Message::decode(&request.encode()).unwrap();
+    assert_eq!(read, Message::Run(Box::new(request)));
+}
+
+#[test]
+fn a_limit_is_added_to_what_is_encoded_already() {
+    let request = Request::script("true");
+    let limit = "2026-01-01T00:00:30.5Z".parse().unwrap();
+    let read = Message::decode(&Request::with_start_before(&request.encode(), limit));
+    let expected = Request {
+        start_before: Some(limit),
+        ..request
+    };
+    assert_eq!(read, Ok(Message::Run(Box::new(expected))));
+}
+
+#[test]
+fn a_plain_request_has_no_field_that_ur_did_not_know() {
+    let message: Value = serde_json::from_slice(&Request::script("true").encode()).unwrap();
+    let names: Vec<&String> = message.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["args", "script", "type"]);
+}
+
+#[test]
+fn numbers_and_booleans_in_args_and_env_become_text() {
+    let read = decode(r#"{"type":"script","script":"","args":[1,true,2.5],"env":{"N":7}}"#);
+    let Message::Run(request) = read.unwrap() else {
+        panic!("not a request")
+    };
+    assert_eq!(request.args, ["1", "true", "2.5"]);
+    assert_eq!(request.env.unwrap()["N"], "7");
+}
+
+#[test]
+fn null_is_as_good_as_absent_and_unknown_fields_are_ignored() {
+    let read = decode(r#"{"type":"script","script":"x","args":null,"env":null,"new":{}}"#);
+    assert_eq!(read, Ok(Message::Run(Box::new(Request::script("x")))));
+}
+
+#[test]
+fn a_refusal_names_the_field_and_what_is_wrong_with_it() {
+    assert!(refusal("{").contains("not JSON"));
+    assert!(refusal("").contains("not JSON"));
+    assert!(refusal("[]").contains("an array, not an object"));
+    assert!(refusal("{}").contains("`type` is missing"));
+    assert!(refusal(r#"{"type":"scrpt"}"#).contains("\"scrpt\""));
+    assert!(refusal(r#"{"type":7}"#).contains("`type` is 7"));
+    assert!(refusal(r#"{"type":"script"}"#).contains("`script` is missing"));
+    assert!(refusal(r#"{"type":"script","script":[]}"#).contains("`script` is an array"));
+    assert!(refusal(r#"{"type":"file"}"#).contains("`file` is missing"));
+    assert!(refusal(r#"{"type":"file","file":""}"#).contains("`file` is empty"));
+    let with = |field: &str| refusal(&format!(r#"{{"type":"script","script":"",{field}}}"#));
+    assert!(with(r#""args":"x""#).contains("`args` is a string"));
+    assert!(with(r#""args":[[]]"#).contains("`args[0]` is an array"));
+    assert!(with(r#""args":["a\u0000b"]"#).contains("NUL"));
+    assert!(with(r#""env":["A=1"]"#).contains("`env` is an array"));
+    assert!(with(r#""env":{"A=B":"1"}"#).contains("A=B"));
+    assert!(with(r#""start_before":"noon""#).contains("RFC 3339"));
+    assert!(with(r#""start_before":7"#).contains("`start_before` is 7"));
+    assert!(with(r#""timeout":0"#).contains("above 0"));
+    assert!(with(r#""timeout":-1"#).contains("`timeout` is -1"));
+    assert!(with(r#""max_output":99999999999"#).contains("up to"));
+    assert!(with(r#""stream":"yes""#).contains("true or false"));
+}
