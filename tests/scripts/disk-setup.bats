@@ -154,6 +154,26 @@ remember() {
   refused 'is mounted on /mnt'
 }
 
+@test 'ZFS: a pool gets its vdevs and datasets in their order, and a second run changes nothing' {
+  local shim
+  export DRIVE=$BATS_TEST_TMPDIR/zfs
+  SHIMS=$BATS_TEST_TMPDIR/shims
+  mkdir "$SHIMS" "$DRIVE"
+  for shim in zpool zfs; do ln -s "$BATS_TEST_DIRNAME/shims/zfs-shim" "$SHIMS/$shim"; done
+  add_disk
+  local layout
+  layout=$(jq -cn --arg b "${DISKS[0]}" '{disks: {b: {name: $b}}, partitions: [{disk: "a", name: "za", size: "rest", type: "zfs"},
+    {disk: "b", name: "zb", size: "rest", type: "zfs"}], pools: [{name: "zones", vdevs: [{type: "mirror", on: ["za", "zb"]}],
+    properties: {compression: "lz4"}, datasets: [{name: "var", properties: {atime: "off"}}]}]}')
+  build "$layout"
+  ((status == 0))
+  diff "$DRIVE/created" - <<<"-R $TARGET -O compression=lz4 zones mirror ${DISK}p1 ${DISKS[0]}p1"
+  build "$layout"
+  ((status == 0))
+  answer '.made | length' 0
+  diff "$DRIVE/set" - <<<'set atime=off zones/var'
+}
+
 @test 'a hint that means two disks is refused' {
   add_disk
   task disk::setup 'layout={"disks":{"a":{"class":"loop"}}}'

@@ -93,6 +93,7 @@ make_pool() { # <name>
 
 start_pool() { # <name>: its datasets; a property that differs is set
   local dataset property value
+  zpool list "$1" >/dev/null 2>&1 || zpool import ${target:+-R "$target"} "$1"
   while IFS=$'\t' read -r dataset property value; do
     zfs list "$dataset" >/dev/null 2>&1 || zfs create -p "$dataset"
     [[ -z $property || $(zfs get -H -o value "$property" "$dataset") == "$value" ]] || zfs set "$property=$value" "$dataset"

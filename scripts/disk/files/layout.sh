@@ -186,8 +186,13 @@ pool_state() { # <name>
     seen=$(awk '$1 ~ "^/dev/" { print $1 }' <<<"$seen" | sort)
     if [[ $seen == "$wanted" ]]; then printf right; else printf 'it lies on %s' "${seen//$'\n'/ }"; fi
   else
-    seen=$(for member in $wanted; do signature "$member"; done | sort -u)
-    if [[ -z $seen ]]; then printf absent; else printf 'what it lies on holds: %s' "${seen//$'\n'/ }"; fi
+    seen=$(for member in $wanted; do printf '%s %s\n' "$(signature "$member")" "$(signature "$member" LABEL)"; done | sort -u)
+    case $seen in
+      '' | ' ') printf absent ;;
+      # It is there, and start_pool imports it.
+      "zfs_member $1") printf right ;;
+      *) printf 'what it lies on holds: %s' "${seen//$'\n'/ }" ;;
+    esac
   fi
 }
 

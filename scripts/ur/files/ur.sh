@@ -100,6 +100,7 @@ wait_until() { # <seconds> <command> [<argument>…]: polls until it succeeds; f
 
 trace() { # writes each command to a file beside the job's other files; call it when no secret is in sight any more
   [[ -n ${UR_JOB_DIR:-} ]] || return 0
+  (umask 077 && : >>"$UR_JOB_DIR/trace")
   exec {BASH_XTRACEFD}>>"$UR_JOB_DIR/trace"
   PS4='+ ${EPOCHREALTIME:-} ${BASH_SOURCE-}:$LINENO ${FUNCNAME:-}: '
   set -x
