@@ -18,7 +18,7 @@ SCRIPTS_NEED := bats busybox jq gdisk:sgdisk fdisk:sfdisk dosfstools:mkfs.vfat c
   uuid-runtime:uuidgen procps:pgrep
 BATS := $(wildcard tests/scripts/*.bats)
 
-.PHONY: help build demo test vm chaos lint pages bench install clean
+.PHONY: help build demo test vm chaos flood lint pages bench install clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -40,6 +40,10 @@ vm: ## the tests of scripts that need md, LVM and NVMe, in an emulated machine (
 chaos: ## the fault campaign of docs/reliability.md: 20 minutes, or CHAOS_SECONDS; CHAOS_SEED repeats one
 	tools/prerequisites rabbitmq-server
 	CHAOS_SECONDS=$(or $(CHAOS_SECONDS),1200) $(CARGO) test $(SHIPPED) --test chaos
+
+flood: ## floods and outages of docs/reliability.md: ten minutes, and tables
+	tools/prerequisites rabbitmq-server
+	tools/with-broker --private $(CARGO) test $(SHIPPED) --test main -- --ignored --nocapture --test-threads 1
 
 lint: ## formats, clippy, docs, licences of dependencies, shell scripts
 	cargo fmt --check
