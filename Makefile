@@ -14,9 +14,11 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 CARGO := env RUSTFLAGS='-C target-feature=+crt-static' cargo
 SHIPPED := --release --locked --target $(HOST)
 BIN := $(or $(patsubst %/ur-agent,%,$(firstword $(wildcard target/$(HOST)/release/ur-agent target/*/release/ur-agent))),target/$(HOST)/release)
+SCRIPTS_NEED := bats busybox jq gdisk:sgdisk fdisk:sfdisk dosfstools:mkfs.vfat curl zstd minisign tcpdump iproute2:ip \
+  uuid-runtime:uuidgen procps:pgrep
 BATS := $(wildcard tests/scripts/*.bats)
 
-.PHONY: help build demo test chaos flood lint pages bench install clean
+.PHONY: help build demo test vm chaos flood lint pages bench install clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -30,7 +32,10 @@ demo: build ## three agents on this machine, and what one does with them
 test: ## all tests, against a private RabbitMQ, or the one that UR_AMQP_URL names
 	tools/prerequisites rabbitmq-server python3 shellcheck
 	tools/with-broker --private $(CARGO) test $(SHIPPED)
-	$(if $(BATS),tools/prerequisites bats busybox && bats tests/scripts)
+	$(if $(BATS),tools/prerequisites $(SCRIPTS_NEED) && tools/with-broker --private bats tests/scripts)
+
+vm: ## the tests of scripts that need md, LVM and NVMe, in an emulated machine (minutes)
+	tools/in-vm tests/scripts/disk-stacks.bats
 
 chaos: ## the fault campaign of docs/reliability.md: 20 minutes, or CHAOS_SECONDS; CHAOS_SEED repeats one
 	tools/prerequisites rabbitmq-server

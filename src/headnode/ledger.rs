@@ -1,5 +1,5 @@
-//! Where every node of a run is: who is next, who was sent to, who said what, who is overdue. Plain
-//! bookkeeping: no I/O, no clock of its own, so that every turn of a run can be tested.
+//! Where every node of a run is: who is next, who was sent to, who said what, who is overdue. No I/O, no
+//! clock of its own, so that every turn of a run can be tested.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
