@@ -191,6 +191,41 @@ refused() { # <words of the reason>
   is_blank "$good"
 }
 
+@test 'an erase that is told to end tells which disks it had done, and leaves no eraser behind' {
+  local good=$DISK pid
+  add_disk
+  SHIMS=$BATS_TEST_TMPDIR/shims
+  mkdir "$SHIMS"
+  # A drive that never ends.
+  printf '#!/bin/sh\ncase "$*" in *of=%s*bs=4M*) exec sleep 600 ;; esac\nexec /usr/bin/dd "$@"\n' "$DISK" >"$SHIMS/dd"
+  chmod +x "$SHIMS/dd"
+  export UR_PROGRESS=$BATS_TEST_TMPDIR/progress
+  erase level=clear 'methods={"loop":["overwrite"]}' >"$BATS_TEST_TMPDIR/output" 3>&- &
+  pid=$!
+  eventually grep -q "${good#/dev/} 100%" "$UR_PROGRESS"
+  kill -TERM "$(pgrep --oldest --ns "$MACHINE" --nslist mnt --exact bash)"
+  wait "$pid" || true
+  output=$(tail -n 1 "$BATS_TEST_TMPDIR/output")
+  answer ".disks[] | select(.path == \"$good\") | .verdict" erased
+  answer ".disks[] | select(.path == \"$DISK\") | .verdict, .reason" $'failed\ninterrupted, may be half erased'
+  run ! pgrep --ns "$MACHINE" --nslist mnt 'bash|timeout'
+}
+
+eventually() { # <command>…: polls until it succeeds, for 30 seconds
+  local deadline=$((SECONDS + 30))
+  until "$@" 2>/dev/null; do
+    ((SECONDS < deadline)) || return 1
+    sleep 0.1
+  done
+}
+
+@test 'a full job directory does not end an erase' {
+  export UR_PROGRESS=/dev/full
+  erase level=clear
+  ((status == 0))
+  verdict erased
+}
+
 # NVMe.
 
 @test 'NVMe: sanitize is polled to its end, and erases every namespace' {

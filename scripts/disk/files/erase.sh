@@ -49,6 +49,9 @@ guard_whole_units() { # what a controller erases, it erases in all its namespace
 
 erase_units() { # <how many at a time>: writes the verdicts to $scratch/<unit>.verdicts
   local unit
+  # No eraser may outlive the answer. And who is told to end says how far it came.
+  trap 'erase_status=$?; end_children $$; ur_end "$erase_status"' EXIT
+  trap interrupted TERM INT
   for unit in "${!units[@]}"; do
     while (($(jobs -rp | wc -l) >= $1)); do report_erase; done
     erase_unit "$unit" "$scratch/$unit.log" &
@@ -56,8 +59,25 @@ erase_units() { # <how many at a time>: writes the verdicts to $scratch/<unit>.v
   while [[ -n $(jobs -rp) ]]; do report_erase; done
 }
 
-report_percent() { # <percent>: how far the unit is, for report_erase
-  printf '%d\n' "$1" >"$scratch/$unit.percent"
+interrupted() {
+  trap '' TERM INT
+  log 'interrupted: ending what runs'
+  end_children $$
+  verification 'interrupted, may be half erased'
+  exit
+}
+
+end_children() { # <pid>: kills all that it has started, and what those have; each is stopped first, lest it start more
+  local child
+  for child in $(cat "/proc/$1/task/$1/children" 2>/dev/null || true); do
+    kill -STOP "$child" 2>/dev/null || continue
+    end_children "$child"
+    kill -KILL "$child" 2>/dev/null || true
+  done
+}
+
+report_percent() { # <percent>: how far the unit is, for report_erase; whole or not at all, and no reason to fail
+  { printf '%d\n' "$1" >"$scratch/$unit.percent.new" && mv "$scratch/$unit.percent.new" "$scratch/$unit.percent"; } 2>/dev/null || true
 }
 
 report_erase() { # says how far all are together; the time left is guessed from the time passed
@@ -66,7 +86,7 @@ report_erase() { # says how far all are together; the time left is guessed from 
   local unit percent sum=0 text=''
   for unit in "${!units[@]}"; do
     percent=0
-    [[ ! -s $scratch/$unit.percent ]] || read -r percent <"$scratch/$unit.percent"
+    [[ ! -s $scratch/$unit.percent ]] || read -r percent <"$scratch/$unit.percent" || percent=0
     [[ ! -e $scratch/$unit.verdicts ]] || percent=100
     sum=$((sum + percent))
     text+="$unit $percent%, "
@@ -76,7 +96,8 @@ report_erase() { # says how far all are together; the time left is guessed from 
     reported=$text
     progress "$percent" "${text%, }" "$((percent ? SECONDS * (100 - percent) / percent : 0))"
   fi
-  sleep 0.5
+  # Whoever ends the task may end this too.
+  sleep 0.5 || true
 }
 
 erase_unit() { # <unit> <log file>: tries one method after the other until one is proved

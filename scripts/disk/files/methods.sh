@@ -75,11 +75,13 @@ metadata() { # <disk>…
 }
 
 overwrite() { # <disk>…: zeros, past the page cache, so that an error is this program's and not lost
-  local disk writer
+  local disk writer=
   for disk; do
     limited "$erase_limit" dd if=/dev/zero of="/dev/$disk" bs=4M count="$(fact "$disk" bytes)" \
       iflag=count_bytes oflag=direct conv=fsync,notrunc status=none &
     writer=$!
+    # What ends this job ends the writer too.
+    trap 'kill "$writer" 2>/dev/null || true' EXIT
     watch_overwrite "$disk" "$writer" "$(sectors_written "$disk")" "$(attribute "$disk" size)"
     wait "$writer"
   done

@@ -19,9 +19,9 @@ plant() { # <disk>: writes the marks, and keeps in $scratch/<disk>.planted the p
   head -c "$sample_bytes" /dev/urandom >"$mark"
   sample_offsets "$(fact "$1" bytes)" "$count" >"$scratch/$1.offsets"
   while read -r offset; do
-    dd if="$mark" of="/dev/$1" bs="$sample_bytes" seek="$offset" oflag=direct,seek_bytes conv=notrunc status=none || true
+    limited 60 dd if="$mark" of="/dev/$1" bs="$sample_bytes" seek="$offset" oflag=direct,seek_bytes conv=notrunc status=none || true
   done <"$scratch/$1.offsets"
-  sync "/dev/$1" || true
+  limited 60 sync "/dev/$1" || true
   while read -r offset; do
     if sample "$1" "$offset" | cmp --silent - "$mark"; then printf '%d\n' "$offset"; fi
   done <"$scratch/$1.offsets" >"$scratch/$1.planted"
@@ -30,7 +30,7 @@ plant() { # <disk>: writes the marks, and keeps in $scratch/<disk>.planted the p
 }
 
 sample() { # <disk> <offset>: prints what the medium has there
-  dd if="/dev/$1" bs="$sample_bytes" count=1 skip="$2" iflag=direct,skip_bytes status=none
+  limited 60 dd if="/dev/$1" bs="$sample_bytes" count=1 skip="$2" iflag=direct,skip_bytes status=none
 }
 
 proof() { # <disk> <method>: prints what has become of the marks, as JSON

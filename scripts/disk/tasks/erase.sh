@@ -71,15 +71,15 @@ writes() {
   erase_units "${PT_parallel:-32}"
 }
 
-verification() { # each unit has proved or not what it did; what is left is to miss none
+verification() { # [<why verdicts may be missing>]: each unit has proved or not what it did; what is left is to miss none
   local unit name verdicts=''
   for unit in "${!units[@]}"; do
     if [[ -s $scratch/$unit.verdicts ]]; then
       verdicts+=$(<"$scratch/$unit.verdicts")$'\n'
     else
-      for name in ${units[$unit]}; do verdicts+=$(verdict "$name" failed 'its erase ended without a verdict')$'\n'; done
+      for name in ${units[$unit]}; do verdicts+=$(verdict "$name" failed "${1:-its erase ended without a verdict}")$'\n'; done
     fi
-    for name in ${units[$unit]}; do partx --delete "/dev/$name" 2>/dev/null || true; done
+    for name in ${units[$unit]}; do limited 60 partx --delete "/dev/$name" 2>/dev/null || true; done
   done
   verdicts=$(certificate "$verdicts")
   jq -e 'all(.disks[]; .verdict | IN("erased", "wiped", "skipped"))' <<<"$verdicts" >/dev/null \

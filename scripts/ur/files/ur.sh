@@ -63,7 +63,8 @@ noop() { # succeeds if the task shall only tell what it would do
 
 progress() { # <percent> <text> [<seconds left>]: for whoever waits; where nobody can hear it, nothing
   [[ -n ${UR_PROGRESS:-} ]] || return 0
-  printf '{"percent":%d,%s"msg":%s}\n' "$1" "${3:+\"eta\":$3,}" "$(json_string "$2")" >>"$UR_PROGRESS"
+  # A full disk must not end the work that nobody hears of.
+  printf '{"percent":%d,%s"msg":%s}\n' "$1" "${3:+\"eta\":$3,}" "$(json_string "$2")" 2>/dev/null >>"$UR_PROGRESS" || true
 }
 
 need() { # <program>[:<Debian package>]…: ends the task unless all are here, before it has done anything
@@ -83,7 +84,8 @@ make_scratch() { # sets $scratch to a new directory that is gone when the task e
 }
 
 limited() { # <seconds> <program> [<argument>…]: its exit status, or 124 if it had to be stopped
-  timeout --kill-after=10 "$@" </dev/null
+  # Without the result's descriptor: a daemon that stays behind would hold up whoever reads the answer to its end.
+  timeout --kill-after=10 "$@" </dev/null {ur_result}>&-
 }
 
 wait_until() { # <seconds> <command> [<argument>…]: polls until it succeeds; fails when the time is over
