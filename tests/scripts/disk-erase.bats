@@ -402,14 +402,14 @@ eventually() { # <command>…: polls until it succeeds, for 30 seconds
   is_blank "$DISK"
 }
 
-@test 'ATA: a drive locked by an unknown password has failed, and the attempt says why' {
+@test 'ATA: a drive locked by an unknown password has failed, and the verdict says why' {
   pretend ata "$DISK"
   : >"$DRIVE/features"
   printf 'supported enhanced enabled locked' >"$DRIVE/security"
   printf 'unknown' >"$DRIVE/password"
   erase
   ((status != 0))
-  answer '.disks[0].attempts[0].said | contains("a password that nobody here knows")' true
+  verdict failed 'a password that nobody here knows'
 }
 
 @test 'ATA: without the enhanced secure erase a purge is refused, and a clear that asks for the plain one succeeds' {
@@ -433,6 +433,17 @@ eventually() { # <command>…: polls until it succeeds, for 30 seconds
   erase 'methods={"ata":["ata-sanitize-block"]}'
   ((status == 0))
   is_blank "$DISK"
+}
+
+@test 'ATA: a drive that does not say whether sectors are hidden is refused, unless it has no means to hide any' {
+  pretend ata "$DISK"
+  touch "$DRIVE/no-sectors"
+  printf '\t   *\tHost Protected Area feature set\n' >"$DRIVE/features"
+  erase level=clear
+  refused 'does not say whether sectors of it are hidden'
+  rm "$DRIVE/features"
+  erase level=clear
+  ((status == 0))
 }
 
 # SCSI.

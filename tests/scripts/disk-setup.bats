@@ -45,9 +45,10 @@ readonly SIMPLE='{"partitions":[
 
 @test 'fstab has one line for each, by UUID, and keeps what others wrote' {
   build "$SIMPLE"
-  on_machine sed -i '1i proc /proc proc defaults 0 0' "$TARGET/etc/fstab"
+  on_machine sed -i '1i # /boot is made by Ur\nproc /proc proc defaults 0 0' "$TARGET/etc/fstab"
   build "$SIMPLE"
   diff - <(on_machine sed -E 's/UUID=[^ ]+/UUID/' "$TARGET/etc/fstab") <<'END'
+# /boot is made by Ur
 proc /proc proc defaults 0 0
 UUID none swap defaults 0 0
 UUID / ext4 defaults 0 1
@@ -112,6 +113,30 @@ remember() {
   remember
   build "$SIMPLE"
   refused "table a: it holds ext4; force does not name it: $(serial_of "$DISK")"
+}
+
+@test 'a disk on which two file systems can be seen is not taken for blank' {
+  mkfs.ext4 -q "$DISK"
+  ambivalent "$DISK"
+  remember
+  build '{"filesystems":[{"on":"a","type":"ext4"}]}'
+  refused 'filesystem a: it holds unclear'
+}
+
+@test 'what is built on a whole disk does not take the place of its partition table' {
+  sgdisk --new=1:0:+16M "$DISK" >/dev/null
+  remember
+  build '{"filesystems":[{"on":"a","type":"ext4"}]}'
+  refused 'filesystem a: it holds gpt'
+}
+
+@test 'a file system on a blank partition is not made while another one of the disk is mounted' {
+  build "$SIMPLE"
+  on_machine umount "$TARGET/boot"
+  wipefs --all --quiet "${DISK}p3"
+  remember
+  build "$SIMPLE"
+  refused 'is mounted on'
 }
 
 @test 'partitions that differ are refused, with the difference' {

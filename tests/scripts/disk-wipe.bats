@@ -209,3 +209,13 @@ remember() {
   answer ".disks[] | select(.path == \"$other\") | .verdict" skipped
   [[ $(blkid --probe --output value --match-tag TYPE "$other") == ext4 ]]
 }
+
+@test 'a disk of which nobody can say what it holds may hold what others use: it is refused' {
+  mkfs.ext4 -q "$DISK"
+  ambivalent "$DISK"
+  wipe "$DISK"
+  ((status != 0))
+  [[ $(jq -r '._error.msg' <<<"$output") == *'may hold a cluster file system'* ]]
+  wipe "$DISK" -- allow_shared=true
+  ((status == 0))
+}

@@ -79,3 +79,31 @@ partition() { # <sgdisk's arguments>: partitions DISK
   library 'devices_of "$DISK"'
   [[ $output == "${DISK#/dev/}"$'\n'"${DISK#/dev/}p1"$'\n'"${DISK#/dev/}p2" ]]
 }
+
+chosen() { # <text that runs after the disks are chosen>: of two paths, and a third drive with the same bogus WWN
+  bash -euo pipefail -c '
+    source "$1/ur/files/ur.sh"
+    source "$1/ur/files/disks.sh"
+    source "$1/ur/files/inuse.sh"
+    source "$1/disk/files/guards.sh"
+    list_disks() { printf "%s\n" sda sdb sdc; }
+    disk_facts() {
+      local serial=S1
+      [[ $1 != sdc ]] || serial=S2
+      printf "{\"name\":\"/dev/%s\",\"links\":[],\"class\":\"scsi\",\"tran\":\"sas\",\"wwn\":\"5000\",\"serial\":\"%s\",\"bytes\":1,\"removable\":false,\"read_only\":false}\n" "$1" "$serial"
+    }
+    uses_of() { [[ $1 != sdb ]] || printf "sdb is mounted"; }
+    eval "$2"' - "$SCRIPTS" "$1" 2>/dev/null
+}
+
+@test 'a disk behind two paths is one disk, and one that only has its WWN is another' {
+  output=$(chosen 'choose_disks "[]" "[]"; result "$(printf "%s " "${targets[@]}")"')
+  [[ $output == 'sda sdc ' ]]
+}
+
+@test 'what uses a disk by its second path, or skips it, counts for the first' {
+  output=$(chosen 'choose_disks "[]" "[]"; guard_unused; result "${!refused[*]} ${refused[sda]}"')
+  [[ $output == 'sda sdb is mounted' ]]
+  output=$(chosen "choose_disks '[]' '[{\"name\":\"sdb\"}]'; result \"\${targets[*]}\"")
+  [[ $output == sdc ]]
+}

@@ -39,6 +39,13 @@ add_disk() { # [<size> [<sector size> [<directory for its file>]]]: sets DISK to
   DISKS+=("$DISK")
 }
 
+ambivalent() { # <disk with ext4>: adds the boot sector of a FAT, so that nobody can say which of the two it is
+  local fat=$BATS_TEST_TMPDIR/fat
+  truncate --size 64M "$fat"
+  mkfs.vfat "$fat" >/dev/null
+  dd if="$fat" of="$1" bs=512 count=1 conv=notrunc,fsync status=none
+}
+
 serial_of() { # <disk>: prints what the tasks take for the serial number of a loop device
   cat "/sys/block/${1##*/}/loop/backing_file"
 }
@@ -88,7 +95,7 @@ pretend() { # <class> <disk>…: makes these the drives of that class, and the o
   export DRIVE=$BATS_TEST_TMPDIR/drive
   SHIMS=$BATS_TEST_TMPDIR/shims
   mkdir "$SHIMS" "$DRIVE"
-  for shim in nvme hdparm sg_opcodes sg_sanitize; do
+  for shim in nvme hdparm sg_opcodes sg_sanitize dd; do
     ln -s "$BATS_TEST_DIRNAME/shims/${shim%%_*}-shim" "$SHIMS/$shim"
   done
   # shellcheck disable=SC2016 # for the shell in there

@@ -32,9 +32,17 @@ guard_nothing_hidden() { # a Host Protected Area is out of reach for all but SAN
     [[ $(fact "$name" class) == ata && -n $(tr ' ' '\n' <<<"${plan[$name]:-}" | grep -vE '^(ata-sanitize-.*|discard|metadata|)$' || true) ]] || continue
     need hdparm
     said=$(limited 60 hdparm -N "/dev/$name" 2>&1 || true)
-    [[ $said != *'HPA is enabled'* ]] \
-      || refuse "$name" "$(sed -n 's/.*max sectors *= */of its sectors only /p' <<<"$said"): use ata-sanitize methods alone, or show all sectors by hdparm -N and a power cycle"
+    if [[ $said == *enabled* ]]; then
+      refuse "$name" "$(sed -n 's/.*max sectors *= */of its sectors only /p' <<<"$said"): use ata-sanitize methods alone, or show all sectors by hdparm -N and a power cycle"
+    # No answer is no proof, unless the drive knows no means to hide anything.
+    elif ! grep -qE '(HPA|ACCESSIBLE MAX ADDRESS)( is)? disabled' <<<"$said" && ! has_no_hidden_area "$(ata_identity "$name" || true)"; then
+      refuse "$name" "it does not say whether sectors of it are hidden ($(tail -n 1 <<<"$said")): use ata-sanitize methods alone"
+    fi
   done
+}
+
+has_no_hidden_area() { # <identity>: succeeds if the drive lists its features, and no means to hide sectors among them
+  [[ $1 == *Commands/features:* ]] && ! grep -qiE 'Host Protected Area|Accessible Max Address|SET_MAX' <<<"$1"
 }
 
 ata_has() { # <identity> <feature>: an asterisk marks what is enabled

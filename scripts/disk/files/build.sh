@@ -123,19 +123,22 @@ make_mount() { # <name of what is mounted>
 }
 
 write_fstab() { # below $target; swap has a line too, and is switched on by whoever boots with it
-  local on point type options check
+  local on point type options check uuid
   while IFS=$'\t' read -r on point type options check; do
-    write_fstab_line "UUID=$(signature "$(device_of "$on")" UUID) $point $type $options 0 $check"
+    uuid=$(signature "$(device_of "$on")" UUID)
+    [[ -n $uuid && $uuid != unclear ]] || fail disk/failed "$on: its file system has no UUID that fstab could name"
+    write_fstab_line "UUID=$uuid $point $type $options 0 $check"
   done < <(want '.filesystems | map(select(.mount or .type == "swap")) | sort_by(.mount // "")[] | [.on, .mount // "none", .type,
     .options // "defaults", if .mount == "/" then 1 elif .type == "ext4" then 2 else 0 end] | join("\t")')
 }
 
-write_fstab_line() { # <line>: in the place of what stands there for the same device or mount point; the rest stays
+write_fstab_line() { # <line>: in the place of what stands there for the same mount point or swap; the rest stays
   local fstab=$target/etc/fstab
   mkdir -p "$target/etc"
   touch "$fstab"
   ! grep -qxF -- "$1" "$fstab" || return 0
-  awk -v line="$1" 'BEGIN { split(line, new) } $1 == new[1] || (new[2] != "none" && $2 == new[2]) { next } { print }
-    END { print line }' "$fstab" >"$fstab.new"
+  # By the environment, because in an assignment awk would read backslashes as escapes; fstab writes a space as \040.
+  line=$1 awk 'BEGIN { split(ENVIRON["line"], new) } !/^[[:space:]]*#/ && (new[3] == "swap" ? $1 == new[1] : $2 == new[2]) { next }
+    { print } END { print ENVIRON["line"] }' "$fstab" >"$fstab.new"
   mv "$fstab.new" "$fstab"
 }

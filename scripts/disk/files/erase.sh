@@ -133,11 +133,30 @@ prepare_unit() { # <disk>…: sets reason if that is impossible
   for disk; do
     reason=$(uses_of "$disk")
     [[ -z $reason ]] || return
+    has_nothing_on_it "$disk" || {
+      reason="$(devices_of "$disk" | tail -n +2 | tr '\n' ' ')came back while it was prepared"
+      return 1
+    }
+    [[ ${plan[$unit]} != 'metadata ' ]] || continue
+    # While there still is a table to read: the first mark is written over it.
+    partx --update "/dev/$disk" 2>/dev/null || true
+    # A drive that an interrupted erase left locked takes no marks.
+    [[ ${plan[$unit]} != *ata-* ]] || ata_unlock "$disk" >&2 || true
     plant "$disk" || {
-      reason='the marks for the proof could not be written and read: the disk has many bad blocks'
+      reason="the marks for the proof could not be written and read: $(why_no_marks "$disk")"
       return 1
     }
   done
+}
+
+why_no_marks() { # <disk>
+  if [[ ${plan[$unit]} == *ata-* ]] && ata_security "$(ata_identity "$1")" locked; then
+    printf 'the drive is locked by a password that nobody here knows'
+  elif [[ ${plan[$unit]} == *nvme-sanitize* ]] && nvme_sanitize_ended "$(nvme_controller "$1")" && ((sanitize_state == 3)); then
+    printf 'the last sanitize failed, and the drive waits for one that succeeds'
+  else
+    printf 'the disk has many bad blocks'
+  fi
 }
 
 prove_unit() { # <method>: fails if the erase cannot be seen on every disk of the unit

@@ -25,7 +25,9 @@ choose_disks() { # <select, JSON array of hints> <skip, likewise>: sets facts, t
   while read -r hint; do
     # A hint that was meant to save a disk, and means none, must not pass for one that was heeded.
     matches=$(match_disks "$hint" "$all")
-    while read -r name; do leave_alone "$name" "skip says so: $hint"; done < <(names_in "$matches")
+    while read -r name; do
+      for name in "$name" $(other_paths "$name"); do leave_alone "$name" "skip says so: $hint"; done
+    done < <(names_in "$matches")
   done < <(items "$2")
   leave_second_paths
 }
@@ -71,14 +73,18 @@ leave_alone() { # <disk> <reason>
 }
 
 leave_second_paths() { # a disk behind two paths is one disk
-  local name first wwn
-  local -A seen=()
+  local name other
   for name in "${targets[@]}"; do
-    wwn=$(fact "$name" wwn)
-    [[ -n $wwn ]] || continue
-    first=${seen[$wwn]:=$name}
-    [[ $first == "$name" ]] || leave_alone "$name" "it is another path to /dev/$first"
+    [[ " ${targets[*]} " == *" $name "* ]] || continue
+    for other in $(other_paths "$name"); do
+      [[ " ${targets[*]} " != *" $other "* ]] || leave_alone "$other" "it is another path to /dev/$name"
+    done
   done
+}
+
+other_paths() { # <disk>: prints the other names of the same disk; there are makers who give one WWN to all their drives
+  printf '%s\n' "${facts[@]}" | jq -r --argjson disk "${facts[$1]}" 'select(.wwn != "" and .name != $disk.name
+    and [.wwn, .serial, .bytes] == ($disk | [.wwn, .serial, .bytes])) | .name | ltrimstr("/dev/")'
 }
 
 identity() { # <disk>: prints what confirms it: its serial number, or the next best thing it has
@@ -110,10 +116,12 @@ guard_writable() {
 }
 
 guard_unused() {
-  local name uses
+  local name path uses
   for name in "${targets[@]}"; do
-    uses=$(uses_of "$name")
-    [[ -z $uses ]] || refuse "$name" "${uses//$'\n'/; }"
+    for path in "$name" $(other_paths "$name"); do
+      uses=$(uses_of "$path")
+      [[ -z $uses ]] || refuse "$name" "${uses//$'\n'/; }"
+    done
   done
 }
 
@@ -143,17 +151,21 @@ guard_unshared() {
   local name found
   for name in "${targets[@]}"; do
     found=$(contents_of "$name")
-    found=$(grep -E "$shared_content" <<<"$found" | sort -u | tr '\n' ' ' || true)
-    [[ -z $found ]] || refuse "$name" "it holds a cluster file system that other machines may use: ${found% }"
+    found=$(grep -E "$shared_content|^unclear" <<<"$found" | sort -u | tr '\n' ' ' || true)
+    case $found in
+      '') ;;
+      unclear*) refuse "$name" "it may hold a cluster file system: ${found% }; look at it with wipefs" ;;
+      *) refuse "$name" "it holds a cluster file system that other machines may use: ${found% }" ;;
+    esac
   done
 }
 
 contents_of() { # <disk>: prints the types of what is on it: signatures, and partitions by type and signature
   local start size type table
   signature_at "$1" 0 "$(fact "$1" bytes)"
-  [[ -n $(blkid --probe --output value --match-tag PTTYPE "/dev/$1") ]] || return 0
-  # From the table itself, because a kernel may not know it, or not have looked yet.
-  table=$(partx --raw --noheadings --bytes --output START,SIZE,TYPE "/dev/$1")
+  # From the table itself, because a kernel may not know it, or not have looked yet; and whatever blkid says, which finds
+  # no table where it is unsure. Of a disk without one partx says by its status no more than that.
+  table=$(partx --raw --noheadings --bytes --output START,SIZE,TYPE "/dev/$1" 2>/dev/null || true)
   while read -r start size type; do
     [[ -n $start ]] || continue
     [[ -z $type ]] || printf '%s\n' "$type"

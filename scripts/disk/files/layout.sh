@@ -102,8 +102,26 @@ devices() { # <name>…: prints their devices, one a line; a name whose device i
   done
 }
 
-signature() { # <device> [<tag>]: prints the type of what is on it; nothing if it is blank
-  blkid --probe --output value --match-tag "${2:-TYPE}" "$1" || true
+signature() { # <device> [<tag>]: prints the type of what is on it; nothing if it is blank, "unclear" if nobody can say
+  local status=0 found
+  found=$(blkid --probe --output value --match-tag "${2:-TYPE}" "$1") || status=$?
+  case $status in
+    0) printf '%s' "$found" ;;
+    # blkid says 2 of a blank device, of one without this tag, and of one that cannot be read.
+    2) is_readable "$1" && { blkid --probe "$1" >/dev/null || [[ -z $(wipefs --noheadings "$1") ]]; } || printf unclear ;;
+    *) printf unclear ;;
+  esac
+}
+
+is_readable() { # <device>
+  head -c 4096 "$1" >/dev/null && tail -c 4096 "$1" >/dev/null
+}
+
+holding() { # <device>: prints what would be lost if it were built on: on a whole disk, that may be a partition table
+  local found
+  found=$(signature "$1")
+  [[ -n $found || " ${disk_of[*]} " != *" ${1#/dev/} "* ]] || found=$(signature "$1" PTTYPE)
+  printf '%s' "$found"
 }
 
 table_state() { # <disk's name>
@@ -135,7 +153,7 @@ array_state() { # <name>
       seen+=$(mdadm --examine --export "$member" | awk -F = '{ is[$1] = $2 } END {
         sub(/.*:/, "", is["MD_NAME"]); print is["MD_NAME"] " level " is["MD_LEVEL"] " of " is["MD_DEVICES"] " " is["MD_UUID"] }')$'\n'
     else
-      seen+=$(signature "$member")$'\n'
+      seen+=$(holding "$member")$'\n'
     fi
   done
   layered_state "$seen" "$1 $wanted [0-9a-f:]+" "${#members[@]}"
@@ -148,7 +166,7 @@ group_state() { # <name>
     if [[ $(signature "$member") == LVM2_member ]]; then
       seen+="group $(pvs --noheadings --options vg_name "$member" | tr -d ' ')"$'\n'
     else
-      seen+=$(signature "$member")$'\n'
+      seen+=$(holding "$member")$'\n'
     fi
   done
   layered_state "$seen" "group $1" "${#members[@]}"
@@ -186,7 +204,7 @@ pool_state() { # <name>
     seen=$(awk '$1 ~ "^/dev/" { print $1 }' <<<"$seen" | sort)
     if [[ $seen == "$wanted" ]]; then printf right; else printf 'it lies on %s' "${seen//$'\n'/ }"; fi
   else
-    seen=$(for member in $wanted; do printf '%s %s\n' "$(signature "$member")" "$(signature "$member" LABEL)"; done | sort -u)
+    seen=$(for member in $wanted; do printf '%s %s\n' "$(holding "$member")" "$(signature "$member" LABEL)"; done | sort -u)
     case $seen in
       '' | ' ') printf absent ;;
       # It is there, and start_pool imports it.
@@ -201,7 +219,7 @@ filesystem_state() { # <name of what it is on>
   device=$(device_of "$1")
   [[ -n $device ]] || { printf absent && return; }
   wanted=$(want '.filesystems[] | select(.on == $n) | "\(.type) \(.label // "")"' --arg n "$1")
-  is="$(signature "$device") "
+  is="$(holding "$device") "
   # A label that is not wanted in particular may be any.
   [[ $wanted == *' ' ]] || is+=$(signature "$device" LABEL)
   case $is in

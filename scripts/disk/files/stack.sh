@@ -19,7 +19,7 @@ need_for_stacks() { # <disk>…: the programs that taking down their stacks take
 }
 
 take_down() { # <disk>…: stops all that lies on them, the topmost first
-  local name device
+  local name device stopped=() members=()
   for name; do
     while read -r device; do
       # It may have gone with the stack of an earlier disk, or with what lay on it.
@@ -28,21 +28,37 @@ take_down() { # <disk>…: stops all that lies on them, the topmost first
         md*) stop_array "$device" ;;
         dm-*)
           dmsetup remove --retry "$(attribute "$device" dm/name)" \
-            || fail disk/failed "/dev/$device on /dev/$name cannot be taken down, so no disk was erased: the log tells more"
+            || fail disk/failed "/dev/$device on /dev/$name cannot be taken down: the log tells more. $(told_of_stacks)"
           ;;
+        *) continue ;;
       esac
+      stopped+=("/dev/$device")
     done < <(devices_of "$name" | tac)
-    wait_until 10 has_nothing_on_it "$name" || log "/dev/$name: still holds $(devices_of "$name" | tail -n +2 | tr '\n' ' ')"
+  done
+  for name; do
+    wait_until 10 has_nothing_on_it "$name" \
+      || fail disk/failed "/dev/$name still holds $(devices_of "$name" | tail -n +2 | tr '\n' ' '). $(told_of_stacks)"
+  done
+  # At once, or udev assembles the arrays again as soon as one of their members is touched; but not before all are stopped,
+  # so that whatever fails above leaves arrays that can be started again.
+  for device in "${members[@]}"; do
+    # A volume that was a member has gone with its group.
+    [[ ! -b $device ]] || mdadm --zero-superblock --force "$device"
   done
 }
 
-stop_array() { # <md device>
-  local member members=()
-  for member in "/sys/class/block/$1/slaves"/*; do members+=("/dev/${member##*/}"); done
-  log "/dev/$1: stopping it; it lies on ${members[*]}"
-  mdadm --stop "/dev/$1" || fail disk/failed "/dev/$1 cannot be stopped, so no disk was erased: the log tells more"
-  # At once, or udev assembles the array again as soon as one of its members is touched.
-  mdadm --zero-superblock --force "${members[@]}"
+told_of_stacks() { # prints how take_down leaves the disks
+  if ((${#stopped[@]})); then printf 'No disk was written to; stopped, and not started again: %s' "${stopped[*]}"; else printf 'Nothing was changed'; fi
+}
+
+stop_array() { # <md device>: adds what it lay on to members
+  local member
+  log "/dev/$1: stopping it"
+  for member in "/sys/class/block/$1/slaves"/*; do
+    # An array in an array, such as an IMSM volume in its container, goes with it.
+    [[ ${member##*/} == md* ]] || members+=("/dev/${member##*/}")
+  done
+  mdadm --stop "/dev/$1" || fail disk/failed "/dev/$1 cannot be stopped: the log tells more. $(told_of_stacks)"
 }
 
 has_nothing_on_it() { # <disk>: succeeds if no md, LVM or dm lies on it or on its partitions

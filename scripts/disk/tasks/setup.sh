@@ -23,6 +23,7 @@ source "$PT__installdir/disk/files/build.sh"
 target=${PT_target:-/}
 target=${target%/}
 made=()
+wiped=() # of the disks that are written to, those that force gives away, and those to be given a table
 
 main() {
   trace
@@ -53,9 +54,12 @@ guards() {
 
 differ() { # <kind> <name>: chooses its disks for writing where nothing is, or where force says so; else refuses
   local disk is=${state["$1 $2"]}
-  [[ $is != right && ($is != absent || $1 == table) ]] || return 0
+  # A mount writes to no disk, and a file system that is there may be used.
+  [[ $is != right && "$1 $is" != 'mount absent' ]] || return 0
   while read -r disk; do
     [[ " ${targets[*]} " == *" $disk "* ]] || targets+=("$disk")
+    [[ $is != absent || $1 == table ]] || continue
+    [[ " ${wiped[*]} " == *" $disk "* ]] || wiped+=("$disk")
     [[ $is != absent ]] || continue
     if [[ $1 == mount ]]; then
       refuse "$disk" "$1 $2: $is"
@@ -67,9 +71,9 @@ differ() { # <kind> <name>: chooses its disks for writing where nothing is, or w
 
 writes() {
   local disk
-  need_for_stacks "${targets[@]}"
-  take_down "${targets[@]}"
-  for disk in "${targets[@]}"; do
+  need_for_stacks "${wiped[@]}"
+  take_down "${wiped[@]}"
+  for disk in "${wiped[@]}"; do
     log "/dev/$disk: wiping it"
     wipe_disk "$disk"
   done

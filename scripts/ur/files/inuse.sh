@@ -22,6 +22,9 @@ uses_of() { # <disk>: prints what uses it, one use a line, in words; nothing if 
   local device
   while read -r device; do
     device_uses "$device"
+    # What nobody here knows how to take down, a bcache for one, stays.
+    [[ $device == "$1" || $device == @(md|dm-)* || -e /sys/class/block/$device/partition ]] \
+      || printf '/dev/%s lies on it, and is neither md, LVM nor dm\n' "$device"
   done < <(devices_of "$1")
   boot_medium "$1"
 }
