@@ -219,3 +219,26 @@ remember() {
   wipe "$DISK" -- allow_shared=true
   ((status == 0))
 }
+
+@test 'a disk that another task is changing is refused' {
+  mkfs.ext4 -q "$DISK"
+  exec {lock}>"/run/lock/ur-disk-$(cat "/sys/block/${DISK##*/}/dev")"
+  flock --exclusive --nonblock "$lock"
+  wipe "$DISK"
+  [[ $(jq -r '._error.msg' <<<"$output") == *'another task is changing it'* ]]
+  exec {lock}>&-
+  wipe "$DISK"
+  ((status == 0))
+}
+
+@test 'a disk that a program only reads, and one that a loop device plays again, are refused' {
+  local again
+  exec {open}<"$DISK"
+  wipe "$DISK"
+  [[ $(jq -r '._error.msg' <<<"$output") == *"$DISK is open in process"* ]]
+  exec {open}<&-
+  again=$(losetup --find --show "$DISK")
+  wipe "$DISK"
+  losetup --detach "$again"
+  [[ $(jq -r '._error.msg' <<<"$output") == *"$again lies on it"* ]]
+}

@@ -190,7 +190,27 @@ untouched_verdicts() { # prints those of the disks that are left alone
   for name in "${!untouched[@]}"; do verdict "$name" skipped "${untouched[$name]}"; done
 }
 
-end_if_refused() { # ends the task if any disk must not be touched; nothing has been written then
+lock_targets() { # until the last of this task's processes has ended
+  local name lock
+  need flock:util-linux
+  mkdir -p /run/lock
+  for name in "${targets[@]}"; do
+    # Not the device itself: udev waits for a lock on it, and much of what makes partitions and volumes waits for udev.
+    exec {lock}>"/run/lock/ur-disk-$(attribute "$name" dev)"
+    flock --exclusive --nonblock "$lock" || refuse "$name" 'another task is changing it'
+  done
+}
+
+end_if_refused() { # ends the task if any disk must not be touched; nothing has been written then, nor will another task
+  ((${#targets[@]} == 0 || ${#refused[@]})) || noop || {
+    lock_targets
+    # Until now another task may have been at work.
+    ((${#refused[@]})) || guard_unused
+  }
+  report_refused
+}
+
+report_refused() { # ends the task if there is nothing to do, or something against it
   local name
   ((${#targets[@]})) || fail disk/refused 'there is no disk to change' "{\"disks\":$(untouched_verdicts | jq -cs .)}"
   ((${#refused[@]})) || return 0

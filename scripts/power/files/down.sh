@@ -22,10 +22,12 @@ guard_idle() { # sets running; fails if this would cut jobs short that nobody ag
 }
 
 flush() { # sets unflushed; fails if what was written may not have reached the disks
-  local disk
+  local disk syncer disks=()
   unflushed=
-  # A dead disk would hold sync for ever, and with it the order to get rid of it.
-  if ! limited 60 sync; then
+  # A dead disk holds sync for ever, whatever signal it is sent, and would hold up who waits for it: it is left to itself.
+  sync </dev/null >/dev/null 2>&1 {ur_result}>&- &
+  syncer=$!
+  if ! wait_until 60 has_ended "$syncer" || ! wait "$syncer"; then
     [[ ${PT_force:-false} == true ]] \
       || fail power/not-flushed 'sync failed or did not end within 60 seconds: look at the log of the kernel, or give force=true'
     unflushed='file systems '
@@ -34,12 +36,31 @@ flush() { # sets unflushed; fails if what was written may not have reached the d
   # has no medium most of the time. That must not keep a node up.
   for disk in /sys/block/*; do
     [[ -e $disk/device && -b /dev/${disk##*/} ]] || continue
-    limited 20 sync "/dev/${disk##*/}" || unflushed+="/dev/${disk##*/} "
+    sync "/dev/${disk##*/}" </dev/null >/dev/null 2>&1 {ur_result}>&- &
+    disks+=("/dev/${disk##*/} $!")
   done
+  for disk in "${disks[@]}"; do
+    syncer=${disk#* }
+    { wait_until 20 has_ended "$syncer" && wait "$syncer"; } || unflushed+="${disk% *} "
+  done
+}
+
+has_ended() { # <pid of a child>
+  ! kill -0 "$1" 2>/dev/null
 }
 
 answer() { # <action>
   result "{\"action\":\"$1\",\"noop\":$(noop && printf true || printf false),\"reason\":$(json_string "${PT_reason:-}"),\"unflushed\":$(json_string "${unflushed% }"),\"cut_short\":$(json_string "$running")}"
+}
+
+flush_and_stay_behind() { # <function>: by force, whatever becomes of the flushing, it goes down
+  if [[ ${PT_force:-false} == true ]]; then
+    stay_behind "$1"
+    flush
+  else
+    flush
+    stay_behind "$1"
+  fi
 }
 
 stay_behind() { # <function>: runs it in a process that outlives the task

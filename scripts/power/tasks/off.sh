@@ -12,8 +12,7 @@ main() {
   need sync:coreutils timeout:coreutils poweroff:systemd-sysv
   guard_idle
   if ! noop; then
-    flush
-    stay_behind off_when_told
+    flush_and_stay_behind off_when_told
   fi
   answer off
 }

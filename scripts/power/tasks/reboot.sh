@@ -18,8 +18,7 @@ main() {
     answer reboot
     return
   fi
-  flush
-  stay_behind reboot_if_still_up
+  flush_and_stay_behind reboot_if_still_up
   answer reboot
   exit "$please_reboot"
 }

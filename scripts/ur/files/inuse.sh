@@ -3,7 +3,7 @@
 # and knows the difference between a stack, which can be taken down, and a use, which must not be disturbed.
 
 devices_of() { # <device>: prints it, its partitions and all that lies on them, each once, what lies below first
-  local queue=("$1") seen=' ' device above
+  local queue=("$1") seen=' ' device above loop
   while ((${#queue[@]})); do
     device=${queue[0]}
     queue=("${queue[@]:1}")
@@ -13,6 +13,11 @@ devices_of() { # <device>: prints it, its partitions and all that lies on them, 
       [[ -e $above ]] || continue
       above=${above%/partition}
       queue+=("${above##*/}")
+    done
+    for loop in /sys/class/block/loop*/loop/backing_file; do
+      [[ -e $loop && $(<"$loop") == @(/dev/"$device"|/dev/mapper/"$(attribute "$device" dm/name)") ]] || continue
+      loop=${loop%/loop/backing_file}
+      queue+=("${loop##*/}")
     done
   done
   tr -s ' ' '\n' <<<"${seen# }" | sed '/^$/d'
@@ -26,7 +31,32 @@ uses_of() { # <disk>: prints what uses it, one use a line, in words; nothing if 
     [[ $device == "$1" || $device == @(md|dm-)* || -e /sys/class/block/$device/partition ]] \
       || printf '/dev/%s lies on it, and is neither md, LVM nor dm\n' "$device"
   done < <(devices_of "$1")
+  openers_of "$1"
   boot_medium "$1"
+}
+
+openers_of() { # <disk>: prints the programs that have it or what lies on it open, without which no other question finds them
+  local device names=(-false) open pid
+  while read -r device; do
+    names+=(-o -lname "/dev/$device")
+    [[ ! -e /sys/class/block/$device/dm/name ]] || names+=(-o -lname "/dev/mapper/$(attribute "$device" dm/name)")
+  done < <(devices_of "$1")
+  # Processes come and go while it looks.
+  while read -r open device; do
+    pid=${open#/proc/}
+    pid=${pid%%/*}
+    # udev looks at every disk, and lets it go.
+    [[ $(cat "/proc/$pid/comm" 2>/dev/null || true) != @(systemd-udevd|\(udev-worker\)|udevd|mdev) ]] || continue
+    is_ours "$pid" || printf '%s is open in process %d (%s)\n' "$device" "$pid" "$(cat "/proc/$pid/comm" 2>/dev/null || true)"
+  done < <(find /proc/[0-9]*/fd \( "${names[@]}" \) -printf '%p %l\n' 2>/dev/null || true) | sort -u
+}
+
+is_ours() { # <pid>: succeeds if it belongs to this task, or has ended
+  local pid=$1
+  while [[ -n $pid && $pid != "$$" ]]; do
+    ((pid > 1)) || return 1
+    pid=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$pid/status" 2>/dev/null || true)
+  done
 }
 
 device_uses() { # <device>: prints the uses of this very device
