@@ -16,7 +16,7 @@ SHIPPED := --release --locked --target $(HOST)
 BIN := $(or $(patsubst %/ur-agent,%,$(firstword $(wildcard target/$(HOST)/release/ur-agent target/*/release/ur-agent))),target/$(HOST)/release)
 BATS := $(wildcard tests/scripts/*.bats)
 
-.PHONY: help build demo test chaos lint bench install clean
+.PHONY: help build demo test ramdisk vm chaos lint bench install clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -31,6 +31,14 @@ test: ## all tests, against a private RabbitMQ, or the one that UR_AMQP_URL name
 	tools/prerequisites rabbitmq-server python3
 	tools/with-broker --private $(CARGO) test $(SHIPPED)
 	$(if $(BATS),tools/prerequisites bats busybox && bats tests/scripts)
+
+ramdisk: build ## kernel and initramfs with ur-agent: target/ramdisk/minimal, or PROFILE=full
+	tools/prerequisites cpio kmod zstd
+	ramdisk/build $(or $(PROFILE),minimal) $(BIN)/ur-agent target/ramdisk
+
+vm: ramdisk ## emulated machines that boot the ramdisk: SCENARIO=announce, all unless one is named
+	tools/prerequisites rabbitmq-server bats jq qemu-system-x86:qemu-system-x86_64
+	UR_BIN_DIR=$(CURDIR)/$(BIN) tools/with-broker --private bats tests/vm/$(if $(SCENARIO),$(SCENARIO).bats)
 
 chaos: ## the fault campaign of docs/reliability.md: 20 minutes, or CHAOS_SECONDS; CHAOS_SEED repeats one
 	tools/prerequisites rabbitmq-server
