@@ -14,9 +14,11 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 CARGO := env RUSTFLAGS='-C target-feature=+crt-static' cargo
 SHIPPED := --release --locked --target $(HOST)
 BIN := $(or $(patsubst %/ur-agent,%,$(firstword $(wildcard target/$(HOST)/release/ur-agent target/*/release/ur-agent))),target/$(HOST)/release)
+# grub-mkrescue, and what it takes to boot by BIOS and by UEFI.
+GRUB := grub-common:grub-mkrescue grub-pc-bin:/usr/lib/grub/i386-pc/boot.img grub-efi-amd64-bin:/usr/lib/grub/x86_64-efi/acpi.mod
 BATS := $(wildcard tests/scripts/*.bats)
 
-.PHONY: help build demo test ramdisk vm chaos lint bench install clean
+.PHONY: help build demo test ramdisk iso vm chaos lint bench install clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -36,8 +38,13 @@ ramdisk: build ## kernel and initramfs with ur-agent: target/ramdisk/minimal, or
 	tools/prerequisites cpio kmod zstd
 	ramdisk/build $(or $(PROFILE),minimal) $(BIN)/ur-agent target/ramdisk
 
+iso: ramdisk ## an image of it for virtual media: PROFILE=full, ARGUMENTS for its kernel
+	tools/prerequisites xorriso mtools:mformat $(GRUB)
+	ramdisk/iso target/ramdisk/$(or $(PROFILE),minimal) target/ramdisk/$(or $(PROFILE),minimal)/ur.iso $(ARGUMENTS)
+
 vm: ramdisk ## emulated machines that boot the ramdisk: SCENARIO=announce, all unless one is named
-	tools/prerequisites rabbitmq-server bats jq qemu-system-x86:qemu-system-x86_64
+	tools/prerequisites rabbitmq-server bats jq qemu-system-x86:qemu-system-x86_64 ovmf:/usr/share/ovmf/OVMF.fd \
+	  xorriso mtools:mformat $(GRUB)
 	UR_BIN_DIR=$(CURDIR)/$(BIN) tools/with-broker --private bats tests/vm/$(if $(SCENARIO),$(SCENARIO).bats)
 
 chaos: ## the fault campaign of docs/reliability.md: 20 minutes, or CHAOS_SECONDS; CHAOS_SEED repeats one

@@ -10,7 +10,7 @@ setup_file() {
   attached=(-device 'nvme,serial=NVME2,id=nvme')
   attach first 64M nvme-ns,bus=nvme
   attach second 96M nvme-ns,bus=nvme
-  boot 2
+  ARGUMENTS='ip=eth0:dhcp vlan=vlan0005:eth0 ip=10.5.0.7:::24::vlan0005:none' boot 2
   attach ide 64M ide-hd,serial=IDE3
   attached+=(-device virtio-scsi-pci)
   attach scsi 64M scsi-hd,serial=SCSI3,logical_block_size=4096,physical_block_size=4096
@@ -43,6 +43,11 @@ teardown_file() { power_off_all; }
 @test 'a machine says which NICs it has, and which of them reaches the headnode' {
   node 1 '."Network Interfaces" | map(."MAC Address") | sort == ["52:54:00:00:00:01", "52:54:00:00:01:01"]'
   node 1 '[."Network Interfaces"[] | select(."NIC Names" == ["admin"])] | length == 1'
+}
+
+@test 'a VLAN is made on its link, and addressed by its own argument' {
+  node 2 '."Virtual Network Interfaces".vlan0005 | .ip4addr == "10.5.0.7" and ."Host Interface" == "eth0"'
+  ur exec -n "$(uuid_of 2)" 'cat /proc/net/vlan/vlan0005' | grep -q 'VID: 5\b'
 }
 
 @test 'a script that exits 113 reboots the machine, which then has another boot id' {

@@ -13,7 +13,7 @@ load_ramdisk() { # minimal|full
 }
 
 kernel_arguments() {
-  printf 'quiet console=ttyS0 panic=5 ur.amqp=%s' "${UR_AMQP_URL/127.0.0.1/10.0.2.2}"
+  printf 'quiet console=ttyS0 panic=5 ur.amqp=%s %s' "${UR_AMQP_URL/127.0.0.1/10.0.2.2}" "${ARGUMENTS-}"
 }
 
 uuid_of() { # <number>
@@ -32,7 +32,7 @@ power_on() { # <number> [<QEMU argument>…]: machine <number> has that UUID and
   printf '%s\n' "$!" >"$machine/pid"
 }
 
-boot() { # <number> [<QEMU argument>…]: with the ramdisk
+boot() { # <number> [<QEMU argument>…]: with the ramdisk, and $ARGUMENTS for its kernel
   power_on "$1" -kernel "$RAMDISK/vmlinuz" -initrd "$RAMDISK/initramfs" -append "$(kernel_arguments)" "${@:2}"
 }
 
