@@ -14,11 +14,14 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 CARGO := env RUSTFLAGS='-C target-feature=+crt-static' cargo
 SHIPPED := --release --locked --target $(HOST)
 BIN := $(or $(patsubst %/ur-agent,%,$(firstword $(wildcard target/$(HOST)/release/ur-agent target/*/release/ur-agent))),target/$(HOST)/release)
+SCRIPTS_NEED := bats busybox jq gdisk:sgdisk fdisk:sfdisk dosfstools:mkfs.vfat curl zstd minisign tcpdump iproute2:ip \
+  uuid-runtime:uuidgen procps:pgrep
 # grub-mkrescue, and what it takes to boot by BIOS and by UEFI.
 GRUB := grub-common:grub-mkrescue grub-pc-bin:/usr/lib/grub/i386-pc/boot.img grub-efi-amd64-bin:/usr/lib/grub/x86_64-efi/acpi.mod
+RAMDISK = target/ramdisk/$(or $(PROFILE),minimal)
 BATS := $(wildcard tests/scripts/*.bats)
 
-.PHONY: help build demo test ramdisk iso vm chaos lint bench install clean
+.PHONY: help build demo test ramdisk iso vm chaos flood lint pages bench install clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -30,9 +33,9 @@ demo: build ## three agents on this machine, and what one does with them
 	UR_BIN_DIR=$(CURDIR)/target/$(HOST)/release tools/with-broker tools/demo
 
 test: ## all tests, against a private RabbitMQ, or the one that UR_AMQP_URL names
-	tools/prerequisites rabbitmq-server python3
+	tools/prerequisites rabbitmq-server python3 shellcheck
 	tools/with-broker --private $(CARGO) test $(SHIPPED)
-	$(if $(BATS),tools/prerequisites bats busybox && bats tests/scripts)
+	$(if $(BATS),tools/prerequisites $(SCRIPTS_NEED) && tools/with-broker --private bats tests/scripts)
 
 ramdisk: build ## kernel and initramfs with ur-agent: target/ramdisk/minimal, or PROFILE=full
 	tools/prerequisites cpio kmod zstd
@@ -40,16 +43,23 @@ ramdisk: build ## kernel and initramfs with ur-agent: target/ramdisk/minimal, or
 
 iso: ramdisk ## an image of it for virtual media: PROFILE=full, ARGUMENTS for its kernel
 	tools/prerequisites xorriso mtools:mformat $(GRUB)
-	ramdisk/iso target/ramdisk/$(or $(PROFILE),minimal) target/ramdisk/$(or $(PROFILE),minimal)/ur.iso $(ARGUMENTS)
+	ramdisk/iso $(RAMDISK) $(RAMDISK)/ur.iso $(ARGUMENTS)
 
-vm: ramdisk ## emulated machines that boot the ramdisk: SCENARIO=announce, all unless one is named
+vm: ## emulated machines that boot the ramdisk (minutes): SCENARIO=announce, or all, and what scripts do to md and LVM
+	$(if $(filter-out erase,$(or $(SCENARIO),all)),$(MAKE) ramdisk PROFILE=minimal)
+	$(if $(filter erase all,$(or $(SCENARIO),all)),$(MAKE) ramdisk PROFILE=full)
 	tools/prerequisites rabbitmq-server bats jq qemu-system-x86:qemu-system-x86_64 ovmf:/usr/share/ovmf/OVMF.fd \
 	  xorriso mtools:mformat $(GRUB)
 	UR_BIN_DIR=$(CURDIR)/$(BIN) tools/with-broker --private bats tests/vm/$(if $(SCENARIO),$(SCENARIO).bats)
+	$(if $(SCENARIO),,tools/in-vm tests/scripts/disk-stacks.bats)
 
 chaos: ## the fault campaign of docs/reliability.md: 20 minutes, or CHAOS_SECONDS; CHAOS_SEED repeats one
 	tools/prerequisites rabbitmq-server
 	CHAOS_SECONDS=$(or $(CHAOS_SECONDS),1200) $(CARGO) test $(SHIPPED) --test chaos
+
+flood: ## floods and outages of docs/reliability.md: ten minutes, and tables
+	tools/prerequisites rabbitmq-server
+	tools/with-broker --private $(CARGO) test $(SHIPPED) --test main -- --ignored --nocapture --test-threads 1
 
 lint: ## formats, clippy, docs, licences of dependencies, shell scripts
 	cargo fmt --check
@@ -59,6 +69,9 @@ lint: ## formats, clippy, docs, licences of dependencies, shell scripts
 	tools/lint-shell
 	tools/forbid
 	tools/deny
+
+pages: ## docs/tasks, a page for each task, from its metadata
+	$(CARGO) run --quiet $(SHIPPED) --bin ur -- task pages docs/tasks
 
 bench: ## the benchmarks, against a private RabbitMQ
 	tools/prerequisites openssh-server:sshd

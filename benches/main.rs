@@ -97,7 +97,7 @@ fn rest(node: &Node, single: &[f64], floor: f64, up: Duration) -> Result<()> {
         node.resident_kib()?
     );
     println!(
-        "where the rest goes: the job directory ({:.2} ms to write and flush), and the exec of its supervisor ({:.2} ms)",
+        "where the rest goes: the job directory ({:.2} ms to write and flush); and, for as many as run at a time, the exec of the next supervisor ({:.2} ms)",
         job_directory()?,
         supervisor_exec()?
     );

@@ -34,6 +34,8 @@ use crate::protocol::{CONTENT_TYPE, EXCHANGE, MAX_KEY};
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Divides that limit and the back-off, so that a test can put a day of attempts into a minute.
 const HURRY: &str = "UR_HURRY";
+/// Left to the handshake by all hurry: a broker, other than a kernel, takes its time to answer.
+const HANDSHAKE_LEAST: Duration = Duration::from_millis(100);
 /// Asked of the broker, in seconds; a dead peer is noticed after two of them.
 const HEARTBEAT: u16 = 30;
 /// Bytes a frame. lapin holds two buffers of 32 frames, whose every page is touched in time: with the
@@ -53,8 +55,9 @@ impl FromStr for Url {
 
     /// The error never repeats the text: it may hold a password.
     fn from_str(text: &str) -> Result<Self> {
-        let mut uri = AMQPUri::from_str(text).map_err(|error| {
-            anyhow!("not a broker URL ({error}): write amqp://user:password@host:port/vhost")
+        // Some of the parser's errors repeat it.
+        let mut uri = AMQPUri::from_str(text).map_err(|_error| {
+            anyhow!("not a broker URL: write amqp://user:password@host:port/vhost")
         })?;
         if uri.scheme == AMQPScheme::AMQPS {
             bail!("this version speaks no TLS: use amqp://, not amqps://");
@@ -164,6 +167,7 @@ impl Broker {
         let stream = stream.into_std()?;
         let abandon = stream.try_clone()?;
         let handshake = Self::handshake(url.0.clone(), stream, name);
+        let limit = limit.max(HANDSHAKE_LEAST);
         let connection = match timeout(limit, handshake).await {
             Ok(connection) => connection?,
             Err(_elapsed) => {
@@ -371,6 +375,7 @@ mod tests {
             "http://u:secret@h",
             "secret",
             "amqp://u:secret@h:port",
+            "u:secret@h:5672",
         ] {
             let error = format!("{:#}", text.parse::<Url>().unwrap_err());
             assert!(!error.contains("secret"), "{error}");

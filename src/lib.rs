@@ -14,8 +14,8 @@
 //!
 //! Rooms, in the order of dependency; each imports only from those above it:
 //! [`protocol`] what is on the wire; [`job`] a job on disk and its supervisor; [`broker`] one AMQP
-//! connection as we use it; [`agent`] admit, run, reply, announce; [`headnode`] find, send, collect;
-//! [`cli`] what `ur` prints.
+//! connection as we use it; [`agent`] admit, run, reply, announce; [`task`] find, check, bundle the
+//! scripts that are sent; [`headnode`] find, send, collect; [`cli`] what `ur` prints.
 
 pub mod agent;
 pub mod argv;
@@ -25,6 +25,7 @@ pub mod clock;
 pub mod headnode;
 pub mod job;
 pub mod protocol;
+pub mod task;
 
 /// The version of both programs.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

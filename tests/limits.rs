@@ -94,11 +94,7 @@ fn a_thousand_requests_at_once_are_each_answered_once_and_a_ping_among_them_too(
     ));
     let ids: Vec<String> = (0..1000).map(|_| node.send(&request)).collect();
     // Eight run and none can end: whatever answers now does so beside them.
-    let key = format!("ur.ping.{}", node.agent.uuid);
-    node.client.publish(&key, br#"{"client_id":"busy","id":1}"#);
-    let key = format!("ur.ackbusy.{}", node.agent.uuid);
-    node.client
-        .wait_for("the ack", |message| message.key == key);
+    node.ping();
     fs::create_dir(gate).unwrap();
     for id in &ids {
         let reply = node.reply(id);
@@ -134,7 +130,10 @@ fn a_fork_bomb_within_a_limit_is_ended_whole_by_its_time_limit() {
         ..Setup::default()
     });
     let bomb = script("exec 2>/dev/null; bomb() { bomb | bomb & }; bomb; wait; sleep 1000");
-    let reply = node.ask(&and(bomb, "timeout", 2));
+    let id = node.send(&and(bomb, "timeout", 2));
+    node.progress(&id, "accepted");
+    node.ping();
+    let reply = node.reply(&id);
     assert_eq!(reply["timed_out"], true, "{reply}");
     assert_eq!(node.shell("echo room again"), "room again\n");
 }

@@ -4,10 +4,14 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use tokio::time::timeout;
+use ur::broker::{Broker, Routing};
+
 use crate::support::agent::{Agent, Setup};
 use crate::support::broker::{PrivateBroker, Vhost};
 use crate::support::client::{Client, Message};
-use crate::support::{Node, runs, script, wait_until, wait_until_bound};
+use crate::support::{Node, PATIENCE, runs, script, wait_until, wait_until_bound};
 
 #[test]
 fn an_agent_that_is_there_before_its_broker_finds_it_when_it_comes() {
@@ -144,4 +148,56 @@ fn a_connection_that_the_broker_closes_is_made_anew() {
     node.logs("connection lost");
     node.wait_until_announced();
     assert_eq!(node.shell("echo back"), "back\n");
+}
+
+#[test]
+fn a_script_that_outlasts_the_brokers_consumer_timeout_is_not_delivered_again() {
+    let broker = PrivateBroker::start();
+    broker.set("consumer_timeout", "1000");
+    // How often it looks, in milliseconds.
+    broker.set("channel_tick_interval", "500");
+    let mut node = Node::at(broker.vhost(), Setup::default());
+    let (mark, gate) = (node.agent.dir().join("mark"), node.agent.dir().join("gate"));
+    let id = node.send(&script(&format!(
+        "echo ran >>{}; while ! test -e {}; do sleep 0.05; done; echo after",
+        mark.display(),
+        gate.display()
+    )));
+    node.progress(&id, "accepted");
+    // A consumer that keeps a message to itself shows that the limit is in force.
+    assert!(hoard(&node.vhost.url).contains("PRECONDITION_FAILED"));
+    assert_eq!(node.shell("echo in between"), "in between\n");
+    fs::create_dir(gate).unwrap();
+    assert_eq!(node.reply(&id)["stdout"], "after\n");
+    assert_eq!(fs::read_to_string(mark).unwrap(), "ran\n");
+    let log = node.agent.log();
+    assert!(!log.contains("connection lost"), "{log}");
+    node.shell("true");
+    let is_reply = |message: &Message| message.key.starts_with("ur.execute-reply.");
+    assert_eq!(node.client.take(Duration::ZERO, is_reply), None);
+}
+
+/// Takes a message and never acknowledges it. Returns what the broker says in the end.
+fn hoard(url: &str) -> String {
+    let told = async {
+        let broker = Broker::connect(&url.parse()?, "hoarder").await?;
+        let key = "ur.hoard".to_owned();
+        let mut deliveries = broker.listen(&key, std::slice::from_ref(&key)).await?;
+        let publisher = broker.publisher().await?;
+        let sent = publisher.publish(&key, b"{}").await?;
+        assert_eq!(sent.routing().await?, Routing::Taken);
+        let mut kept = Vec::new();
+        let mut last = None;
+        while let Ok(next) = timeout(PATIENCE, deliveries.next()).await {
+            match next {
+                Some(Ok(delivery)) => kept.push(delivery),
+                Some(Err(error)) => last = Some(error),
+                None => break,
+            }
+        }
+        anyhow::Ok(format!("{last:?}"))
+    };
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().expect("a runtime");
+    runtime.block_on(told).expect("a broker that answers")
 }

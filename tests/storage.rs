@@ -26,14 +26,6 @@ fn seen_by_agent(node: &Node, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").expect("a whole path"))
 }
 
-fn ping(node: &mut Node) {
-    let key = format!("ur.ping.{}", node.agent.uuid);
-    node.client.publish(&key, br#"{"client_id":"st","id":1}"#);
-    let key = format!("ur.ackst.{}", node.agent.uuid);
-    node.client
-        .wait_for("the ack", |message| message.key == key);
-}
-
 #[test]
 fn output_that_fills_the_state_directory_is_counted_and_answered_with_what_found_room() {
     let Some(setup) = on_tmpfs("size=256k") else {
@@ -63,7 +55,7 @@ fn a_request_that_finds_no_room_is_refused_and_runs_when_there_is_room_again() {
     let refused = node.ask(&script("echo never"));
     assert_eq!(code(&refused), "storage", "{refused}");
     assert_eq!(refused["exit_status"], 125);
-    ping(&mut node);
+    node.ping();
     let filler = seen_by_agent(&node, &node.job(&id).join("filler"));
     std::fs::remove_file(filler).unwrap();
     assert_eq!(node.shell("echo room"), "room\n");
@@ -121,7 +113,7 @@ fn a_state_directory_that_became_read_only_refuses_requests_and_the_agent_goes_o
         text_of(&reply["error"]["message"]).contains("Read-only"),
         "{reply}"
     );
-    ping(&mut node);
+    node.ping();
     assert!(runs(&inside, &["umount", jobs]));
     assert_eq!(node.shell("echo writable"), "writable\n");
 }

@@ -189,6 +189,8 @@ fn ping(body: &[u8]) -> Admission {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::proptest;
+    use proptest::sample::select;
 
     fn at(rebooting: bool, waiting: usize, check: impl FnOnce(&mut Gate)) {
         let dir = tempfile::tempdir().unwrap();
@@ -328,5 +330,25 @@ mod tests {
                 );
             }
         });
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_on_whatever_key_is_a_valid_job_or_has_an_answer_or_a_reason(
+            key in "ur\\.(execute|cancel|broadcast|ping)\\.(n1|sysinfo)(\\.(r1|[^.]{1,9}|[a-z]{120,240})){0,2}",
+            body in select(vec!["{}", "[", "7", r#"{"type":"script","script":"x"}"#, r#"{"type":"status"}"#, r#"{"client_id":1}"#])
+        ) {
+            at(false, 0, |gate| match gate.admit(&key, body.as_bytes()) {
+                Admission::Start(job) => assert!(RequestId::parse(job.id.as_str()).is_ok() && job.message().is_ok()),
+                Admission::Refuse(answer, reply) => {
+                    assert!(answer.to_string().len() <= MAX_KEY && answer.to_string().starts_with("ur.execute-reply.n1."));
+                    assert!(!reply.error.unwrap().message.is_empty());
+                }
+                Admission::Sysinfo(answer) => assert!(answer.to_string().len() <= MAX_KEY),
+                Admission::Ping(ping) => assert!(!ping.client_id.is_empty()),
+                Admission::Ignore(reason) => assert!(!reason.is_empty()),
+                other => panic!("nothing was there before: {other:?}"),
+            });
+        }
     }
 }

@@ -199,6 +199,9 @@ fn in_order(answer: &Packet) -> Vec<Url> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::{any, prop_assert, proptest};
+    use proptest::sample::Index;
     use simple_dns::ResourceRecord;
     use simple_dns::rdata::SRV;
 
@@ -252,5 +255,70 @@ mod tests {
         let hosts: Vec<String> = in_order(&answer).iter().map(ToString::to_string).collect();
         let expected = ["a", "b", "c"].map(|host| format!("amqp://guest@{host}:5672"));
         assert_eq!(hosts, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn any_command_line_names_brokers_or_none_or_is_refused_without_its_password(
+            text in "( |rabbitmq=|ur\\.amqp=|amqp://u:s3cr3t|u:s3cr3t:|[a-z]{1,3}|:|@h|:56|,|%2f|\\[|\\PC){0,9}"
+        ) {
+            if let Err(error) = in_command_line(&text) {
+                prop_assert!(!format!("{error:#}").contains("s3cr3t"), "{:#}", error);
+            }
+        }
+
+        #[test]
+        fn any_config_file_names_brokers_or_none_or_is_refused_without_its_password(
+            text in "(UR_AMQP_URL|AMQP_(HOST|PORT|PASSWORD)|=|'|\"|\\$|\\{|\\}|\\\\|#|\n| |export |s3cr3t|amqp://u:s3cr3t@h|7){0,12}"
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("agent.conf");
+            std::io::Write::write_all(&mut fs::File::create(&path).unwrap(), text.as_bytes()).unwrap();
+            // What stands in the place of a port is a port, and no secret.
+            if let Err(error) = in_config(&path) {
+                let said = format!("{error:#}");
+                prop_assert!(!said.contains("s3cr3t") || said.contains("AMQP_PORT"), "{}", said);
+            }
+        }
+
+        #[test]
+        fn any_answer_of_a_name_server_is_understood_or_refused(
+            spoilt in vec((any::<Index>(), any::<u8>()), 0..6), len in any::<Index>(), whole in any::<bool>()
+        ) {
+            let mut bytes = one_answer();
+            for (at, byte) in spoilt {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if !whole {
+                bytes.truncate(len.index(bytes.len()));
+            }
+            if let Ok(answer) = Packet::parse(&bytes) {
+                prop_assert!(in_order(&answer).len() <= bytes.len());
+            }
+        }
+
+        #[test]
+        fn any_resolv_conf_is_understood_or_refused(
+            text in "(search|nameserver|domain|options|sortlist| |\\t|\n|[a-z.]{1,9}|10\\.0\\.0\\.1|fe80::1%|/|#|;|ndots:|9|\\PC){0,12}"
+        ) {
+            if let Ok(config) = resolv_conf::Config::parse(text.as_bytes()) {
+                prop_assert!(config.get_last_search_or_domain().count() <= text.len());
+            }
+        }
+    }
+
+    fn one_answer() -> Vec<u8> {
+        let srv = SRV {
+            priority: 10,
+            weight: 5,
+            port: 5672,
+            target: Name::new_unchecked("a.b.example"),
+        };
+        let mut answer = Packet::new_reply(1);
+        let name = Name::new_unchecked("_amqp._tcp.b.example");
+        let record = ResourceRecord::new(name, CLASS::IN, 60, RData::SRV(srv));
+        answer.answers.extend([record.clone(), record]);
+        answer.build_bytes_vec_compressed().unwrap()
     }
 }

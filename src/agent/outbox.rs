@@ -17,7 +17,10 @@ use super::reply::{self, MAX_BODY};
 
 /// Messages that wait for their confirm at a time.
 const UNCONFIRMED: usize = 256;
-const QUEUE: usize = 256;
+/// What is handed over cannot be overtaken any more, so it is little.
+const QUEUE: usize = 4;
+/// What became of messages, and nobody has looked at yet.
+const REPORTS: usize = 256;
 
 pub(super) enum Outgoing {
     Ack(Acker),
@@ -69,7 +72,7 @@ struct Worker {
 pub(super) async fn open(broker: Broker, node: crate::protocol::NodeId) -> Result<Outbox> {
     let publisher = broker.publisher().await?;
     let (to, from) = mpsc::channel(QUEUE);
-    let (report, sent) = mpsc::channel(QUEUE);
+    let (report, sent) = mpsc::channel(REPORTS);
     let worker = Worker {
         node,
         broker,

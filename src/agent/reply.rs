@@ -25,11 +25,18 @@ pub(super) fn of(job: &Job, max_body: usize) -> Result<Vec<u8>> {
         if body.len() <= max_body || keep == 0 {
             return Ok(body);
         }
-        // A byte takes up to six in JSON, so the first guess is rarely the last.
-        let share = max_body as f64 / body.len() as f64;
-        let had = usize::try_from(end.stdout_bytes.max(end.stderr_bytes)).unwrap_or(usize::MAX);
-        keep = (keep.min(had) as f64 * share * 0.9) as usize;
+        let most = request.as_ref().map_or(0, |request| request.max_output);
+        let had = most.min(end.stdout_bytes.max(end.stderr_bytes));
+        keep = shortened(keep, body.len(), max_body, had);
     }
+}
+
+/// What to keep of each stream next, after a body that was too long. A byte takes up to six in JSON, so the
+/// first guess is rarely the last; it begins with what there `had` been, not with what was ever produced.
+fn shortened(keep: usize, body: usize, max_body: usize, had: u64) -> usize {
+    let share = max_body as f64 / body as f64;
+    let had = usize::try_from(had).unwrap_or(usize::MAX);
+    (keep.min(had) as f64 * share * 0.9) as usize
 }
 
 /// The answer for a job whose files cannot be read: that it was accepted is all that is known.
@@ -84,5 +91,37 @@ pub(super) fn story(job: &Job) -> Progress {
 pub(super) fn undetermined(message: impl Into<String>) -> Outcome {
     Outcome::Undetermined {
         message: message.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Admission, Spool};
+    use crate::protocol::{NodeId, RequestId};
+
+    #[test]
+    fn a_reply_that_must_be_shortened_is_so_in_a_few_steps_however_much_was_produced() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(dir.path()).unwrap();
+        let mut request = Request::script("true");
+        request.max_output = 10_000;
+        let (id, node) = (RequestId::random(), NodeId::parse("n1").unwrap());
+        let body = request.encode();
+        let Admission::New(job) = spool.create(&id, &request, (&node, "k"), &body).unwrap() else {
+            panic!("a new job")
+        };
+        let mut file = std::fs::File::create(job.path("stdout")).unwrap();
+        std::io::Write::write_all(&mut file, &[b'x'; 10_000]).unwrap();
+        let mut end = End::unseen(Outcome::Exited { status: 0 });
+        // As after a script that wrote for years: each step once shortened no more than a tenth of this.
+        end.stdout_bytes = u64::MAX;
+        job.write_end(&end).unwrap();
+        let first = shortened(usize::MAX, 10_300, 10_000, 10_000);
+        assert!(first < 10_000);
+        let body = of(&job, 5_000).unwrap();
+        assert!((4_000..=5_000).contains(&body.len()), "{}", body.len());
+        let reply: Reply = serde_json::from_slice(&body).unwrap();
+        assert_eq!(reply.stdout_bytes, Some(u64::MAX));
     }
 }

@@ -204,8 +204,7 @@ impl Agent {
             Event::Round => self.round(),
             Event::Beat => {
                 let jobs = self.jobs.running() + self.jobs.waiting();
-                self.pending
-                    .push_back(announce::heartbeat(&self.sysinfo, jobs));
+                self.say_first(announce::heartbeat(&self.sysinfo, jobs));
             }
             Event::Alive => tell_systemd(),
         }
@@ -268,7 +267,15 @@ impl Agent {
             req_id: ping.id,
             timestamp: Timestamp::now(),
         };
-        self.pending.push_back(announce::event(&key, &ack));
+        self.say_first(announce::event(&key, &ack));
+    }
+
+    /// That the node lives is not to be heard only after hundreds of megabytes of replies.
+    fn say_first(&mut self, message: Outgoing) {
+        let is_reply = |waiting: &Outgoing| matches!(waiting, Outgoing::Reply(_));
+        let before = self.pending.iter().position(is_reply);
+        let at = before.unwrap_or(self.pending.len());
+        self.pending.insert(at, message);
     }
 
     fn tell_progress(&mut self, job: &Job, progress: &Progress) {

@@ -25,6 +25,8 @@ const BUILT_IN: &str = include_str!("../../scripts/ur/tasks/sysinfo.sh");
 const SMARTOS: &str = "/usr/bin/sysinfo";
 const LIMIT: Duration = Duration::from_secs(10);
 const MOST_BYTES: u64 = 4 * 1024 * 1024;
+/// Characters of a NIC's address: InfiniBand's have 20 bytes.
+const MOST_MAC: usize = 20 * 3 - 1;
 /// What firmware says when nobody has filled it in. (SMBIOS 7.2.1 names the first two; the others
 /// are board makers' samples, each found on many machines.)
 const PLACEHOLDERS: [&str; 5] = [
@@ -236,7 +238,15 @@ fn is_admin(nic: &Value) -> bool {
 /// The admin NIC: the one that sysinfo names (BOOTIF's, or as SmartOS knows), else the one that
 /// reaches the broker, else the first that has a link. Returns its address.
 fn mark_admin(facts: &mut Map<String, Value>, broker_side: Option<IpAddr>) -> Option<String> {
-    let address = |nic: &Value| Some(nic.get("MAC Address")?.as_str()?.to_ascii_lowercase());
+    // It becomes part of routing keys, where a stray word would keep the node from listening at all.
+    let is_address = |text: &str| {
+        let allowed = |b: u8| b.is_ascii_hexdigit() || b == b':';
+        !text.is_empty() && text.len() <= MOST_MAC && text.bytes().all(allowed)
+    };
+    let address = |nic: &Value| {
+        let text = nic.get("MAC Address")?.as_str()?.to_ascii_lowercase();
+        is_address(&text).then_some(text)
+    };
     if let Some((_, nic)) = nics(facts).find(|(_, nic)| is_admin(nic)) {
         return address(nic);
     }
@@ -248,7 +258,8 @@ fn mark_admin(facts: &mut Map<String, Value>, broker_side: Option<IpAddr>) -> Op
         .or_else(|| nics(facts).find(|(_, nic)| up(nic)))
         .map(|(name, _)| name.clone())?;
     for kind in ["Network Interfaces", "Virtual Network Interfaces"] {
-        if let Some(nic) = facts.get_mut(kind).and_then(|nics| nics.get_mut(&chosen)) {
+        let nic = facts.get_mut(kind).and_then(|nics| nics.get_mut(&chosen));
+        if let Some(nic) = nic.filter(|nic| nic.is_object()) {
             nic["NIC Names"] = json!(["admin"]);
             return address(nic);
         }
@@ -259,6 +270,11 @@ fn mark_admin(facts: &mut Map<String, Value>, broker_side: Option<IpAddr>) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::{
+        Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
+    };
+    use proptest::sample::select;
 
     fn with(facts: Value, broker_side: Option<&str>) -> Sysinfo {
         let Value::Object(facts) = facts else {
@@ -314,5 +330,67 @@ mod tests {
     #[test]
     fn there_is_always_a_hostname() {
         assert!(with(json!({}), None).facts["Hostname"].is_string());
+    }
+
+    /// Values of every kind, in the places and under the names that we look at.
+    fn facts() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            Just(json!("10.1.0.1")),
+            Just(json!("up")),
+            Just(json!("02:00:00:00:00:01")),
+            any::<i64>().prop_map(Value::from),
+            "[a-z#*. ]{0,80}".prop_map(Value::from),
+        ];
+        const NAMES: [&str; 6] = [
+            "net0",
+            "MAC Address",
+            "ip4addr",
+            "Link Status",
+            "NIC Names",
+            "x",
+        ];
+        let object = |value| btree_map(select(&NAMES[..]), value, 0..8);
+        leaf.prop_recursive(4, 64, 8, move |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..3).prop_map(Value::from),
+                object(inner).prop_map(|fields| json!(fields)),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_node_whatever_it_says_of_itself_has_names_that_keys_can_carry(
+            nics in facts(), virtual_nics in facts(), uuid in facts()
+        ) {
+            let facts = json!({
+                "UUID": uuid, "Network Interfaces": nics, "Virtual Network Interfaces": virtual_nics
+            });
+            let found = with(facts, Some("10.1.0.1"));
+            prop_assert!(found.facts["Hostname"].is_string());
+            prop_assert_eq!(&found.facts["UUID"], found.node.as_str());
+            let mac = found.mac.unwrap_or_default();
+            prop_assert!(mac.len() < 60 && !mac.contains(['.', '#', '*', ' ']), "{}", mac);
+        }
+    }
+
+    #[test]
+    fn two_nics_of_one_name_of_which_one_is_rubbish_are_no_harm() {
+        let up = json!({"MAC Address": "02:00:00:00:00:01", "Link Status": "up"});
+        let found = with(
+            json!({"Network Interfaces": {"net0": "?"}, "Virtual Network Interfaces": {"net0": up}}),
+            None,
+        );
+        assert_eq!(found.mac.as_deref(), Some("02:00:00:00:00:01"));
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_not_put_into_keys() {
+        let nic = json!({"MAC Address": "#.*", "Link Status": "up"});
+        assert_eq!(
+            with(json!({"Network Interfaces": {"net0": nic}}), None).mac,
+            None
+        );
     }
 }

@@ -1,6 +1,5 @@
 //! The flags, and what they mean. `-h` of every command fits 80 columns, which a test holds.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +9,9 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::exit::Usage;
+use super::run::InputArgs;
+use super::run_task::RunTaskArgs;
+use super::tasks::{TaskCommand, TasksArgs};
 use crate::broker::Url;
 use crate::headnode::{Client, Name, Selector};
 use crate::protocol::RequestId;
@@ -67,6 +69,13 @@ pub enum Command {
     Script(ScriptArgs),
     /// Run a file that is on the node, with arguments
     File(FileArgs),
+    /// Run a task: a versioned script with parameters
+    Run(RunTaskArgs),
+    /// List the tasks there are
+    Tasks(TasksArgs),
+    /// Show, write, check and release tasks
+    #[command(subcommand)]
+    Task(TaskCommand),
     /// Measure how long agents take to answer
     Ping(PingArgs),
     /// Wait for the answers of a run whose ur is gone
@@ -140,6 +149,8 @@ pub struct ExecArgs {
     pub targets: TargetArgs,
     #[command(flatten)]
     pub run: RunArgs,
+    #[command(flatten)]
+    pub input: InputArgs,
     /// For /bin/sh on every node; quote it
     #[arg(value_name = "COMMAND LINE")]
     pub command: String,
@@ -152,6 +163,8 @@ pub struct ScriptArgs {
     pub targets: TargetArgs,
     #[command(flatten)]
     pub run: RunArgs,
+    #[command(flatten)]
+    pub input: InputArgs,
     /// A local file, and its arguments: all that follows
     #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["FILE", "ARG"])]
     pub file_and_args: Vec<String>,
@@ -164,6 +177,8 @@ pub struct FileArgs {
     pub targets: TargetArgs,
     #[command(flatten)]
     pub run: RunArgs,
+    #[command(flatten)]
+    pub input: InputArgs,
     /// A file on the node, and its arguments: all that follows
     #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["PATH", "ARG"])]
     pub path_and_args: Vec<String>,
@@ -189,13 +204,6 @@ pub struct RunArgs {
     /// Send to no more nodes when N have failed
     #[arg(long, value_name = "N")]
     pub max_fail: Option<NonZeroUsize>,
-    /// A variable of the script; the first one replaces
-    /// the whole environment, PATH too
-    #[arg(long, value_name = "K=V", value_parser = variable, verbatim_doc_comment)]
-    pub env: Vec<(String, String)>,
-    /// The script's standard input (- is ours)
-    #[arg(long, value_name = "FILE")]
-    pub stdin: Option<PathBuf>,
     /// The script's working directory
     #[arg(long, value_name = "DIR")]
     pub cwd: Option<String>,
@@ -359,25 +367,12 @@ impl JsonArgs {
     }
 }
 
-impl RunArgs {
-    pub(super) fn env(&self) -> Option<BTreeMap<String, String>> {
-        (!self.env.is_empty()).then(|| self.env.iter().cloned().collect())
-    }
-}
-
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|error| format!("{error}"))?;
     Duration::try_from_secs_f64(seconds)
         .ok()
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| "not a number of seconds above 0".to_owned())
-}
-
-fn variable(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write NAME=VALUE".to_owned()),
-    }
 }
 
 fn request_id(text: &str) -> Result<RequestId, String> {

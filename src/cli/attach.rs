@@ -13,7 +13,7 @@ use super::screen::View;
 use super::trace::Trace;
 use super::{Exit, find_targets};
 use crate::headnode::{Client, PastRun, Plan, Runs, STATUS, Target, Verb};
-use crate::protocol::{NodeId, Outcome};
+use crate::protocol::{Label, NodeId, Outcome};
 
 pub async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit> {
     let runs = Runs::of_this_user();
@@ -38,6 +38,7 @@ pub async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit> {
         max_fail: None,
         stream: View::of(&args.view) == View::Stream,
         earlier: past.iter().flat_map(PastRun::known).map(owned).collect(),
+        label: Label::default(),
     };
     let file = runs.ok().and_then(|runs| runs.append(&request).ok());
     let shown = (&args.view, args.quiet);

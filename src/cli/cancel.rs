@@ -10,7 +10,7 @@ use super::run::interrupted;
 use super::trace::Trace;
 use super::{Exit, find_targets, json};
 use crate::headnode::{Plan, Verb, run};
-use crate::protocol::Outcome;
+use crate::protocol::{Label, Outcome};
 
 pub async fn cancel(broker: &BrokerArgs, args: CancelArgs) -> Result<Exit> {
     let selector = args.targets.selector()?;
@@ -26,6 +26,7 @@ pub async fn cancel(broker: &BrokerArgs, args: CancelArgs) -> Result<Exit> {
         concurrency: None,
         max_fail: None,
         stream: false,
+        label: Label::default(),
         earlier: HashMap::new(),
     };
     let report = run(&mut client, &plan, targets, interrupted()?, &mut |_| Ok(())).await?;

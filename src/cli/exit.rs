@@ -8,6 +8,7 @@ use anyhow::Result;
 
 use crate::headnode::{BadFilter, Report, Unselectable, told};
 use crate::protocol::Outcome;
+use crate::task::BadParameter;
 
 /// What `ur` tells the shell. In the order of weight: of several, the last is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,7 +80,7 @@ impl Exit {
     }
 
     fn of_error(error: &anyhow::Error) -> Self {
-        if error.is::<Usage>() || error.is::<BadFilter>() {
+        if error.is::<Usage>() || error.is::<BadFilter>() || error.is::<BadParameter>() {
             return Self::Usage;
         }
         match error.downcast_ref::<Unselectable>() {

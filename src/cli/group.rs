@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use super::fold::fold;
 use crate::headnode::{NodeResult, by_name};
 use crate::protocol::{Outcome, REBOOT_STATUS};
+use crate::task::Answer;
 
 /// What nodes of one group agree in. The order of the fields is the order of the groups: good ones
 /// first, and without remarks before those with some.
@@ -89,6 +90,11 @@ impl Sameness {
                 left_out(reply.stdout_bytes, &same.stdout),
                 left_out(reply.stderr_bytes, &same.stderr),
             ];
+            if let Some(answer) = Answer::of(reply) {
+                same.stdout = answer.to_text().into_bytes();
+                let error = answer.error().map(|error| format!(": {error}"));
+                same.remark.push_str(&error.unwrap_or_default());
+            }
         }
         same
     }
@@ -328,6 +334,28 @@ b
 === n2: reboots
 ";
         assert_eq!(shown(&[long, reboot]), expected);
+    }
+
+    #[test]
+    fn results_of_a_task_agree_by_what_they_say_and_an_error_stands_in_the_header() {
+        let task = |mut result: NodeResult| {
+            let reply = result.reply.as_mut().unwrap();
+            reply.name = Some("disk::erase".to_owned());
+            result
+        };
+        let error = r#"{"_error":{"msg":"no disk","kind":"disk/none","details":{}}}"#;
+        let results = [
+            task(ok("n1", r#"{"a":1,"b":2}"#)),
+            task(ok("n2", "{\"b\": 2,\n\"a\": 1}\n")),
+            task(result("n3", Outcome::Exited { status: 1 }, error, "")),
+        ];
+        let expected = "\
+=== n[1-2] (2)
+{\"a\":1,\"b\":2}
+
+=== n3: exit 1: no disk (disk/none)
+";
+        assert_eq!(shown(&results), expected);
     }
 
     #[test]

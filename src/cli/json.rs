@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::args::JsonArgs;
 use crate::headnode::{NodeResult, Pong, Report, Target};
 use crate::protocol::{Outcome, RequestId};
+use crate::task::Answer;
 
 pub(super) fn of_result(result: &NodeResult, request: &RequestId) -> Value {
     let mut object = of_target(&result.target, result.outcome.state(), request);
@@ -27,6 +28,9 @@ pub(super) fn of_result(result: &NodeResult, request: &RequestId) -> Value {
         object["result"] = json!(reply);
         for (name, value) in &result.more {
             object["result"][name] = value.clone();
+        }
+        if let Some(answer) = Answer::of(reply) {
+            object["value"] = answer.into_json();
         }
     }
     if result.outcome == Outcome::NoAnswer
@@ -130,6 +134,10 @@ mod tests {
 
         assert_eq!(of(Outcome::NoAnswer)["error"]["code"], "no_answer");
 
+        let mut task = result("n1", Outcome::Exited { status: 0 }, r#"{"a":1}"#, "");
+        task.reply.as_mut().unwrap().name = Some("my::task".to_owned());
+        assert_eq!(of_result(&task, &request)["value"], json!({"a": 1}));
+        assert!(ran.get("value").is_none());
         let mut newer = result("n1", Outcome::Exited { status: 0 }, "", "");
         newer
             .more

@@ -13,9 +13,11 @@ mod json;
 mod nodes;
 mod ping;
 mod run;
+mod run_task;
 mod screen;
 mod snoop;
 mod summary;
+mod tasks;
 mod trace;
 mod why;
 
@@ -31,7 +33,9 @@ pub use exit::Exit;
 pub use nodes::nodes;
 pub use ping::ping;
 pub use run::{exec, file, script};
+pub use run_task::run_task;
 pub use snoop::snoop;
+pub use tasks::{task, tasks};
 pub use why::why;
 
 use crate::headnode::{Client, Node, Selector, Target, Wanted, discover};

@@ -1,13 +1,14 @@
 //! `ur exec`, `ur script`, `ur file`: flags → request → run → screen.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use clap::Args as ClapArgs;
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::signal::ctrl_c;
@@ -27,9 +28,34 @@ const HELD_OUTPUT: u64 = 512 * 1024 * 1024;
 /// Of what is run, so much is recorded for people.
 const RECORDED: usize = 60;
 
+/// What a script gets besides its arguments.
+#[derive(Debug, ClapArgs)]
+pub struct InputArgs {
+    /// A variable of the script; the first one replaces
+    /// the whole environment, PATH too
+    #[arg(long, value_name = "K=V", value_parser = assignment, verbatim_doc_comment)]
+    env: Vec<(String, String)>,
+    /// The script's standard input (- is ours)
+    #[arg(long, value_name = "FILE")]
+    stdin: Option<PathBuf>,
+}
+
+impl InputArgs {
+    fn env(&self) -> Option<BTreeMap<String, String>> {
+        (!self.env.is_empty()).then(|| self.env.iter().cloned().collect())
+    }
+}
+
+pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
 pub async fn exec(broker: &BrokerArgs, args: ExecArgs) -> Result<Exit> {
-    let request = Request::script(args.command);
-    send(broker, &args.targets, &args.run, request).await
+    let request = with_input(Request::script(args.command), &args.input)?;
+    send(broker, &args.targets, &args.run, request, |_| Ok(())).await
 }
 
 pub async fn script(broker: &BrokerArgs, args: ScriptArgs) -> Result<Exit> {
@@ -38,34 +64,42 @@ pub async fn script(broker: &BrokerArgs, args: ScriptArgs) -> Result<Exit> {
     let bytes = std::fs::read(&path).with_context(|| format!("reading {path}"))?;
     let mut request = Request::script(text(bytes, &path)?);
     request.args = words.collect();
-    send(broker, &args.targets, &args.run, request).await
+    let request = with_input(request, &args.input)?;
+    send(broker, &args.targets, &args.run, request, |_| Ok(())).await
 }
 
 pub async fn file(broker: &BrokerArgs, args: FileArgs) -> Result<Exit> {
     let mut words = args.path_and_args.into_iter();
     let mut request = Request::file(words.next().context("no path")?);
     request.args = words.collect();
-    send(broker, &args.targets, &args.run, request).await
+    let request = with_input(request, &args.input)?;
+    send(broker, &args.targets, &args.run, request, |_| Ok(())).await
 }
 
-/// Finds the targets, sends, and shows what comes back.
-async fn send(
+fn with_input(mut request: Request, args: &InputArgs) -> Result<Request> {
+    request.env = args.env();
+    request.stdin = args.stdin.as_deref().map(standard_input).transpose()?;
+    Ok(request)
+}
+
+/// Finds the targets, sends unless `refuse` does, and shows what comes back.
+pub(super) async fn send(
     broker: &BrokerArgs,
     targets: &TargetArgs,
     args: &RunArgs,
     mut request: Request,
+    refuse: impl FnOnce(&[Target]) -> Result<()>,
 ) -> Result<Exit> {
     let trace = Trace::new(args.verbose);
     let selector = targets.selector()?;
     let view = View::of(&args.view);
-    request.env = args.env();
-    request.stdin = args.stdin.as_deref().map(standard_input).transpose()?;
-    request.timeout = args.timeout;
+    request.timeout = args.timeout.or(request.timeout);
     request.cwd.clone_from(&args.cwd);
     request.stream = view == View::Stream;
 
     let mut client = broker.connect().await?;
     let targets = find_targets(&client, &selector, args.discover.discover, &trace).await?;
+    refuse(&targets)?;
     if view.is_shown_at_the_end() {
         let share = HELD_OUTPUT / 2 / targets.len().max(1) as u64;
         request.max_output = request.max_output.min(share);
@@ -77,11 +111,12 @@ async fn send(
         verb: Verb::Execute,
         body: request.encode(),
         pickup: Some(args.pickup),
-        wait: args.wait.unwrap_or_else(|| default_wait(args.timeout)),
+        wait: args.wait.unwrap_or_else(|| default_wait(request.timeout)),
         concurrency: args.concurrency.map(usize::from),
         max_fail: args.max_fail.map(usize::from),
         stream: request.stream,
         earlier: HashMap::new(),
+        label: request.label.clone(),
     };
     trace.say(format_args!("sending request {}", plan.request));
     let file = record(&plan, &targets, &request);
@@ -176,7 +211,7 @@ fn standard_input(path: &Path) -> Result<String> {
 }
 
 /// JSON carries text only.
-fn text(bytes: Vec<u8>, name: &str) -> Result<String> {
+pub(super) fn text(bytes: Vec<u8>, name: &str) -> Result<String> {
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text),
         Err(error) => bail!(

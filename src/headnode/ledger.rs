@@ -1,5 +1,5 @@
-//! Where every node of a run is: who is next, who was sent to, who said what, who is overdue. Plain
-//! bookkeeping: no I/O, no clock of its own, so that every turn of a run can be tested.
+//! Where every node of a run is: who is next, who was sent to, who said what, who is overdue. No I/O, no
+//! clock of its own, so that every turn of a run can be tested.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use super::report::{Event, NodeResult, Report};
 use super::{Letter, Plan, Target, Verb};
 use crate::broker::Routing;
 use crate::protocol::{ErrorCode, NodeId, Outcome, Output, Progress, Reply, RoutingKey};
+use crate::task;
 
 /// How long until a node that has said nothing, or was not there, is sent to once more.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -217,14 +218,18 @@ impl<'a> Ledger<'a> {
     }
 
     fn replied(&mut self, i: usize, body: &[u8], now: Instant) -> Option<Event<'_>> {
-        let (reply, more) = match Reply::decode(body) {
+        let (mut reply, more) = match Reply::decode(body) {
             Ok(read) => read,
             Err(error) => {
                 let message = format!("its reply cannot be read: {error}");
                 return self.end(i, Outcome::Undetermined { message }, None, now);
             }
         };
-        let outcome = match reply.outcome() {
+        // A Node.js agent does not say what it ran. We know.
+        if reply.name.is_none() {
+            reply.set_label(self.plan.label.clone());
+        }
+        let outcome = match task::outcome(&reply) {
             // The answer to our question and not to our request: no job that ran not even a
             // missing program has its output counted.
             Outcome::Refused(refusal)

@@ -16,7 +16,7 @@ use super::report::{Event, Report};
 use super::{Client, Inbox, Letter, Target, told};
 use crate::broker::{Publisher, Routing, backoff, is_refusal, message_limit};
 use crate::clock;
-use crate::protocol::{NodeId, Outcome, Request, RequestId, RoutingKey};
+use crate::protocol::{Label, NodeId, Outcome, Request, RequestId, RoutingKey};
 
 /// Messages that the broker has not confirmed yet, and the bytes in them: each is in memory whole.
 const UNCONFIRMED: usize = 64;
@@ -44,6 +44,8 @@ pub struct Plan {
     pub max_fail: Option<usize>,
     /// Listen for output as it comes.
     pub stream: bool,
+    /// Which task it is, if it is one.
+    pub label: Label,
     /// How it ended on nodes that have told already, should they have forgotten.
     pub earlier: HashMap<NodeId, Outcome>,
 }

@@ -36,7 +36,7 @@ use std::{fs, io};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 
-use crate::protocol::{Message, RequestId, State};
+use crate::protocol::{Message, Outcome, RequestId, State};
 
 pub use lock::Held;
 pub use process::{Exit, ProcessRef, boot_id};
@@ -89,7 +89,7 @@ impl Job {
     pub fn record(&self) -> Result<Record> {
         let record: Record = self
             .read("request.json")?
-            .context("the job has no request.json")?;
+            .with_context(|| format!("{} has no request.json", self.dir.display()))?;
         if record.format != record::FORMAT {
             anyhow::bail!(
                 "{} has format {}, and this version reads {}",
@@ -114,7 +114,13 @@ impl Job {
 
     /// `None` while it has not ended.
     pub fn end(&self) -> Result<Option<End>> {
-        self.read("outcome.json")
+        let end: Option<End> = self.read("outcome.json")?;
+        match end.as_ref().map(|end| &end.outcome) {
+            Some(Outcome::NotConnected | Outcome::NoAnswer) => {
+                anyhow::bail!("{}: its outcome is one that only a sender can see", self.id)
+            }
+            _ => Ok(end),
+        }
     }
 
     /// Ends the job, durably. Written once: by its supervisor, or by the agent for a job whose

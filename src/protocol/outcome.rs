@@ -104,12 +104,18 @@ pub enum ErrorCode {
     Unknown,
 }
 
+/// Characters of a message. It may repeat a piece of the request, which has megabytes perhaps, and an
+/// answer that the broker does not take is none.
+const MOST_MESSAGE: usize = 1000;
+
 impl Refusal {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
+        let mut message = message.into();
+        if let Some((end, _)) = message.char_indices().nth(MOST_MESSAGE) {
+            message.truncate(end);
+            message.push('…');
         }
+        Self { code, message }
     }
 
     pub fn bad_request(message: impl Into<String>) -> Self {

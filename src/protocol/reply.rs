@@ -100,7 +100,7 @@ impl Reply {
             Outcome::Exited { status } => *status,
             Outcome::Signalled { signal } => {
                 reply.signal = Some(*signal);
-                128 + signal
+                signal.saturating_add(128)
             }
             Outcome::TimedOut => {
                 reply.timed_out = true;

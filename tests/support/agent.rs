@@ -1,5 +1,6 @@
 //! A real `ur-agent` with a state directory and a sysinfo of its own.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::fs::File;
 use std::io::Write;
@@ -17,6 +18,8 @@ pub(crate) struct Setup {
     pub(crate) env: Vec<(String, String)>,
     /// Goes before the agent's command line.
     pub(crate) wrapper: Vec<String>,
+    /// A copy of the agent in another file.
+    pub(crate) binary: Option<PathBuf>,
     pub(crate) reboot: Option<String>,
     /// The text of the config file; empty means that there is none.
     pub(crate) config: String,
@@ -91,6 +94,13 @@ impl Agent {
         self.child.wait().expect("reaping the agent");
     }
 
+    /// SIGTERM, as `systemctl stop` sends it; returns when the agent has ended.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).expect("stopping the agent");
+        self.child.wait().expect("reaping the agent")
+    }
+
     /// One more on the same directories, which is expected to give up.
     pub(crate) fn start_another(&self) -> ExitStatus {
         let mut child = spawn(self.dir.path(), &self.url, &self.setup);
@@ -106,6 +116,12 @@ impl Agent {
 
     pub(crate) fn start_again(&mut self) {
         self.child = spawn(self.dir.path(), &self.url, &self.setup);
+    }
+
+    /// From another file, as after an upgrade.
+    pub(crate) fn start_again_from(&mut self, binary: &Path) {
+        self.setup.binary = Some(binary.to_owned());
+        self.start_again();
     }
 }
 
@@ -156,8 +172,9 @@ fn spawn(dir: &Path, url: &str, setup: &Setup) -> Child {
         .append(true)
         .open(dir.join("log"))
         .expect("a log");
-    let binary = env!("CARGO_BIN_EXE_ur-agent").to_owned();
-    let mut words = setup.wrapper.iter().chain([&binary]);
+    let built = Path::new(env!("CARGO_BIN_EXE_ur-agent"));
+    let binary = setup.binary.as_deref().unwrap_or(built).as_os_str();
+    let mut words = setup.wrapper.iter().map(OsStr::new).chain([binary]);
     let mut command = Command::new(words.next().expect("at least the binary"));
     command
         .args(words)

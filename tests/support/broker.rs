@@ -236,6 +236,15 @@ impl PrivateBroker {
         }
     }
 
+    /// Sets what cannot be set in a file, until it is restarted; for channels that are opened from now on.
+    pub(crate) fn set(&self, name: &str, value: &str) {
+        let setting = format!("application:set_env(rabbit, {name}, {value}).");
+        let mut command = Command::new("tools/private-broker");
+        command.arg("ctl").arg(self.dir.path());
+        let status = command.args(["eval", &setting]).status();
+        assert!(status.is_ok_and(|status| status.success()), "{setting}");
+    }
+
     /// start, stop, restart or kill.
     pub(crate) fn again(&self, verb: &str) {
         let mut command = Command::new("tools/private-broker");

@@ -38,11 +38,6 @@ pub(crate) struct Client {
 impl Client {
     /// Listens to everything that the node may say.
     pub(crate) fn connect(url: &str, node: &str) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let url = url.parse().expect("a broker's URL");
         let keys = [
             format!("ur.*.{node}"),
             format!("ur.sysinfo.{node}.*"),
@@ -50,10 +45,19 @@ impl Client {
             format!("ur.execute-progress.{node}.*"),
             format!("ur.execute-output.{node}.*"),
         ];
+        Self::listening(url, &keys)
+    }
+
+    pub(crate) fn listening(url: &str, keys: &[String]) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let url = url.parse().expect("a broker's URL");
         let connected = async {
             let broker = Broker::connect(&url, "ur test").await?;
             let queue = format!("ur.test.{}", uuid::Uuid::new_v4());
-            let deliveries = broker.listen(&queue, &keys).await?;
+            let deliveries = broker.listen(&queue, keys).await?;
             let publisher = broker.publisher().await?;
             anyhow::Ok((broker, deliveries, publisher))
         };

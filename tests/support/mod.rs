@@ -4,6 +4,7 @@ pub(crate) mod agent;
 pub(crate) mod broker;
 pub(crate) mod client;
 pub(crate) mod crowd;
+pub(crate) mod door;
 pub(crate) mod operator;
 
 use std::path::PathBuf;
@@ -109,6 +110,15 @@ impl Node {
         let id = uuid::Uuid::new_v4().to_string();
         self.send_as(&id, body);
         self.reply(&id)
+    }
+
+    /// Pings the agent and waits for its answer.
+    pub(crate) fn ping(&mut self) {
+        let key = format!("ur.ping.{}", self.agent.uuid);
+        self.client.publish(&key, br#"{"client_id":"test","id":1}"#);
+        let key = format!("ur.acktest.{}", self.agent.uuid);
+        self.client
+            .wait_for("the ack", |message| message.key == key);
     }
 
     /// Runs a shell script to its end and returns what it printed.

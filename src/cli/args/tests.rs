@@ -11,18 +11,13 @@ fn parse(line: &str) -> Result<Args, clap::Error> {
 fn the_flags_are_consistent_and_every_help_fits_80_columns() {
     let mut ur = Args::command();
     ur.clone().debug_assert();
-    let names: Vec<String> = ur
-        .get_subcommands()
-        .map(|sub| sub.get_name().to_owned())
-        .collect();
     ur.build();
-    let help = |command: &mut clap::Command| command.render_help().to_string();
-    let mut helps = vec![help(&mut ur)];
-    for name in names {
-        helps.push(help(ur.find_subcommand_mut(&name).unwrap()));
-    }
-    for line in helps.iter().flat_map(|help| help.lines()) {
-        assert!(line.chars().count() <= 80, "{line}");
+    let mut commands = vec![&mut ur];
+    while let Some(command) = commands.pop() {
+        for line in command.render_help().to_string().lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        commands.extend(command.get_subcommands_mut());
     }
 }
 

@@ -1,7 +1,7 @@
 //! Every turn that a run can take, without a broker and without waiting.
 
 use super::*;
-use crate::protocol::{Refusal, RequestId, State};
+use crate::protocol::{Label, Refusal, RequestId, State};
 
 fn plan(verb: Verb) -> Plan {
     Plan {
@@ -14,6 +14,7 @@ fn plan(verb: Verb) -> Plan {
         max_fail: None,
         stream: false,
         earlier: HashMap::new(),
+        label: Label::default(),
     }
 }
 
@@ -355,4 +356,23 @@ fn an_interrupted_run_tells_what_was_sent_and_what_was_not() {
     let report = ledger.into_report();
     assert!(report.interrupted);
     assert_eq!((report.results.len(), report.not_sent.len()), (2, 1));
+}
+
+#[test]
+fn an_error_in_the_result_of_a_task_is_a_failure_also_where_the_agent_does_not_say_what_it_ran() {
+    let now = Instant::now();
+    let mut plan = plan(Verb::Execute);
+    plan.max_fail = Some(1);
+    plan.label.name = Some("disk::erase".to_owned());
+    let mut ledger = ledger(2, &plan);
+    send_all(&mut ledger, now);
+    let letter = Letter {
+        key: "ur.execute-reply.n1.r".to_owned(),
+        body: br#"{"exit_status":0,"stdout":"{\"_error\":{\"msg\":\"no disk\"}}"}"#.to_vec(),
+    };
+    assert!(matches!(
+        ledger.received(&letter, now),
+        Some(Event::Ended(result)) if !result.outcome.is_success()
+    ));
+    assert!(ledger.is_stopped());
 }

@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# A disk that leaves for another owner must carry nothing of the last one, and somebody will ask for proof. So the result
+# is a certificate: which disk, by which method, what was tried, and what was read back.
+set -euo pipefail
+
+# shellcheck source=scripts/ur/files/ur.sh
+source "$PT__installdir/ur/files/ur.sh"
+# shellcheck source=scripts/ur/files/disks.sh
+source "$PT__installdir/ur/files/disks.sh"
+# shellcheck source=scripts/ur/files/inuse.sh
+source "$PT__installdir/ur/files/inuse.sh"
+# shellcheck source=scripts/disk/files/guards.sh
+source "$PT__installdir/disk/files/guards.sh"
+# shellcheck source=scripts/disk/files/stack.sh
+source "$PT__installdir/disk/files/stack.sh"
+# shellcheck source=scripts/disk/files/wipe.sh
+source "$PT__installdir/disk/files/wipe.sh"
+# shellcheck source=scripts/disk/files/nvme.sh
+source "$PT__installdir/disk/files/nvme.sh"
+# shellcheck source=scripts/disk/files/ata.sh
+source "$PT__installdir/disk/files/ata.sh"
+# shellcheck source=scripts/disk/files/scsi.sh
+source "$PT__installdir/disk/files/scsi.sh"
+# shellcheck source=scripts/disk/files/methods.sh
+source "$PT__installdir/disk/files/methods.sh"
+# shellcheck source=scripts/disk/files/samples.sh
+source "$PT__installdir/disk/files/samples.sh"
+# shellcheck source=scripts/disk/files/erase.sh
+source "$PT__installdir/disk/files/erase.sh"
+
+readonly level=${PT_level:-purge} erase_limit=${PT_timeout_per_disk:-86400} samples=${PT_samples:-32}
+
+main() {
+  trace
+  need jq wipefs:util-linux partx:util-linux blkid:util-linux blockdev:util-linux findfs:util-linux
+  make_scratch
+  guards
+  if noop; then
+    result "$(certificate "$(planned)")"
+    return
+  fi
+  need_for_stacks "${targets[@]}"
+  writes
+  verification
+}
+
+guards() {
+  [[ -n ${level_rank[$level]:-} ]] || fail ur/parameter "level is purge, clear, express or metadata, not $level"
+  ((samples >= 4)) || fail ur/parameter "samples is at least 4, not $samples"
+  choose_disks "${PT_select:-[]}" "${PT_skip:-[]}"
+  noop || guard_confirmed "${PT_confirm_serials:-[]}"
+  guard_writable
+  guard_unused
+  guard_not_spilling
+  [[ ${PT_allow_shared:-false} == true ]] || guard_unshared
+  plan_erase "$level" "${PT_methods:-"{}"}"
+  guard_whole_units
+  guard_nothing_hidden
+  end_if_refused
+}
+
+planned() {
+  local name
+  for name in "${targets[@]}"; do
+    verdict "$name" would-erase '' "$(jq -cn --arg plan "${plan[$(unit_of "$name")]}" '{plan: $plan | [splits(" +") | select(. != "")]}')"
+  done
+}
+
+writes() {
+  take_down "${targets[@]}"
+  erase_units "${PT_parallel:-32}"
+}
+
+verification() { # each unit has proved or not what it did; what is left is to miss none
+  local unit name verdicts=''
+  for unit in "${!units[@]}"; do
+    if [[ -s $scratch/$unit.verdicts ]]; then
+      verdicts+=$(<"$scratch/$unit.verdicts")$'\n'
+    else
+      for name in ${units[$unit]}; do verdicts+=$(verdict "$name" failed 'its erase ended without a verdict')$'\n'; done
+    fi
+    for name in ${units[$unit]}; do partx --delete "/dev/$name" 2>/dev/null || true; done
+  done
+  verdicts=$(certificate "$verdicts")
+  jq -e 'all(.disks[]; .verdict | IN("erased", "wiped", "skipped"))' <<<"$verdicts" >/dev/null \
+    || fail disk/failed "not erased: $(jq -r '[.disks[] | select(.verdict == "failed") | "\(.path) (\(.serial)): \(.reason)"] | join("; ")' <<<"$verdicts")" "$verdicts"
+  result "$verdicts"
+}
+
+certificate() { # <verdicts, one JSON object a line>
+  local origin=null
+  # Who asked is in the request, which only an Ur agent keeps.
+  [[ ! -r ${UR_JOB_DIR:-}/request.json ]] || origin=$(jq -c '.message.origin // null' "$UR_JOB_DIR/request.json")
+  {
+    untouched_verdicts
+    printf '%s\n' "$1"
+  } | jq -cs --arg level "$level" --argjson origin "$origin" --arg request "${UR_REQUEST:-}" --arg node "${UR_NODE:-}" '
+    {$level, ended_at: (now | todate), requested: {by: $origin, $request, $node}, disks: .}'
+}
+
+main "$@"

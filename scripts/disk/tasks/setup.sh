@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# The first boot of a machine: its disks are given the shape that was thought of elsewhere, and later boots find it so.
+# What is right already is left alone; what differs is a question for a person, not for a script.
+set -euo pipefail
+
+# shellcheck source=scripts/ur/files/ur.sh
+source "$PT__installdir/ur/files/ur.sh"
+# shellcheck source=scripts/ur/files/disks.sh
+source "$PT__installdir/ur/files/disks.sh"
+# shellcheck source=scripts/ur/files/inuse.sh
+source "$PT__installdir/ur/files/inuse.sh"
+# shellcheck source=scripts/disk/files/guards.sh
+source "$PT__installdir/disk/files/guards.sh"
+# shellcheck source=scripts/disk/files/stack.sh
+source "$PT__installdir/disk/files/stack.sh"
+# shellcheck source=scripts/disk/files/wipe.sh
+source "$PT__installdir/disk/files/wipe.sh"
+# shellcheck source=scripts/disk/files/layout.sh
+source "$PT__installdir/disk/files/layout.sh"
+# shellcheck source=scripts/disk/files/build.sh
+source "$PT__installdir/disk/files/build.sh"
+
+target=${PT_target:-/}
+target=${target%/}
+made=()
+
+main() {
+  trace
+  need jq wipefs:util-linux partx:util-linux blkid:util-linux blockdev:util-linux findfs:util-linux sfdisk:fdisk
+  guards
+  if noop; then
+    answer would-build
+    return
+  fi
+  writes
+  verification
+}
+
+guards() {
+  local thing
+  read_layout "$PT_layout"
+  need_for_layout
+  resolve_disks
+  survey
+  for thing in "${!state[@]}"; do differ "${thing%% *}" "${thing#* }"; done
+  # What will be written to must be free, and what will be wiped must be free for that.
+  guard_writable
+  guard_unused
+  guard_not_spilling
+  guard_unshared
+  ((${#targets[@]} == 0)) || end_if_refused
+}
+
+differ() { # <kind> <name>: chooses its disks for writing where nothing is, or where force says so; else refuses
+  local disk is=${state["$1 $2"]}
+  [[ $is != right && ($is != absent || $1 == table) ]] || return 0
+  while read -r disk; do
+    [[ " ${targets[*]} " == *" $disk "* ]] || targets+=("$disk")
+    [[ $is != absent ]] || continue
+    if [[ $1 == mount ]]; then
+      refuse "$disk" "$1 $2: $is"
+    elif ! items "${PT_force:-[]}" | grep -qxF -- "$(identity "$disk")"; then
+      refuse "$disk" "$1 $2: $is; force does not name it: $(identity "$disk")"
+    fi
+  done < <(disks_under "$1" "$2")
+}
+
+writes() {
+  local disk
+  need_for_stacks "${targets[@]}"
+  take_down "${targets[@]}"
+  for disk in "${targets[@]}"; do
+    log "/dev/$disk: wiping it"
+    wipe_disk "$disk"
+  done
+  survey
+  build
+  write_fstab
+}
+
+verification() { # looks again, as if for the first time
+  local thing wrong=''
+  survey
+  for thing in "${!state[@]}"; do
+    [[ ${state[$thing]} == right ]] || wrong+="$thing: ${state[$thing]}. "
+  done
+  [[ -z $wrong ]] || fail disk/failed "after the work it is not as the layout wants: $wrong"
+  answer built
+}
+
+answer() { # <verdict of the disks that were written to>
+  local disk thing disks states
+  disks=$(for disk in "${disk_of[@]}"; do
+    if [[ " ${targets[*]} " == *" $disk "* ]]; then verdict "$disk" "$1" ''; else verdict "$disk" unchanged ''; fi
+  done)
+  states=$(for thing in "${!state[@]}"; do printf '%s\t%s\n' "$thing" "${state[$thing]}"; done)
+  result "$(jq -cn --arg disks "$disks" --arg states "$states" --args '{disks: [$disks | splits("\n") | fromjson],
+    made: $ARGS.positional, states: [$states | splits("\n") | split("\t") | {(.[0]): .[1]}] | add}' -- "${made[@]}")"
+}
+
+main "$@"

@@ -1,0 +1,116 @@
+#!/usr/bin/env bash
+# The first step of setting up a node of Triton: a pool of the disks there are, laid out as befits their kind and number,
+# and shown to work before anything is built on it.
+set -euo pipefail
+
+# shellcheck source=scripts/ur/files/ur.sh
+source "$PT__installdir/ur/files/ur.sh"
+# shellcheck source=scripts/ur/files/disks.sh
+source "$PT__installdir/ur/files/disks.sh"
+# shellcheck source=scripts/ur/files/inuse.sh
+source "$PT__installdir/ur/files/inuse.sh"
+# shellcheck source=scripts/disk/files/guards.sh
+source "$PT__installdir/disk/files/guards.sh"
+# shellcheck source=scripts/zpool/files/layout.sh
+source "$PT__installdir/zpool/files/layout.sh"
+# shellcheck source=scripts/zpool/files/pool.sh
+source "$PT__installdir/zpool/files/pool.sh"
+
+main() {
+  trace
+  need jq zpool:zfsutils-linux zfs:zfsutils-linux wipefs:util-linux blkid:util-linux partx:util-linux findfs:util-linux sha256sum:coreutils
+  pool=${PT_pool:-zones}
+  [[ $pool =~ ^[A-Za-z][A-Za-z0-9_.-]*$ ]] || fail zpool/refused "pool $pool: letters, digits, dots, dashes and underscores only"
+  choose_disks "${PT_select:-[]}" "${PT_skip:-[]}"
+  if pool_exists "$pool"; then
+    accept_existing
+    return
+  fi
+  guards
+  if noop; then
+    answer would-create "{\"command\":$(json_string "${command[*]}")}"
+    return
+  fi
+  writes
+  verification
+}
+
+accept_existing() { # a pool that is there is never touched; it is right if it lies on the disks that were confirmed
+  local state name on=()
+  state=$(pool_state "$pool")
+  while read -r name; do on+=("$(identity "$name")"); done < <(pool_disks "$state")
+  diff <(printf '%s\n' "${on[@]}" | sort) <(items "${PT_confirm_serials:-[]}" | sort) \
+    || fail zpool/exists "there is a pool $pool already, on ${on[*]}: give another name, or destroy it first" "{\"status\":$state}"
+  result "{\"pool\":\"$pool\",\"verdict\":\"already\",\"status\":$state}"
+}
+
+guards() {
+  local name
+  layout=$(target_facts | choose_layout "${PT_layout:-}" "${PT_spares:-}" "${PT_cache:-true}")
+  ! jq -e .error <<<"$layout" >/dev/null || fail zpool/layout "$(jq -r .error <<<"$layout"): change layout, spares or select"
+  while read -r name; do leave_alone "${name#/dev/}" 'the layout has no use for its size and kind'; done < <(jq -r '.unused[]' <<<"$layout")
+  noop || guard_confirmed "${PT_confirm_serials:-[]}"
+  guard_writable
+  guard_unused
+  guard_not_spilling
+  [[ ${PT_allow_shared:-false} == true ]] || guard_unshared
+  end_if_refused
+  make_command
+}
+
+make_command() { # sets command: each disk by a name that stays the same over reboots, if it has one
+  local links
+  links=$(target_facts | jq -cs 'map({(.name): ([.links[] | select(startswith("/dev/disk/by-id/"))][0] // .name)}) | add')
+  # -f: what is on the disks has been looked at, and is confirmed to go. 4 KiB blocks suit all of today's disks, and the
+  # ones that will replace them.
+  command=(zpool create -f -o ashift=12 -m "${PT_mountpoint:-/$pool}" "$pool")
+  mapfile -t -O "${#command[@]}" command < <(jq -r --argjson links "$links" '
+    def group($word): if length == 0 then empty else $word, .[] end;
+    (.vdevs[] | if .type == "single" then .disks[] else (if .type == "raidz1" then "raidz" else .type end), .disks[] end),
+    (.logs | if length == 0 then empty else "log", (.[] | if length > 1 then "mirror", .[] else .[] end) end),
+    (.cache | group("cache")), (.spares | group("spare")) | $links[.] // .' <<<"$layout")
+}
+
+writes() {
+  progress 20 "creating $pool"
+  log "${command[*]}"
+  limited 600 "${command[@]}" || fail zpool/failed "zpool create exited with status $?: its message is in the log" "$(told failed)"
+}
+
+verification() {
+  local state missing
+  progress 60 'writing and reading'
+  pool_exists "$pool" || fail zpool/failed "zpool create said yes, and there is no pool $pool" "$(told failed)"
+  prove_data
+  state=$(pool_state "$pool")
+  [[ $(jq -r .verdict <<<"$state") == good ]] || fail zpool/failed "$pool is $(jq -r '.health + ", " + .errors' <<<"$state")" "$(told failed "$state")"
+  missing=$(comm -23 <(printf '%s\n' "${targets[@]}" | sort) <(pool_disks "$state"))
+  [[ -z $missing ]] || fail zpool/failed "$pool does not lie on ${missing//$'\n'/ }" "$(told failed "$state")"
+  answer created "{\"status\":$state}"
+}
+
+prove_data() { # what was written must be there when the pool comes back: a read without that would be answered from memory
+  local dataset=$pool/ur-proof where sum
+  zfs create "$dataset"
+  where=$(zfs get -H -o value mountpoint "$dataset")
+  head -c 16777216 /dev/urandom >"$where/data"
+  sum=$(sha256sum <"$where/data")
+  limited 300 zpool export "$pool"
+  limited 300 zpool import -d /dev "$pool" || fail zpool/failed "$pool could not be imported again" "$(told failed)"
+  [[ $(sha256sum <"$where/data") == "$sum" ]] || fail zpool/failed "what was written to $pool reads differently" "$(told failed)"
+  zfs destroy "$dataset"
+}
+
+told() { # <verdict> [<state>]: prints what there is to tell
+  jq -cn --arg pool "$pool" --arg verdict "$1" --argjson layout "$layout" --argjson state "${2:-null}" \
+    '{$pool, $verdict, $layout} + if $state then {status: $state} else {} end'
+}
+
+answer() { # <verdict> <JSON object>
+  result "$(jq -c --argjson more "$2" --argjson disks "$({
+    for name in "${targets[@]}"; do verdict "$name" "$([[ $2 == *'"status"'* ]] && printf in-pool || printf would-use)" ''; done
+    untouched_verdicts
+  } | jq -cs .)" '. + $more + {$disks}' <<<"$(told "$1")")"
+}
+
+main "$@"

@@ -1,0 +1,190 @@
+//! `ur run`: a task and its parameters → a request like any other. Whatever can be wrong with them is
+//! told before a node is asked, and nobody destroys anything by accident.
+
+use std::io::{self, IsTerminal, Write};
+
+use anyhow::{Context, Result, bail};
+use clap::Args as ClapArgs;
+use serde_json::{Map, Value};
+
+use super::Exit;
+use super::args::{BrokerArgs, RunArgs, TargetArgs};
+use super::exit::Usage;
+use super::fold::fold;
+use super::run::{assignment, send, text};
+use super::tasks::{ModuleArgs, find};
+use crate::headnode::Target;
+use crate::protocol::Request;
+use crate::task::{Class, Given, Input, Task};
+
+#[derive(Debug, ClapArgs)]
+#[command(override_usage = "ur run [OPTIONS] TARGETS TASK [NAME=VALUE]...")]
+pub struct RunTaskArgs {
+    #[command(flatten)]
+    targets: TargetArgs,
+    #[command(flatten)]
+    run: RunArgs,
+    #[command(flatten)]
+    modules: ModuleArgs,
+    /// Parameters as a JSON object, from a file or as it is
+    #[arg(long, value_name = "@FILE")]
+    params: Option<String>,
+    /// Tell what would be done, and change nothing
+    #[arg(long)]
+    noop: bool,
+    /// Do not ask before something is destroyed
+    #[arg(long)]
+    yes: bool,
+    /// MODULE::TASK, or a path with a slash in it
+    task: String,
+    /// A parameter; as JSON if that fits its type
+    #[arg(value_name = "NAME=VALUE", value_parser = assignment)]
+    words: Vec<(String, String)>,
+}
+
+pub async fn run_task(broker: &BrokerArgs, args: RunTaskArgs) -> Result<Exit> {
+    let library = args.modules.library();
+    let task = find(&library, &args.task)?;
+    let given = Given {
+        words: args.words,
+        json: args
+            .params
+            .as_deref()
+            .map(parameters)
+            .transpose()?
+            .unwrap_or_default(),
+        noop: args.noop,
+    };
+    let input = task.prepare(&given)?;
+    let destroys = task.class() == Some(Class::Destructive) && !args.noop;
+    if destroys {
+        refuse_blind(&task, &input, args.yes)?;
+    }
+    let bundle = task.bundle(&library)?;
+    let mut request = Request::script(bundle.as_str());
+    request.label = task.label(&bundle);
+    request.timeout = task.timeout();
+    request.env = Some(input.env.clone());
+    request.stdin.clone_from(&input.stdin);
+    let ask = destroys && !args.yes;
+    send(broker, &args.targets, &args.run, request, |targets| {
+        refuse_without_stdin(&task, &input, targets)?;
+        if ask {
+            confirm(&task, &input, targets)
+        } else {
+            Ok(())
+        }
+    })
+    .await
+}
+
+/// What is destroyed must have been named, and somebody must be there to be asked.
+fn refuse_blind(task: &Task, input: &Input, yes: bool) -> Result<()> {
+    let name = &task.name;
+    if let Some(parameter) = &input.unconfirmed {
+        let bad = format!("{name} is destructive: `{parameter}` must name what is destroyed");
+        return Err(Usage(bad).into());
+    }
+    let somebody_there = io::stdin().is_terminal() && io::stderr().is_terminal();
+    if !yes && !somebody_there {
+        let bad = format!("{name} is destructive, and there is no terminal to ask on: give --yes");
+        return Err(Usage(bad).into());
+    }
+    Ok(())
+}
+
+/// A Node.js agent gives its scripts a standard input that never ends, and nothing on it.
+fn refuse_without_stdin(task: &Task, input: &Input, targets: &[Target]) -> Result<()> {
+    let old = targets.iter().filter(|target| target.agent.is_none());
+    let old: Vec<&str> = old.map(|target| target.hostname.as_str()).collect();
+    if !input.needs_stdin || old.is_empty() {
+        return Ok(());
+    }
+    let bad = format!(
+        "{} gets its parameters on standard input, which Node.js agents do not give: {}",
+        task.name,
+        fold(old)
+    );
+    Err(Usage(bad).into())
+}
+
+fn confirm(task: &Task, input: &Input, targets: &[Target]) -> Result<()> {
+    let nodes = fold(targets.iter().map(|target| target.hostname.as_str()));
+    let count = targets.len();
+    let mut screen = io::stderr().lock();
+    let version = task
+        .version()
+        .map(|version| format!(" {version}"))
+        .unwrap_or_default();
+    writeln!(screen, "{}{version} destroys data on {nodes}", task.name)?;
+    if !input.shown.is_empty() {
+        writeln!(screen, "  {}", input.shown)?;
+    }
+    write!(screen, "To go on, type how many nodes these are: ")?;
+    screen.flush()?;
+    let mut line = String::new();
+    io::stdin()
+        .read_line(&mut line)
+        .context("reading the answer")?;
+    if line.trim() != count.to_string() {
+        bail!("not confirmed: these are {count} nodes; nothing was sent");
+    }
+    Ok(())
+}
+
+fn parameters(text_or_file: &str) -> Result<Map<String, Value>> {
+    let json = match text_or_file.strip_prefix('@') {
+        Some(path) => {
+            let bytes = std::fs::read(path).with_context(|| format!("reading {path}"))?;
+            text(bytes, path)?
+        }
+        None => text_or_file.to_owned(),
+    };
+    // Without the position in a message of serde's there is nothing of the text in it.
+    serde_json::from_str(&json).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        Usage(format!(
+            "--params is not a JSON object (line {line}, column {column})"
+        ))
+        .into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::group::tests::result;
+    use super::*;
+    use crate::protocol::Outcome;
+
+    #[test]
+    fn parameters_on_stdin_alone_are_refused_for_a_node_that_has_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("x.sh");
+        std::fs::File::create(&script).unwrap();
+        let task = crate::task::local(&script).unwrap();
+        let target = |agent: Option<&str>| Target {
+            agent: agent.map(str::to_owned),
+            ..result("node1", Outcome::NoAnswer, "", "").target
+        };
+        let mut input = task.prepare(&Given::default()).unwrap();
+        let refuse = |input: &Input, agent| refuse_without_stdin(&task, input, &[target(agent)]);
+        assert!(refuse(&input, None).is_ok());
+        input.needs_stdin = true;
+        assert!(refuse(&input, Some("0.1.0")).is_ok());
+        let error = refuse(&input, None).unwrap_err().to_string();
+        assert!(error.contains("node1"), "{error}");
+    }
+
+    #[test]
+    fn parameters_that_are_no_object_are_told_by_place_and_not_by_content() {
+        assert!(parameters(r#"{"a": 1}"#).unwrap().contains_key("a"));
+        for bad in [r#"["hush"]"#, r#"{"password": hush}"#, "hush"] {
+            let error = parameters(bad).unwrap_err().to_string();
+            assert!(
+                error.contains("line 1") && !error.contains("hush"),
+                "{error}"
+            );
+        }
+        assert!(parameters("@/nonexistent").is_err());
+    }
+}

@@ -1,0 +1,396 @@
+//! A task's `<task>.json`: the Puppet Task specification's metadata, and what Ur adds to it. Refuses
+//! what it does not understand, with the key; the file is named by who reads it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use semver::Version;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::keys::Keys;
+use super::library::is_word;
+use super::types::Type;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Metadata {
+    pub(super) description: String,
+    /// `None` where the metadata does not say which there are: then any may be given.
+    pub(super) parameters: Option<BTreeMap<String, Parameter>>,
+    pub(super) input: Input,
+    pub(super) supports_noop: bool,
+    pub(super) private: bool,
+    pub(super) ur: Extension,
+    files: Vec<String>,
+    /// The file that is to be run, where the metadata names one.
+    implementation: Option<Implementation>,
+    /// Keys that nothing here reads. A later revision of the specification may have them.
+    pub(super) unread: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Parameter {
+    pub(super) kind: Type,
+    pub(super) description: String,
+    pub(super) default: Option<Value>,
+    pub(super) sensitive: bool,
+}
+
+/// How parameters reach a task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Input {
+    #[default]
+    Both,
+    Stdin,
+    Environment,
+}
+
+#[derive(Clone, Debug)]
+struct Implementation {
+    file: String,
+    input: Option<Input>,
+    files: Vec<String>,
+}
+
+/// What stands under `extensions.ur`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Extension {
+    pub(super) version: Option<Version>,
+    pub(super) class: Option<Class>,
+    pub(super) timeout: Option<Duration>,
+    /// Programs that a node must have.
+    pub(super) needs: Vec<String>,
+    /// The parameter that must name what is destroyed.
+    pub(super) confirm: Option<String>,
+    /// A JSON Schema of the result.
+    pub(super) result: Option<Map<String, Value>>,
+}
+
+/// What a task does to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    Inspect,
+    Change,
+    Destructive,
+}
+
+impl Metadata {
+    pub(super) fn read(bytes: &[u8]) -> Result<Self> {
+        let whole: Value = serde_json::from_slice(bytes).context("it is not JSON")?;
+        let mut keys = Keys::of(whole, "")?;
+        let version: Option<u64> = keys.take("puppet_task_version")?;
+        ensure!(
+            version.is_none_or(|version| version == 1),
+            "`puppet_task_version` is not 1, the only one there is"
+        );
+        refuse_remote(&mut keys)?;
+        let parameters: Option<Map<String, Value>> = keys.take("parameters")?;
+        let mut metadata = Self {
+            description: keys.take("description")?.unwrap_or_default(),
+            input: read_input(&mut keys)?.unwrap_or_default(),
+            supports_noop: keys.take("supports_noop")?.unwrap_or_default(),
+            private: keys.take("private")?.unwrap_or_default(),
+            files: keys.take("files")?.unwrap_or_default(),
+            implementation: Implementation::choose(&mut keys)?,
+            parameters: parameters.map(read_parameters).transpose()?,
+            ..Self::default()
+        };
+        let extensions: Option<Map<String, Value>> = keys.take("extensions")?;
+        if let Some(ours) = extensions.as_ref().and_then(|all| all.get("ur")) {
+            metadata.ur = Extension::read(ours.clone())?;
+        }
+        metadata.unread.extend(keys.rest());
+        metadata.check()?;
+        Ok(metadata)
+    }
+
+    pub(super) fn implementation(&self) -> Option<&str> {
+        let chosen = self.implementation.as_ref();
+        chosen.map(|chosen| chosen.file.as_str())
+    }
+
+    pub(super) fn files(&self) -> impl Iterator<Item = &String> {
+        let more = self.implementation.as_ref().map(|chosen| &chosen.files);
+        self.files.iter().chain(more.into_iter().flatten())
+    }
+
+    pub(super) fn input(&self) -> Input {
+        let chosen = self.implementation.as_ref();
+        chosen.and_then(|chosen| chosen.input).unwrap_or(self.input)
+    }
+
+    fn check(&self) -> Result<()> {
+        if let Some(confirm) = &self.ur.confirm {
+            let known = self.parameters.as_ref();
+            ensure!(
+                known.is_some_and(|known| known.contains_key(confirm)),
+                "`extensions.ur.confirm` is {confirm:?}, which is not among the `parameters`"
+            );
+        }
+        for file in self.files() {
+            let mut parts = file.split('/');
+            let (module, kind) = (parts.next().unwrap_or_default(), parts.next());
+            ensure!(
+                is_word(module)
+                    && matches!(kind, Some("files" | "tasks" | "lib"))
+                    && !file.split('/').any(|part| part == ".."),
+                "`files` has {file:?}: write MODULE/files/FILE, or MODULE/files/DIRECTORY/"
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Implementation {
+    /// The first one for a node of which nothing is known but that it has a shell.
+    fn choose(keys: &mut Keys) -> Result<Option<Self>> {
+        let all: Option<Vec<Value>> = keys.take("implementations")?;
+        let Some(all) = all else { return Ok(None) };
+        for (i, value) in all.into_iter().enumerate() {
+            let mut keys = Keys::of(value, &format!("implementations[{i}]"))?;
+            let file: String = keys.require("name")?;
+            ensure!(
+                !file.contains('/'),
+                "`{}` is {file:?}: name a file beside the metadata",
+                keys.path("name")
+            );
+            let needs: Vec<String> = keys.take("requirements")?.unwrap_or_default();
+            if file.ends_with(".ps1") || needs.iter().any(|feature| feature != "shell") {
+                continue;
+            }
+            refuse_remote(&mut keys)?;
+            return Ok(Some(Self {
+                file,
+                input: read_input(&mut keys)?,
+                files: keys.take("files")?.unwrap_or_default(),
+            }));
+        }
+        bail!("`implementations` has none that needs a shell and nothing more");
+    }
+}
+
+impl Parameter {
+    fn read(value: Value, path: &str) -> Result<Self> {
+        let mut keys = Keys::of(value, path)?;
+        let text: Option<String> = keys.take("type")?;
+        let kind = match text {
+            Some(text) => Type::parse(&text)
+                .map_err(anyhow::Error::msg)
+                .with_context(|| format!("`{path}.type`"))?,
+            None => Type::any(),
+        };
+        let sensitive: Option<bool> = keys.take("sensitive")?;
+        let parameter = Self {
+            sensitive: sensitive.unwrap_or_default() || kind.is_sensitive(),
+            description: keys.take("description")?.unwrap_or_default(),
+            default: keys.take("default")?,
+            kind,
+        };
+        if let Some(default) = &parameter.default {
+            ensure!(
+                parameter.kind.accepts(default),
+                "`{path}.default` is not of the type {}",
+                parameter.kind
+            );
+        }
+        Ok(parameter)
+    }
+
+    pub(super) fn is_required(&self) -> bool {
+        self.default.is_none() && !self.kind.may_be_absent()
+    }
+}
+
+impl Extension {
+    /// A key of ours that is not known is a mistake: nobody else may have put it there.
+    fn read(value: Value) -> Result<Self> {
+        let mut keys = Keys::of(value, "extensions.ur")?;
+        let timeout: Option<f64> = keys.take("timeout")?;
+        let limit = |seconds| {
+            Duration::try_from_secs_f64(seconds)
+                .ok()
+                .filter(|t| !t.is_zero())
+        };
+        let extension = Self {
+            version: keys.take("version")?,
+            class: keys.take("class")?,
+            timeout: match timeout {
+                Some(seconds) => Some(
+                    limit(seconds)
+                        .context("`extensions.ur.timeout` is not a number of seconds above 0")?,
+                ),
+                None => None,
+            },
+            needs: keys.take("needs")?.unwrap_or_default(),
+            confirm: keys.take("confirm")?,
+            result: keys.take("result")?,
+        };
+        if let Some(key) = keys.rest().first() {
+            bail!("`{key}` is not a key of Ur");
+        }
+        Ok(extension)
+    }
+}
+
+fn read_parameters(all: Map<String, Value>) -> Result<BTreeMap<String, Parameter>> {
+    let mut parameters = BTreeMap::new();
+    for (name, value) in all {
+        let path = format!("parameters.{name}");
+        ensure!(
+            is_word(&name),
+            "`{path}` is not a name: use a to z, 0 to 9 and _, a letter first"
+        );
+        parameters.insert(name, Parameter::read(value, &path)?);
+    }
+    Ok(parameters)
+}
+
+fn read_input(keys: &mut Keys) -> Result<Option<Input>> {
+    let key = keys.path("input_method");
+    let method: Option<String> = keys.take("input_method")?;
+    Ok(match method.as_deref() {
+        None => None,
+        Some("both") => Some(Input::Both),
+        Some("stdin") => Some(Input::Stdin),
+        Some("environment") => Some(Input::Environment),
+        Some(other) => bail!(
+            "`{key}` is {other:?}, which a node without PowerShell cannot do: use \"stdin\" or \"environment\""
+        ),
+    })
+}
+
+/// A task that acts on something else than the node it runs on.
+fn refuse_remote(keys: &mut Keys) -> Result<()> {
+    let key = keys.path("remote");
+    let remote: Option<bool> = keys.take("remote")?;
+    ensure!(
+        remote != Some(true),
+        "`{key}` is true: ur runs tasks on nodes alone"
+    );
+    Ok(())
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Inspect => "inspect",
+            Self::Change => "change",
+            Self::Destructive => "destructive",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(value: &Value) -> Result<Metadata> {
+        Metadata::read(value.to_string().as_bytes())
+    }
+
+    #[track_caller]
+    fn refused(value: &Value, words: &[&str]) {
+        let error = format!("{:#}", read(value).unwrap_err());
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
+
+    #[test]
+    fn what_a_forge_module_says_is_understood() {
+        let metadata = read(&json!({
+            "description": "Runs SQL", "puppet_task_version": 1, "supports_noop": true, "input_method": "stdin",
+            "files": ["mysql/files/lib/"], "$schema": "x",
+            "parameters": {
+                "sql": {"type": "String[1]", "description": "what"},
+                "password": {"type": "Optional[String]", "sensitive": true},
+                "retries": {"type": "Integer[0]", "default": 3},
+            },
+            "extensions": {"discovery": {"type": []}},
+        }))
+        .unwrap();
+        assert_eq!(
+            (metadata.input(), metadata.supports_noop),
+            (Input::Stdin, true)
+        );
+        assert_eq!(metadata.unread, ["$schema"]);
+        let parameters = metadata.parameters.unwrap();
+        assert!(parameters["sql"].is_required() && parameters["password"].sensitive);
+        assert!(!parameters["password"].is_required() && !parameters["retries"].is_required());
+    }
+
+    #[test]
+    fn no_metadata_is_fine() {
+        let metadata = read(&json!({})).unwrap();
+        assert!(metadata.parameters.is_none() && metadata.implementation().is_none());
+        assert_eq!(metadata.input(), Input::Both);
+    }
+
+    #[test]
+    fn the_first_implementation_that_needs_no_more_than_a_shell_is_chosen() {
+        let metadata = read(&json!({"files": ["a/files/a"], "implementations": [
+            {"name": "sql_windows.ps1", "requirements": ["powershell"]},
+            {"name": "sql_ruby.rb", "requirements": ["puppet-agent"]},
+            {"name": "sql_linux.sh", "requirements": ["shell"], "input_method": "environment", "files": ["a/lib/b"]},
+            {"name": "sql_other.sh"},
+        ]}))
+        .unwrap();
+        assert_eq!(metadata.implementation(), Some("sql_linux.sh"));
+        assert_eq!(metadata.input(), Input::Environment);
+        assert_eq!(
+            metadata.files().collect::<Vec<_>>(),
+            ["a/files/a", "a/lib/b"]
+        );
+        let windows =
+            json!({"implementations": [{"name": "x.ps1", "requirements": ["powershell"]}]});
+        refused(&windows, &["`implementations`", "shell"]);
+        let elsewhere = json!({"implementations": [{"name": "../x.sh"}]});
+        refused(&elsewhere, &["`implementations[0].name`", "../x.sh"]);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_with_its_key() {
+        refused(&json!([]), &["not an object"]);
+        refused(
+            &json!({"supports_noop": "yes"}),
+            &["`supports_noop`", "boolean"],
+        );
+        refused(
+            &json!({"puppet_task_version": 2}),
+            &["`puppet_task_version`"],
+        );
+        refused(&json!({"remote": true}), &["`remote`"]);
+        refused(
+            &json!({"input_method": "powershell"}),
+            &["`input_method`", "powershell"],
+        );
+        refused(&json!({"files": ["../x"]}), &["`files`", "../x"]);
+        refused(&json!({"parameters": {"Name": {}}}), &["`parameters.Name`"]);
+        let with = |parameter: Value| json!({"parameters": {"size": parameter}});
+        refused(
+            &with(json!({"type": "Regexp"})),
+            &["`parameters.size.type`", "`Regexp`"],
+        );
+        refused(
+            &with(json!({"type": "Integer", "default": "1"})),
+            &["`parameters.size.default`", "Integer"],
+        );
+        let ours = |extension: Value| json!({"extensions": {"ur": extension}});
+        refused(&ours(json!({"version": "1"})), &["`extensions.ur.version`"]);
+        refused(
+            &ours(json!({"class": "evil"})),
+            &["`extensions.ur.class`", "destructive"],
+        );
+        refused(&ours(json!({"timeout": 0})), &["`extensions.ur.timeout`"]);
+        refused(
+            &ours(json!({"confirm": "serials"})),
+            &["`extensions.ur.confirm`", "serials"],
+        );
+        refused(
+            &ours(json!({"klass": "change"})),
+            &["`extensions.ur.klass`"],
+        );
+    }
+}

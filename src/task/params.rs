@@ -1,0 +1,360 @@
+//! The parameters of a task: from what was typed to what its script gets, on standard input and in
+//! the environment. Nothing gets past here that is not of its type, and no secret into a message.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use super::Task;
+use super::metadata::{self, Parameter};
+
+/// The kernel takes no variable of more than 128 KiB, its name included.
+const MOST_IN_ENV: usize = 100_000;
+/// What a login of root would have. A request's environment replaces the node's own.
+const ENVIRONMENT: [(&str, &str); 3] = [
+    (
+        "PATH",
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    ),
+    ("HOME", "/root"),
+    ("LANG", "C.UTF-8"),
+];
+
+/// Parameters as they were typed.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// From `name=value`: JSON if that is of the parameter's type, else the text itself.
+    pub words: Vec<(String, String)>,
+    /// From `--params`.
+    pub json: Map<String, Value>,
+    pub noop: bool,
+}
+
+/// What the script gets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    pub stdin: Option<String>,
+    pub env: BTreeMap<String, String>,
+    /// Something is on standard input and nowhere else.
+    pub needs_stdin: bool,
+    /// The parameter that must name what is destroyed, if it was not given.
+    pub unconfirmed: Option<String>,
+    /// For people: `level=purge password=[sensitive]`.
+    pub shown: String,
+}
+
+/// A parameter that cannot be meant, in words that hold no secret.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BadParameter(String);
+
+impl Task {
+    /// Checks the parameters, and puts them where the script looks for them.
+    pub fn prepare(&self, given: &Given) -> Result<Input, BadParameter> {
+        if given.noop && !self.metadata.supports_noop {
+            let bad = format!(
+                "{} does not support --noop: it would change things",
+                self.name
+            );
+            return Err(BadParameter(bad));
+        }
+        let mut values = self.given(given)?;
+        let confirm = self.metadata.ur.confirm.clone();
+        let unconfirmed = confirm.filter(|name| !values.contains_key(name));
+        self.add_defaults(&mut values)?;
+        let shown = self.shown(&values);
+        values.insert("_task".to_owned(), Value::String(self.name.to_string()));
+        if given.noop {
+            values.insert("_noop".to_owned(), Value::Bool(true));
+        }
+        let input = self.metadata.input();
+        let mut env: BTreeMap<_, _> = ENVIRONMENT
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into();
+        let mut needs_stdin = input == metadata::Input::Stdin;
+        for (name, value) in values.iter().filter(|_| input != metadata::Input::Stdin) {
+            let text = match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            if text.len() <= MOST_IN_ENV && !text.contains('\0') {
+                env.insert(format!("PT_{name}"), text);
+            } else if input == metadata::Input::Both {
+                needs_stdin = true;
+            } else {
+                return Err(BadParameter(format!(
+                    "the parameter `{name}` of {} goes into its environment, which takes no more than {MOST_IN_ENV} bytes and no NUL",
+                    self.name
+                )));
+            }
+        }
+        // One line, which a shell can read.
+        let stdin =
+            (input != metadata::Input::Environment).then(|| format!("{}\n", Value::Object(values)));
+        Ok(Input {
+            stdin,
+            env,
+            needs_stdin,
+            unconfirmed,
+            shown,
+        })
+    }
+
+    /// Those that were given, each of its type.
+    fn given(&self, given: &Given) -> Result<Map<String, Value>, BadParameter> {
+        let mut values = Map::new();
+        for (name, text) in &given.words {
+            let value = match self.parameter(name)? {
+                Some(parameter) => from_text(text, parameter),
+                None => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone())),
+            };
+            if values.insert(name.clone(), value).is_some() || given.json.contains_key(name) {
+                return Err(BadParameter(format!(
+                    "the parameter `{name}` is given twice"
+                )));
+            }
+        }
+        values.extend(given.json.clone());
+        for (name, value) in &values {
+            if let Some(parameter) = self.parameter(name)?
+                && !parameter.kind.accepts(value)
+            {
+                return Err(self.ill_typed(name, parameter, value));
+            }
+        }
+        // A task may not tell null from absent, and a shell cannot tell it from a word.
+        values.retain(|_, value| !value.is_null());
+        Ok(values)
+    }
+
+    fn add_defaults(&self, values: &mut Map<String, Value>) -> Result<(), BadParameter> {
+        for (name, parameter) in self.metadata.parameters.iter().flatten() {
+            if values.contains_key(name) {
+                continue;
+            }
+            if parameter.is_required() {
+                return Err(BadParameter(format!(
+                    "the parameter `{name}` of {} is missing: it is to be {}; ur task show {0} tells more",
+                    self.name, parameter.kind
+                )));
+            }
+            if let Some(default) = parameter.default.clone().filter(|value| !value.is_null()) {
+                values.insert(name.clone(), default);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known of a parameter; `None` if the task takes any.
+    fn parameter(&self, name: &str) -> Result<Option<&Parameter>, BadParameter> {
+        let Some(known) = &self.metadata.parameters else {
+            return Ok(None);
+        };
+        known.get(name).map(Some).ok_or_else(|| {
+            let names: Vec<&str> = known.keys().map(String::as_str).collect();
+            BadParameter(match names.as_slice() {
+                [] => format!("{} has no parameter `{name}`, nor any other", self.name),
+                names => format!(
+                    "{} has no parameter `{name}`: it has {}",
+                    self.name,
+                    names.join(", ")
+                ),
+            })
+        })
+    }
+
+    fn ill_typed(&self, name: &str, parameter: &Parameter, value: &Value) -> BadParameter {
+        let is = if parameter.sensitive {
+            "[sensitive]".to_owned()
+        } else {
+            value.to_string()
+        };
+        BadParameter(format!(
+            "the parameter `{name}` of {} is {is}: it is to be {}",
+            self.name, parameter.kind
+        ))
+    }
+
+    fn shown(&self, values: &Map<String, Value>) -> String {
+        let known = self.metadata.parameters.as_ref();
+        let shown =
+            values.iter().map(
+                |(name, value)| match known.and_then(|known| known.get(name)) {
+                    Some(parameter) if parameter.sensitive => format!("{name}=[sensitive]"),
+                    _ => match value {
+                        Value::String(text) => format!("{name}={text}"),
+                        other => format!("{name}={other}"),
+                    },
+                },
+            );
+        shown.collect::<Vec<_>>().join(" ")
+    }
+}
+
+fn from_text(text: &str, parameter: &Parameter) -> Value {
+    serde_json::from_str(text)
+        .ok()
+        .filter(|value| parameter.kind.accepts(value))
+        .unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+impl fmt::Display for BadParameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadParameter {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::tests::task;
+    use serde_json::json;
+
+    fn erase() -> Task {
+        task(&json!({
+            "supports_noop": true,
+            "parameters": {
+                "level": {"type": "Enum[clear, purge]", "default": "clear"},
+                "serials": {"type": "Array[String[1], 1]"},
+                "passes": {"type": "Optional[Integer[1]]"},
+                "label": {"type": "Optional[String]"},
+                "key": {"type": "Optional[Integer]", "sensitive": true},
+            },
+            "extensions": {"ur": {"confirm": "serials"}},
+        }))
+    }
+
+    fn given(words: &[(&str, &str)], json: Value) -> Given {
+        let words = words
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let Value::Object(json) = json else {
+            panic!("an object")
+        };
+        Given {
+            words: words.collect(),
+            json,
+            noop: false,
+        }
+    }
+
+    fn bad(task: &Task, words: &[(&str, &str)], json: Value) -> String {
+        task.prepare(&given(words, json)).unwrap_err().0
+    }
+
+    #[test]
+    fn they_arrive_as_one_object_and_as_variables_with_defaults_and_a_sane_environment() {
+        let mut given = given(
+            &[("serials", r#"["S1"]"#), ("label", "7"), ("passes", "7")],
+            json!({}),
+        );
+        given.noop = true;
+        let input = erase().prepare(&given).unwrap();
+        let stdin: Value = serde_json::from_str(input.stdin.as_deref().unwrap()).unwrap();
+        let expected = json!({
+            "_task": "test::task", "_noop": true, "level": "clear", "serials": ["S1"], "label": "7", "passes": 7,
+        });
+        assert_eq!(stdin, expected);
+        assert_eq!(input.env["PT_serials"], r#"["S1"]"#);
+        assert_eq!(input.env["PT_label"], "7");
+        assert_eq!(input.env["PT__noop"], "true");
+        assert_eq!(input.env["PT__task"], "test::task");
+        assert!(input.env["PATH"].contains("/sbin") && !input.env.contains_key("PT_key"));
+        assert!(!input.needs_stdin);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_name_and_type() {
+        let task = erase();
+        let serials = ("serials", "[\"S1\"]");
+        let unknown = bad(&task, &[serials, ("levle", "x")], json!({}));
+        assert!(
+            unknown.contains("`levle`") && unknown.contains("key, label, level"),
+            "{unknown}"
+        );
+        let typed = bad(&task, &[serials, ("level", "x")], json!({}));
+        assert!(
+            typed.contains("`level`") && typed.contains("Enum[clear, purge]"),
+            "{typed}"
+        );
+        let missing = bad(&task, &[], json!({}));
+        assert!(missing.contains("`serials`") && missing.contains("Array[String[1], 1]"));
+        assert!(bad(&task, &[], json!({"serials": null})).contains("`serials`"));
+        assert!(bad(&task, &[serials], json!({"serials": ["S2"]})).contains("twice"));
+        assert!(bad(&task, &[serials, serials], json!({})).contains("twice"));
+    }
+
+    #[test]
+    fn a_secret_is_neither_in_an_error_nor_in_what_is_shown() {
+        let task = erase();
+        let error = bad(
+            &task,
+            &[("serials", "[\"S1\"]"), ("key", "hush")],
+            json!({}),
+        );
+        assert!(
+            error.contains("[sensitive]") && !error.contains("hush"),
+            "{error}"
+        );
+        let input = task
+            .prepare(&given(&[], json!({"serials": ["S1"], "key": 123_456})))
+            .unwrap();
+        assert_eq!(input.shown, r#"key=[sensitive] level=clear serials=["S1"]"#);
+        assert_eq!(input.env["PT_key"], "123456");
+    }
+
+    #[test]
+    fn a_value_too_long_for_the_environment_is_on_stdin_alone() {
+        let long = "x".repeat(MOST_IN_ENV + 1);
+        let parameters = json!({"text": {"type": "String"}});
+        let both = task(&json!({"parameters": parameters}));
+        let input = both.prepare(&given(&[("text", &long)], json!({}))).unwrap();
+        assert!(!input.env.contains_key("PT_text") && input.stdin.unwrap().contains(&long));
+        assert!(input.needs_stdin);
+        let env = task(&json!({"input_method": "environment", "parameters": parameters}));
+        assert!(bad(&env, &[("text", &long)], json!({})).contains("`text`"));
+        assert!(bad(&env, &[("text", "a\0b")], json!({})).contains("NUL"));
+    }
+
+    #[test]
+    fn the_input_method_is_respected() {
+        let of = |method: &str| {
+            let task = task(&json!({"input_method": method}));
+            task.prepare(&given(&[("a", "[1]"), ("b", "x")], json!({})))
+                .unwrap()
+        };
+        let stdin = of("stdin");
+        assert!(stdin.needs_stdin && !stdin.env.contains_key("PT_a"));
+        assert_eq!(
+            stdin.stdin.unwrap(),
+            "{\"_task\":\"test::task\",\"a\":[1],\"b\":\"x\"}\n"
+        );
+        let env = of("environment");
+        assert_eq!((env.stdin, env.env["PT_a"].as_str()), (None, "[1]"));
+    }
+
+    #[test]
+    fn noop_takes_a_task_that_knows_it() {
+        let mut given = given(&[], json!({}));
+        given.noop = true;
+        let error = task(&json!({})).prepare(&given).unwrap_err().0;
+        assert!(error.contains("does not support --noop"));
+    }
+
+    #[test]
+    fn what_is_destroyed_must_have_been_named() {
+        let task = task(&json!({
+            "parameters": {"serials": {"type": "Optional[Array[String]]", "default": ["S0"]}},
+            "extensions": {"ur": {"confirm": "serials"}},
+        }));
+        let unconfirmed = |json| task.prepare(&given(&[], json)).unwrap().unconfirmed;
+        assert_eq!(unconfirmed(json!({})).as_deref(), Some("serials"));
+        assert_eq!(
+            unconfirmed(json!({"serials": null})).as_deref(),
+            Some("serials")
+        );
+        assert_eq!(unconfirmed(json!({"serials": ["S1"]})), None);
+    }
+}

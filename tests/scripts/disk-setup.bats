@@ -1,0 +1,191 @@
+#!/usr/bin/env bats
+# disk::setup, on real block devices.
+
+# Each test is a subshell, as it should be.
+# shellcheck disable=SC2030,SC2031,SC2153
+
+bats_require_minimum_version 1.5.0
+load machine
+
+setup() {
+  setup_machine
+  add_disk
+  TARGET=$BATS_TEST_TMPDIR/target
+  mkdir "$TARGET"
+}
+
+teardown() {
+  teardown_machine
+}
+
+build() { # <layout> [<parameter>=<value>…]: with $DISK as a
+  task disk::setup "layout=$(jq -c --arg name "$DISK" '.disks.a = {$name}' <<<"$1")" "target=$TARGET" "${@:2}"
+}
+
+readonly SIMPLE='{"partitions":[
+    {"disk":"a","name":"efi","size":"8M","type":"esp"},
+    {"disk":"a","name":"swap","size":"8M","type":"swap"},
+    {"disk":"a","name":"boot","size":"16M"},
+    {"disk":"a","name":"system","size":"rest"}],
+  "filesystems":[
+    {"on":"efi","type":"vfat","label":"EFI"},
+    {"on":"swap","type":"swap"},
+    {"on":"boot","type":"ext4","label":"boot","mount":"/boot","options":"noatime"},
+    {"on":"system","type":"ext4","label":"system","mount":"/"}]}'
+
+@test 'a blank disk gets partitions, file systems, mounts and fstab' {
+  build "$SIMPLE"
+  ((status == 0))
+  answer '.disks[0].verdict' built
+  diff - <(on_machine findmnt --noheadings --list --output FSTYPE,LABEL --submounts "$TARGET" | tr -s ' ') <<<$'ext4 system\next4 boot'
+  [[ $(blkid --probe --output value --match-tag TYPE "${DISK}p1") == vfat ]]
+  [[ $(blkid --probe --output value --match-tag TYPE "${DISK}p2") == swap ]]
+  answer '.states | [.[]] | unique | join(" ")' right
+}
+
+@test 'fstab has one line for each, by UUID, and keeps what others wrote' {
+  build "$SIMPLE"
+  on_machine sed -i '1i proc /proc proc defaults 0 0' "$TARGET/etc/fstab"
+  build "$SIMPLE"
+  diff - <(on_machine sed -E 's/UUID=[^ ]+/UUID/' "$TARGET/etc/fstab") <<'END'
+proc /proc proc defaults 0 0
+UUID none swap defaults 0 0
+UUID / ext4 defaults 0 1
+UUID /boot ext4 noatime 0 2
+END
+}
+
+@test 'a second run changes nothing, mounted or not' {
+  build "$SIMPLE"
+  sync
+  sfdisk --dump "$DISK" >"$BATS_TEST_TMPDIR/table"
+  blkid --probe "${DISK}p1" "${DISK}p2" "${DISK}p3" "${DISK}p4" >"$BATS_TEST_TMPDIR/signatures"
+  build "$SIMPLE"
+  ((status == 0))
+  answer '.disks[0].verdict, (.made | length)' $'unchanged\n0'
+  on_machine umount --recursive "$TARGET"
+  build "$SIMPLE"
+  ((status == 0))
+  answer '.disks[0].verdict, (.made | join(", "))' $'unchanged\nmount system, mount boot'
+  sfdisk --dump "$DISK" | diff "$BATS_TEST_TMPDIR/table" -
+  blkid --probe "${DISK}p1" "${DISK}p2" "${DISK}p3" "${DISK}p4" | diff "$BATS_TEST_TMPDIR/signatures" -
+}
+
+@test 'a run that was interrupted before the last file system is continued' {
+  build "$SIMPLE"
+  on_machine umount --recursive "$TARGET"
+  wipefs --all --quiet "${DISK}p4"
+  build "$SIMPLE"
+  ((status == 0))
+  answer '.made | join(", ")' 'filesystem system, mount system, mount boot'
+}
+
+@test 'the table is there for the kernel before anything is made on it, on 4096-byte sectors too' {
+  add_disk 64M 4096
+  build '{"partitions":[{"disk":"a","name":"one","size":"rest"}],"filesystems":[{"on":"one","type":"ext4"}]}'
+  ((status == 0))
+  [[ -b ${DISK}p1 ]]
+}
+
+@test 'with --noop the differences are told, and nothing is written' {
+  build "$SIMPLE" _noop=true
+  ((status == 0))
+  answer '.disks[0].verdict, .states["table a"], .states["filesystem system"]' $'would-build\nabsent\nabsent'
+  cmp --bytes=$((64 << 20)) "$DISK" /dev/zero
+}
+
+refused() { # <words of the reason>: and nothing was written
+  ((status != 0))
+  answer '._error.kind' disk/refused
+  [[ $(jq -r '._error.msg' <<<"$output") == *"$1"* ]]
+  sync
+  sha256sum --check --quiet "$BATS_TEST_TMPDIR/sum"
+}
+
+remember() {
+  sync
+  sha256sum "$DISK" >"$BATS_TEST_TMPDIR/sum"
+}
+
+@test 'a disk that holds something else is refused, with what it holds' {
+  mkfs.ext4 -q "$DISK"
+  remember
+  build "$SIMPLE"
+  refused "table a: it holds ext4; force does not name it: $(serial_of "$DISK")"
+}
+
+@test 'partitions that differ are refused, with the difference' {
+  sgdisk --new=1:0:+16M --change-name=1:other "$DISK" >/dev/null
+  remember
+  build "$SIMPLE"
+  refused 'its partitions are: other 16777216'
+}
+
+@test 'a file system that differs is refused' {
+  build "$SIMPLE"
+  on_machine umount --recursive "$TARGET"
+  mkfs.ext4 -q -F -L other "${DISK}p4"
+  remember
+  build "$SIMPLE"
+  refused 'filesystem system: it holds ext4 other; wanted: ext4 system'
+}
+
+@test 'force rebuilds the disk whose serial number it names' {
+  mkfs.ext4 -q "$DISK"
+  build "$SIMPLE" "force=[\"$(serial_of "$DISK")\"]"
+  ((status == 0))
+  answer '.disks[0].verdict' built
+}
+
+@test 'a file system that this kernel cannot mount is refused before anything is made' {
+  ! grep -qw vfat /proc/filesystems || skip 'this kernel has vfat'
+  remember
+  build '{"partitions":[{"disk":"a","name":"efi","size":"8M"}],"filesystems":[{"on":"efi","type":"vfat","mount":"/efi"}]}'
+  ((status != 0))
+  answer '._error.msg | contains("cannot mount vfat")' true
+  sha256sum --check --quiet "$BATS_TEST_TMPDIR/sum"
+}
+
+@test 'force does not help against a disk in use' {
+  mkfs.ext4 -q "$DISK"
+  on_machine mount -o ro "$DISK" /mnt
+  remember
+  build "$SIMPLE" "force=[\"$(serial_of "$DISK")\"]"
+  refused 'is mounted on /mnt'
+}
+
+@test 'ZFS: a pool gets its vdevs and datasets in their order, and a second run changes nothing' {
+  local shim
+  export DRIVE=$BATS_TEST_TMPDIR/zfs
+  SHIMS=$BATS_TEST_TMPDIR/shims
+  mkdir "$SHIMS" "$DRIVE"
+  for shim in zpool zfs; do ln -s "$BATS_TEST_DIRNAME/shims/zfs-shim" "$SHIMS/$shim"; done
+  add_disk
+  local layout
+  layout=$(jq -cn --arg b "${DISKS[0]}" '{disks: {b: {name: $b}}, partitions: [{disk: "a", name: "za", size: "rest", type: "zfs"},
+    {disk: "b", name: "zb", size: "rest", type: "zfs"}], pools: [{name: "zones", vdevs: [{type: "mirror", on: ["za", "zb"]}],
+    properties: {compression: "lz4"}, datasets: [{name: "var", properties: {atime: "off"}}]}]}')
+  build "$layout"
+  ((status == 0))
+  diff "$DRIVE/created" - <<<"-R $TARGET -O compression=lz4 zones mirror ${DISK}p1 ${DISKS[0]}p1"
+  build "$layout"
+  ((status == 0))
+  answer '.made | length' 0
+  diff "$DRIVE/set" - <<<'set atime=off zones/var'
+}
+
+@test 'a hint that means two disks is refused' {
+  add_disk
+  task disk::setup 'layout={"disks":{"a":{"class":"loop"}}}'
+  ((status != 0))
+  answer '._error.kind' ur/hint
+}
+
+@test 'a layout that refers to nothing, has a name twice, or a size that is none, is refused' {
+  build '{"filesystems":[{"on":"nothing","type":"ext4"}]}'
+  answer '._error.kind, (._error.msg | contains("something lies on nothing"))' $'disk/layout\ntrue'
+  build '{"partitions":[{"disk":"a","name":"x","size":"1M"},{"disk":"a","name":"x","size":"rest"}]}'
+  answer '._error.msg | contains("two things named x")' true
+  build '{"partitions":[{"disk":"a","name":"x","size":"many"}]}'
+  answer '._error.msg | contains("many is no size")' true
+}

@@ -1,0 +1,211 @@
+#!/usr/bin/env bats
+# disk::wipe, on real block devices.
+
+# Each test is a subshell, as it should be.
+# shellcheck disable=SC2030,SC2031
+
+bats_require_minimum_version 1.5.0
+load machine
+
+setup() {
+  setup_machine
+  add_disk
+}
+
+teardown() {
+  teardown_machine
+}
+
+wipe() { # <disk>… [-- <parameter>=<value>…]: wipes exactly these, all confirmed
+  local select=() serials=()
+  while (($#)) && [[ $1 != -- ]]; do
+    select+=("{\"name\":\"$1\"}")
+    serials+=("\"$(serial_of "$1")\"")
+    shift
+  done
+  shift || true
+  local IFS=,
+  task disk::wipe "select=[${select[*]}]" "confirm_serials=[${serials[*]}]" "$@"
+}
+
+partition() { # <disk> <sgdisk's arguments>
+  sgdisk "${@:2}" "$1" >/dev/null
+  partx --update "$1"
+}
+
+looks_new() { # <disk>
+  [[ -z $(wipefs --noheadings "$1") ]]
+}
+
+@test 'a partitioned disk looks new afterwards, and so do its partitions when the table is restored' {
+  partition "$DISK" --new=1:0:+20M --new=2:0:0
+  mkfs.ext4 -q "${DISK}p1"
+  mkswap "${DISK}p2" >/dev/null
+  wipe "$DISK"
+  ((status == 0))
+  answer '.disks[0].verdict' wiped
+  looks_new "$DISK"
+  partition "$DISK" --new=1:0:+20M --new=2:0:0
+  looks_new "${DISK}p1"
+  looks_new "${DISK}p2"
+}
+
+@test 'a table that the kernel has not looked at yet is honoured, inside out' {
+  partition "$DISK" --new=1:0:0
+  mkfs.ext4 -q "${DISK}p1"
+  partx --delete "$DISK"
+  wipe "$DISK"
+  ((status == 0))
+  partition "$DISK" --new=1:0:0
+  looks_new "${DISK}p1"
+}
+
+@test 'the result says what the disk held, and who it is' {
+  partition "$DISK" --new=1:0:0
+  mkfs.ext4 -q "${DISK}p1"
+  wipe "$DISK"
+  answer '.disks[0].held | index("gpt") != null and index("ext4") != null' true
+  answer '.disks[0].path' "$DISK"
+  answer '.disks[0].serial' "$(serial_of "$DISK")"
+}
+
+@test 'the data between the ends stays' {
+  printf secret | dd of="$DISK" bs=1 seek=$((30 << 20)) conv=notrunc status=none
+  wipe "$DISK"
+  [[ $(dd if="$DISK" bs=1 skip=$((30 << 20)) count=6 status=none) == secret ]]
+}
+
+@test 'the backup table and what else lies at the end of the disk is gone' {
+  partition "$DISK" --new=1:0:0
+  wipe "$DISK"
+  [[ -z $(tail -c 1048576 "$DISK" | tr -d '\0') ]]
+}
+
+@test 'wiping twice does no harm' {
+  wipe "$DISK"
+  wipe "$DISK"
+  ((status == 0))
+  answer '.disks[0].verdict' wiped
+}
+
+@test 'a disk with 4096-byte sectors is wiped like any other' {
+  add_disk 64M 4096
+  partition "$DISK" --new=1:0:0
+  mkfs.ext4 -q "${DISK}p1"
+  wipe "$DISK"
+  ((status == 0))
+  looks_new "$DISK"
+}
+
+@test 'with --noop nothing is written, no confirmation is needed, and the serial numbers are listed' {
+  mkfs.ext4 -q "$DISK"
+  task disk::wipe "select=[{\"name\":\"$DISK\"}]" _noop=true
+  ((status == 0))
+  answer '.disks[0].verdict' would-wipe
+  answer '.disks[0].serial' "$(serial_of "$DISK")"
+  [[ $(blkid --probe --output value --match-tag TYPE "$DISK") == ext4 ]]
+}
+
+# What follows is refused, and after a refusal the disk is what it was before.
+
+refused() { # <words of the reason>: checks that the last task refused, and wrote nothing to any disk
+  ((status != 0))
+  answer '._error.kind' disk/refused
+  [[ $(jq -r '._error.msg' <<<"$output") == *"$1"* ]]
+  diff <(sums) "$BATS_TEST_TMPDIR/sums"
+}
+
+sums() {
+  sync
+  sha256sum "${DISKS[@]}"
+}
+
+remember() {
+  sums >"$BATS_TEST_TMPDIR/sums"
+}
+
+@test 'a serial number that was not confirmed refuses, and is named' {
+  mkfs.ext4 -q "$DISK"
+  remember
+  task disk::wipe "select=[{\"name\":\"$DISK\"}]"
+  refused "confirm_serials does not name it: $(serial_of "$DISK")"
+}
+
+@test 'a confirmed serial number that no chosen disk has refuses' {
+  remember
+  wipe "$DISK" -- "confirm_serials=[\"$(serial_of "$DISK")\",\"S9\"]"
+  refused 'confirm_serials names S9'
+}
+
+@test 'a mounted disk refuses, and with it the others: no disk is written before all are found free' {
+  local free=$DISK
+  add_disk
+  partition "$DISK" --new=1:0:0
+  mkfs.ext4 -q "${DISK}p1"
+  on_machine mount -o ro "${DISK}p1" /mnt
+  remember
+  wipe "$free" "$DISK"
+  refused "${DISK}p1 is mounted on /mnt"
+  answer ".disks[] | select(.path == \"$free\") | .verdict" untouched
+  answer ".disks[] | select(.path == \"$DISK\") | .verdict" refused
+}
+
+@test 'a read-only disk that was chosen refuses' {
+  blockdev --setro "$DISK"
+  remember
+  wipe "$DISK"
+  blockdev --setrw "$DISK"
+  refused 'it is read-only'
+}
+
+@test 'VMFS is found by the type of its partition, whatever the case of the letters and on any partition' {
+  partition "$DISK" --new=1:0:+10M --new=2:0:0 --typecode=2:AA31E02A-400F-11DB-9590-000C2911D1B8
+  remember
+  wipe "$DISK"
+  refused 'cluster file system that other machines may use: aa31e02a-400f-11db-9590-000c2911d1b8'
+}
+
+@test 'VMFS and GPFS are found although the kernel does not know the partitions' {
+  partition "$DISK" --new=1:0:+10M --typecode=1:37AFFC90-EF7D-4E96-91C3-2D7AE055B174
+  partx --delete "$DISK"
+  remember
+  wipe "$DISK"
+  refused 'cluster file system'
+}
+
+@test 'GFS2 is found by its signature on a partition' {
+  partition "$DISK" --new=1:0:+10M --new=2:0:0
+  # The superblock at 64 KiB: magic, type and generation, format 1801, multihost format 1900.
+  printf '\x01\x16\x19\x70\0\0\0\x01%016d\0\0\x07\x09\0\0\x07\x6c' 0 | tr 0 '\0' \
+    | dd of="${DISK}p2" bs=1k seek=64 conv=notrunc status=none
+  [[ $(blkid --probe --output value --match-tag TYPE "${DISK}p2") == gfs2 ]]
+  remember
+  wipe "$DISK"
+  refused 'cluster file system that other machines may use: gfs2'
+}
+
+@test 'allow_shared wipes a cluster file system' {
+  partition "$DISK" --new=1:0:0 --typecode=1:AA31E02A-400F-11DB-9590-000C2911D1B8
+  wipe "$DISK" -- allow_shared=true
+  ((status == 0))
+  looks_new "$DISK"
+}
+
+@test 'a hint that means no disk is an error, also in skip' {
+  remember
+  wipe "$DISK" -- 'skip=[{"serial":"typo"}]'
+  ((status != 0))
+  answer '._error.kind' ur/hint
+  diff <(sums) "$BATS_TEST_TMPDIR/sums"
+}
+
+@test 'a skipped disk is left alone, and the result says why' {
+  local other=$DISK
+  mkfs.ext4 -q "$other"
+  add_disk
+  task disk::wipe "select=[{\"name\":\"$DISK\"},{\"name\":\"$other\"}]" "skip=[{\"serial\":\"$(serial_of "$other")\"}]" \
+    "confirm_serials=[\"$(serial_of "$DISK")\"]"
+  ((status == 0))
+  answer ".disks[] | select(.path == \"$other\") | .verdict" skipped
+  [[ $(blkid --probe --output value --match-tag TYPE "$other") == ext4 ]]
+}
