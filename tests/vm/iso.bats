@@ -11,7 +11,6 @@ setup_file() {
   power_on 2 -cdrom "$MACHINES/ur.iso" -bios /usr/share/ovmf/OVMF.fd
   # As a USB stick: the same bytes on a disk.
   cp "$MACHINES/ur.iso" "$MACHINES/stick.img"
-  # shellcheck disable=SC2034 # attach adds to it
   attached=(-device qemu-xhci)
   attach stick 0 usb-storage
   power_on 3

@@ -48,7 +48,7 @@ power_off_all() {
   done
 }
 
-attach() { # <name> <size> <QEMU device>: a disk of zeros at the machine that is powered on next
+attach() { # <name> <size> <QEMU device>: a disk at the machine that is powered on next; of zeros unless it is there
   [[ -e $MACHINES/$1.img ]] || truncate --size "$2" "$MACHINES/$1.img"
   attached+=(-drive "file=$MACHINES/$1.img,format=raw,if=none,id=$1" -device "$3,drive=$1")
 }
