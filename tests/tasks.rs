@@ -91,6 +91,13 @@ impl Said {
         assert_eq!(self.exit, exit, "{all}");
         assert!(words.iter().all(|word| all.contains(word)), "{all}");
     }
+
+    /// A row of the table, whatever the width of its columns.
+    #[track_caller]
+    fn lists(&self, row: &[&str]) {
+        let found = (self.out.lines()).any(|line| line.split_whitespace().eq(row.iter().copied()));
+        assert!(found, "{}", self.out);
+    }
 }
 
 fn write(path: &Path, text: &str) {
@@ -268,7 +275,7 @@ fn a_built_in_task_runs_unless_a_module_of_the_operator_has_its_name() {
     let mine = desk.result(&[&modulepath[..], &["ur::sysinfo"]].concat());
     assert_eq!(mine["value"], json!({"mine": true}));
     desk.ur(&[&["tasks"], &modulepath[..]].concat())
-        .is(0, &["ur::sysinfo  -"]);
+        .lists(&["ur::sysinfo", "-", "-"]);
 }
 
 #[test]
@@ -389,15 +396,8 @@ fn metadata_that_is_not_understood_is_told_with_file_and_key_and_hides_no_other_
         "true",
     );
     let said = desk.ur(&["tasks"]);
-    said.is(
-        1,
-        &[
-            "my::good     -        -        Is good\n",
-            "my/tasks/bad.json",
-            "`parameters.x.type`",
-            "`Regexp`",
-        ],
-    );
+    said.is(1, &["my/tasks/bad.json", "`parameters.x.type`", "`Regexp`"]);
+    said.lists(&["my::good", "-", "-", "Is", "good"]);
     desk.ur(&["run", "-a", "my::bad"])
         .is(1, &["my/tasks/bad.json"]);
     assert_eq!(desk.requests(), 0);

@@ -1,6 +1,7 @@
 //! Job directory → reply: the same bytes each time it is asked for.
 
 use anyhow::Result;
+use tracing::error;
 
 use crate::job::capture::Captured;
 use crate::job::{End, Job};
@@ -21,7 +22,7 @@ pub(super) fn of(job: &Job, max_body: usize) -> Result<Vec<u8>> {
     };
     let mut keep = usize::MAX;
     loop {
-        let body = build(job, &end, request.as_deref(), keep)?;
+        let body = build(job, &end, request.as_deref(), keep);
         if body.len() <= max_body || keep == 0 {
             return Ok(body);
         }
@@ -45,25 +46,36 @@ pub(super) fn unreadable(error: &anyhow::Error) -> Vec<u8> {
     Reply::of(&undetermined(message)).encode()
 }
 
-fn build(job: &Job, end: &End, request: Option<&Request>, keep: usize) -> Result<Vec<u8>> {
+fn build(job: &Job, end: &End, request: Option<&Request>, keep: usize) -> Vec<u8> {
     let mut reply = Reply::of(&end.outcome);
     reply.started_at = end.started_at;
     reply.duration_ms = end.duration_ms;
     reply.usage = end.usage;
     if let Some(request) = request {
         reply.set_label(request.label.clone());
-        let stream = |name: &str, seen: u64| -> Result<(Text, u64)> {
-            let mut captured = Captured::read(&job.path(name), request.max_output)?;
-            let total = captured.total.max(seen);
-            captured.shorten(keep);
-            Ok((Text::of(captured.bytes()), total))
-        };
-        let (text, total) = stream("stdout", end.stdout_bytes)?;
+        let stream = |name, seen| output(job, name, request.max_output, (seen, keep));
+        let (text, total) = stream("stdout", end.stdout_bytes);
         reply.set_stdout(text, total);
-        let (text, total) = stream("stderr", end.stderr_bytes)?;
+        let (text, total) = stream("stderr", end.stderr_bytes);
         reply.set_stderr(text, total);
     }
-    Ok(reply.encode())
+    reply.encode()
+}
+
+/// What there is of a stream, and how much was produced. How a script ended is worth telling even if what
+/// it wrote cannot be read any more; that it is missing shows in the second number.
+fn output(job: &Job, name: &str, max: u64, (seen, keep): (u64, usize)) -> (Text, u64) {
+    match Captured::read(&job.path(name), max) {
+        Ok(mut captured) => {
+            let total = captured.total.max(seen);
+            captured.shorten(keep);
+            (Text::of(captured.bytes()), total)
+        }
+        Err(error) => {
+            error!(request = %job.id, error = format!("{error:#}"), "cannot read output");
+            (Text::of(Vec::new()), seen)
+        }
+    }
 }
 
 /// A job's life so far, for whoever asks.

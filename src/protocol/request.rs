@@ -8,6 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Label, Refusal};
 
+/// Bytes of a task's name, version or digest. A sha256 with its prefix has 71.
+const MAX_LABEL: usize = 256;
 /// What is kept of each stream when the request does not say: Ur's limit, in bytes.
 pub(super) const DEFAULT_MAX_OUTPUT: u64 = 5 * 1024 * 1024;
 /// The most that a request may ask to keep of each stream, in bytes.
@@ -171,9 +173,9 @@ impl Fields {
             stream: self.boolean("stream")?,
             max_output: self.max_output()?,
             label: Label {
-                name: self.string("name")?,
-                version: self.string("version")?,
-                digest: self.string("digest")?,
+                name: self.short("name")?,
+                version: self.short("version")?,
+                digest: self.short("digest")?,
             },
             timestamp: self.get("timestamp").cloned(),
             origin: self.get("origin").cloned(),
@@ -191,6 +193,17 @@ impl Fields {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
             Some(other) => Err(wrong(name, other, "a string")),
+        }
+    }
+
+    /// What every reply has to repeat, and must have room for.
+    fn short(&self, name: &str) -> Result<Option<String>, Refusal> {
+        let text = self.string(name)?;
+        match text.as_ref().map_or(0, String::len) {
+            0..=MAX_LABEL => Ok(text),
+            bytes => Err(Refusal::bad_request(format!(
+                "`{name}` has {bytes} bytes; at most {MAX_LABEL} are allowed"
+            ))),
         }
     }
 

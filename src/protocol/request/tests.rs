@@ -96,4 +96,6 @@ fn a_refusal_names_the_field_and_what_is_wrong_with_it() {
     assert!(with(r#""timeout":-1"#).contains("`timeout` is -1"));
     assert!(with(r#""max_output":99999999999"#).contains("up to"));
     assert!(with(r#""stream":"yes""#).contains("true or false"));
+    let long = "x".repeat(257);
+    assert!(with(&format!(r#""digest":"{long}""#)).contains("`digest` has 257 bytes"));
 }
