@@ -47,7 +47,7 @@ iso: ramdisk ## an image of it for virtual media: PROFILE=full, ARGUMENTS for it
 
 vm: ## emulated machines that boot the ramdisk (minutes): SCENARIO=announce, or all, and what scripts do to md and LVM
 	$(if $(filter-out erase,$(or $(SCENARIO),all)),$(MAKE) ramdisk PROFILE=minimal)
-	$(if $(filter erase all,$(or $(SCENARIO),all)),$(MAKE) ramdisk PROFILE=full)
+	$(if $(filter erase ramdisk all,$(or $(SCENARIO),all)),$(MAKE) ramdisk PROFILE=full)
 	tools/prerequisites rabbitmq-server bats jq qemu-system-x86:qemu-system-x86_64 ovmf:/usr/share/ovmf/OVMF.fd \
 	  xorriso mtools:mformat $(GRUB)
 	UR_BIN_DIR=$(CURDIR)/$(BIN) tools/with-broker --private bats tests/vm/$(if $(SCENARIO),$(SCENARIO).bats)

@@ -63,20 +63,6 @@ erase() { # [<argument>…]: sets certificate to what the task answers; its exit
   return "$status"
 }
 
-@test 'the programs that the tasks need are there, with the libraries that these need' {
-  local needed
-  # ZFS is not to be had as a package of Debian proper.
-  needed=$(jq -r '.extensions.ur.needs[]?' scripts/*/tasks/*.json | sort -u | grep -vxE 'zpool|zfs' | paste -sd ' ')
-  run on_node "for program in $needed nvme hdparm sg_sanitize mdadm lvm kexec ipmitool lldpcli chronyd efibootmgr; do
-      command -v \$program >/dev/null || echo \"no \$program\"
-    done
-    for file in /usr/bin/* /usr/sbin/*; do
-      LD_TRACE_LOADED_OBJECTS=1 /lib64/ld-linux-x86-64.so.2 \$file 2>/dev/null | grep 'not found' && echo \"for \$file\"
-    done; true"
-  printf '%s\n' "$output"
-  ((status == 0)) && [[ $output != *'no '* && $output != *'not found'* ]]
-}
-
 @test 'a drive that is write-protected is refused, and nothing is harmed' {
   run ur run -n "$(uuid_of 1)" --yes disk::erase level=clear 'select=[{"serial":"LOCKED"},{"serial":"SCSI"}]' 'confirm_serials=["LOCKED","SCSI"]'
   ((status == 3))

@@ -31,6 +31,23 @@ setup() {
   ((bytes <= 40 * 1000 * 1000))
 }
 
+@test 'the full one has the programs that the tasks need, with the libraries that these need' {
+  local root=$BATS_TEST_TMPDIR/full needed
+  mkdir "$root"
+  zstd -dc target/ramdisk/full/initramfs | (cd "$root" && cpio --quiet -idm)
+  # ZFS is no package of Debian proper.
+  needed=$(jq -r '.extensions.ur.needs[]?' scripts/*/tasks/*.json | sort -u | grep -vxE 'zpool|zfs' | paste -sd ' ')
+  run chroot "$root" /bin/sh -c "
+    for program in $needed nvme hdparm sg_sanitize mdadm lvm kexec ipmitool lldpcli chronyd efibootmgr; do
+      command -v \$program >/dev/null || echo \"no \$program\"
+    done
+    for file in /usr/bin/* /usr/sbin/*; do
+      LD_TRACE_LOADED_OBJECTS=1 /lib64/ld-linux-x86-64.so.2 \$file 2>&1 | grep '=> not found' && echo \"for \$file\"
+    done; true"
+  printf '%s\n' "$output"
+  [[ -z $output ]]
+}
+
 # Runs the ramdisk's network script with a kernel command line, then a command, where eth0 and eth1 are the only links,
 # each with a DHCP server at its other end; gives the command's output.
 on_links() { # <kernel command line> <command>
