@@ -44,8 +44,11 @@ fn the_table_of_log_lines_has_every_line_of_the_agent_and_no_other() {
         })
         .collect();
     let mut said: BTreeSet<(String, String)> = BTreeSet::new();
-    for file in fs::read_dir("src/agent").unwrap() {
-        let source = fs::read_to_string(file.unwrap().path()).unwrap();
+    let files = fs::read_dir("src/agent")
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    for file in files.filter(|path| path.is_file()) {
+        let source = fs::read_to_string(file).unwrap();
         for (level, message) in log_lines(&source) {
             // Where one line says which of two it is.
             let messages = match message {
