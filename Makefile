@@ -16,9 +16,12 @@ SHIPPED := --release --locked --target $(HOST)
 BIN := $(or $(patsubst %/ur-agent,%,$(firstword $(wildcard target/$(HOST)/release/ur-agent target/*/release/ur-agent))),target/$(HOST)/release)
 SCRIPTS_NEED := bats busybox jq gdisk:sgdisk fdisk:sfdisk dosfstools:mkfs.vfat curl zstd minisign tcpdump iproute2:ip \
   uuid-runtime:uuidgen procps:pgrep
+# grub-mkrescue, and what it takes to boot by BIOS and by UEFI.
+GRUB := grub-common:grub-mkrescue grub-pc-bin:/usr/lib/grub/i386-pc/boot.img grub-efi-amd64-bin:/usr/lib/grub/x86_64-efi/acpi.mod
+RAMDISK = target/ramdisk/$(or $(PROFILE),minimal)
 BATS := $(wildcard tests/scripts/*.bats)
 
-.PHONY: help build demo test vm chaos flood lint pages bench install clean
+.PHONY: help build demo test ramdisk iso vm chaos flood lint pages bench install clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -34,8 +37,21 @@ test: ## all tests, against a private RabbitMQ, or the one that UR_AMQP_URL name
 	tools/with-broker --private $(CARGO) test $(SHIPPED)
 	$(if $(BATS),tools/prerequisites $(SCRIPTS_NEED) && tools/with-broker --private bats tests/scripts)
 
-vm: ## the tests of scripts that need md, LVM and NVMe, in an emulated machine (minutes)
-	tools/in-vm tests/scripts/disk-stacks.bats
+ramdisk: build ## kernel and initramfs with ur-agent: target/ramdisk/minimal, or PROFILE=full
+	tools/prerequisites cpio kmod zstd
+	ramdisk/build $(or $(PROFILE),minimal) $(BIN)/ur-agent target/ramdisk
+
+iso: ramdisk ## an image of it for virtual media: PROFILE=full, ARGUMENTS for its kernel
+	tools/prerequisites xorriso mtools:mformat $(GRUB)
+	ramdisk/iso $(RAMDISK) $(RAMDISK)/ur.iso $(ARGUMENTS)
+
+vm: ## emulated machines that boot the ramdisk (minutes): SCENARIO=announce, or all, and what scripts do to md and LVM
+	$(if $(filter-out erase,$(or $(SCENARIO),all)),$(MAKE) ramdisk PROFILE=minimal)
+	$(if $(filter erase ramdisk all,$(or $(SCENARIO),all)),$(MAKE) ramdisk PROFILE=full)
+	tools/prerequisites rabbitmq-server bats jq qemu-system-x86:qemu-system-x86_64 ovmf:/usr/share/ovmf/OVMF.fd \
+	  xorriso mtools:mformat $(GRUB)
+	UR_BIN_DIR=$(CURDIR)/$(BIN) tools/with-broker --private bats tests/vm/$(if $(SCENARIO),$(SCENARIO).bats)
+	$(if $(SCENARIO),,tools/in-vm tests/scripts/disk-stacks.bats)
 
 chaos: ## the fault campaign of docs/reliability.md: 20 minutes, or CHAOS_SECONDS; CHAOS_SEED repeats one
 	tools/prerequisites rabbitmq-server

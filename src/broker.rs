@@ -133,6 +133,8 @@ pub enum Routing {
     Taken,
     /// No queue is bound to its key: nobody will ever see it.
     Unroutable,
+    /// A queue that it was routed to did not take it (it is full); others may have it.
+    Rejected,
 }
 
 /// A connection with one channel for listening and, because an error closes the channel it is made
@@ -309,7 +311,7 @@ impl Receipt {
         match self.0.await? {
             Confirmation::Ack(None) => Ok(Routing::Taken),
             Confirmation::Ack(Some(_returned)) => Ok(Routing::Unroutable),
-            Confirmation::Nack(_) => bail!("the broker could not keep the message (basic.nack)"),
+            Confirmation::Nack(_) => Ok(Routing::Rejected),
             Confirmation::NotRequested => unreachable!("every publisher asks for confirms"),
         }
     }

@@ -44,8 +44,11 @@ fn the_table_of_log_lines_has_every_line_of_the_agent_and_no_other() {
         })
         .collect();
     let mut said: BTreeSet<(String, String)> = BTreeSet::new();
-    for file in fs::read_dir("src/agent").unwrap() {
-        let source = fs::read_to_string(file.unwrap().path()).unwrap();
+    let files = fs::read_dir("src/agent")
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    for file in files.filter(|path| path.is_file()) {
+        let source = fs::read_to_string(file).unwrap();
         for (level, message) in log_lines(&source) {
             // Where one line says which of two it is.
             let messages = match message {
@@ -68,7 +71,9 @@ fn the_table_of_dependencies_has_every_crate_and_no_other() {
     let readme = fs::read_to_string("README.md").unwrap();
     let (_, rest) = readme.split_once("\n| crate | for |\n|---|---|\n").unwrap();
     let rows = rest.lines().map_while(|line| line.strip_prefix("| "));
-    let told: Vec<&str> = rows.filter_map(|row| row.split(' ').next()).collect();
+    let cells = rows.filter_map(|row| row.split(" | ").next());
+    let mut told: Vec<&str> = cells.flat_map(|cell| cell.split(", ")).collect();
+    told.sort_unstable();
     let manifest = fs::read_to_string("Cargo.toml").unwrap();
     let needed: BTreeSet<&str> = ["\n[dependencies]\n", "\n[dev-dependencies]\n"]
         .iter()

@@ -254,6 +254,6 @@ fn a_day_of_attempts_leaves_nothing_behind() {
     behind_a_door(Manner::Dropped, "no answer to TCP", 2000);
     behind_a_door(Manner::Tls, "connecting to", 2000);
     // Each of these waits for what does not come, a tenth of a second at least.
-    behind_a_door(Manner::Silent, "no answer to AMQP", 400);
+    behind_a_door(Manner::Silent, "no answer to AMQP", 2000);
     with_a_wrong_password(2000);
 }

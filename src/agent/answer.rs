@@ -5,10 +5,11 @@ use tracing::{info, warn};
 
 use crate::broker::Routing;
 use crate::job::Job;
-use crate::protocol::{Outcome, REBOOT_STATUS, State};
+use crate::protocol::State;
 
 use super::jobs::Ended;
 use super::outbox::{Outgoing, Sent};
+use super::reboot;
 use super::serve::Agent;
 
 impl Agent {
@@ -29,10 +30,7 @@ impl Agent {
         info!(request = %job.id, outcome = shown, "ended");
         let news = follow.map(|mut follow| follow.news(true));
         self.publish_news(news.unwrap_or_default());
-        if let Some(Outcome::Exited {
-            status: REBOOT_STATUS,
-        }) = outcome
-        {
+        if outcome.as_ref().is_some_and(reboot::asks) {
             self.reboot.ask(job.clone());
             self.jobs.refuse_waiting();
         }
@@ -49,7 +47,7 @@ impl Agent {
                     );
                 }
             }
-            Sent::Startup(Routing::Unroutable) => {
+            Sent::Startup(Routing::Unroutable | Routing::Rejected) => {
                 info!("nobody listens for ur.startup yet; it is kept and sent again");
             }
             Sent::Reply(job, routing) => {
@@ -57,9 +55,10 @@ impl Agent {
                 match routing {
                     Routing::Taken => {
                         info!(request = %job.id, "replied");
+                        self.jobs.forget_unwritten(&job);
                         self.unheard.forget(&job.id);
                     }
-                    Routing::Unroutable => self.unheard(&job),
+                    Routing::Unroutable | Routing::Rejected => self.unheard(&job),
                 }
             }
         }
@@ -83,9 +82,12 @@ impl Agent {
         match self.spool.jobs() {
             Ok(jobs) => {
                 let open = |job: &Job| job.state() == State::Ended;
+                let unwritten = self.jobs.unwritten().cloned();
                 let new: Vec<Job> = jobs
                     .into_iter()
-                    .filter(|job| open(job) && !self.answering.contains(&job.id))
+                    .filter(open)
+                    .chain(unwritten)
+                    .filter(|job| !self.answering.contains(&job.id))
                     .collect();
                 new.into_iter().for_each(|job| self.answer(job));
             }

@@ -1,13 +1,12 @@
 //! What a running job says while it runs: its progress file, and its output where that was asked
 //! for. Looked at now and then; how far we have read is all the state there is.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
 use serde_json::Value;
 use tracing::warn;
 
-use crate::job::{Job, capture};
+use crate::job::{self, Job, capture};
 use crate::protocol::{Message, Output, Progress, RoutingKey, State, Stream, Text};
 
 /// Bytes a message of output holds.
@@ -70,7 +69,7 @@ impl Follow {
 
     /// Whole lines only; the rest of one is read when it is there.
     fn progress_lines(&mut self) -> std::io::Result<String> {
-        let mut file = File::open(self.job.path("progress"))?;
+        let mut file = job::open(&self.job.path("progress"))?;
         file.seek(SeekFrom::Start(self.progress))?;
         let mut bytes = Vec::new();
         file.take(LINE).read_to_end(&mut bytes)?;

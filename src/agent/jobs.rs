@@ -36,6 +36,8 @@ pub(super) struct Jobs {
     watched: JoinSet<Job>,
     /// Those whose first supervisor never began.
     tried_again: HashSet<RequestId>,
+    /// Ended, but the disk did not take it.
+    unwritten: Vec<Job>,
     /// What has an outcome now, with what its follower had not yet said.
     ended: VecDeque<Ended>,
 }
@@ -51,6 +53,7 @@ impl Jobs {
             running: HashMap::new(),
             watched: JoinSet::new(),
             tried_again: HashSet::new(),
+            unwritten: Vec::new(),
             ended: VecDeque::new(),
         };
         for job in spool.jobs()? {
@@ -103,7 +106,7 @@ impl Jobs {
     pub(super) fn cancel(&mut self, job: &Job) -> Result<()> {
         if let Some(at) = self.waiting.iter().position(|waiting| waiting == job) {
             self.waiting.remove(at);
-            self.end(job.clone(), Outcome::Cancelled);
+            self.end_unstarted(job.clone(), Outcome::Cancelled);
             return Ok(());
         }
         job.cancel()
@@ -113,10 +116,8 @@ impl Jobs {
     pub(super) fn refuse_waiting(&mut self) {
         while let Some(job) = self.waiting.pop_front() {
             let message = "the node reboots before its turn came; it was not started";
-            self.end(
-                job,
-                Outcome::Refused(Refusal::new(ErrorCode::Refused, message)),
-            );
+            let refusal = Refusal::new(ErrorCode::Refused, message);
+            self.end_unstarted(job, Outcome::Refused(refusal));
         }
     }
 
@@ -155,10 +156,8 @@ impl Jobs {
             }
             Err(error) => {
                 let message = format!("the node could not start it: {error:#}");
-                self.end(
-                    job,
-                    Outcome::Refused(Refusal::new(ErrorCode::Busy, message)),
-                );
+                let refusal = Refusal::new(ErrorCode::Busy, message);
+                self.end_unstarted(job, Outcome::Refused(refusal));
             }
         }
     }
@@ -203,10 +202,11 @@ impl Jobs {
             Ok(None) => match job.pids() {
                 Ok(Some(pids)) => match pids.supervisor.exit() {
                     Some(exit) => self.watch(job, exit),
-                    None => {
-                        let outcome = undetermined(last_seen(&pids));
-                        self.end(job, outcome);
-                    }
+                    // Its last act may have come between our two looks.
+                    None => match job.end() {
+                        Ok(Some(_)) => self.push_ended(job),
+                        _ => self.end(job, undetermined(last_seen(&pids))),
+                    },
                 },
                 Ok(None) => self.never_begun(job),
                 Err(error) => self.end(job, undetermined(format!("{error:#}"))),
@@ -223,16 +223,48 @@ impl Jobs {
         }
         let message = "its supervisor could not begin; the agent's log says why";
         let refusal = Refusal::new(ErrorCode::Storage, message);
-        self.end(job, Outcome::Refused(refusal));
+        self.end_unstarted(job, Outcome::Refused(refusal));
+    }
+
+    /// Ends a job that has not been started, unless a supervisor of an earlier agent, which held its id,
+    /// begins at this very moment: each looks for the other's file after it has written its own.
+    fn end_unstarted(&mut self, job: Job, outcome: Outcome) {
+        let written = self.write_end(&job, outcome);
+        match job.pids() {
+            Ok(None) => self.push_ended(job),
+            Ok(Some(_)) | Err(_) => {
+                warn!(request = %job.id, "a supervisor of an earlier agent has it; it goes on");
+                if written && let Err(error) = job.forget_end() {
+                    error!(request = %job.id, error = format!("{error:#}"), "cannot take an outcome back");
+                }
+                self.adopt(job);
+            }
+        }
     }
 
     fn end(&mut self, job: Job, outcome: Outcome) {
+        self.write_end(&job, outcome);
+        self.push_ended(job);
+    }
+
+    fn write_end(&mut self, job: &Job, outcome: Outcome) -> bool {
         warn!(request = %job.id, outcome = outcome.state(), "ended by the agent");
-        if let Err(error) = job.write_end(&End::unseen(outcome)) {
+        let written = job.write_end(&End::unseen(outcome));
+        if let Err(error) = &written {
             // Answered as undetermined all the same: a reply does not need the file.
             error!(request = %job.id, error = format!("{error:#}"), "cannot write an outcome");
+            self.unwritten.push(job.clone());
         }
-        self.push_ended(job);
+        written.is_ok()
+    }
+
+    /// Jobs that are over, and whose files do not say so.
+    pub(super) fn unwritten(&self) -> impl Iterator<Item = &Job> {
+        self.unwritten.iter()
+    }
+
+    pub(super) fn forget_unwritten(&mut self, job: &Job) {
+        self.unwritten.retain(|unwritten| unwritten != job);
     }
 
     fn push_ended(&mut self, job: Job) {

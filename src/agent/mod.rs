@@ -65,7 +65,8 @@ async fn serve_for_ever(args: AgentArgs) -> Result<()> {
     }
     info!(node = %sysinfo.node, version = crate::VERSION, "ur-agent is up");
     sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("telling systemd")?;
-    let reboot = Reboot::new(&args.reboot_command);
+    let mut reboot = Reboot::new(&args.reboot_command);
+    reboot.recover(&spool)?;
     let mut agent = Agent::new(Arc::new(args), spool, jobs, sysinfo, reboot);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -3,44 +3,88 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use anyhow::Result;
 use tokio::process::Command;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use crate::job::Job;
+use crate::job::{Job, Spool, boot_id};
+use crate::protocol::{Outcome, REBOOT_STATUS, State};
 
 /// How long replies may keep the node from going down.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 pub(super) struct Reboot {
     command: String,
-    asked: Option<(Job, Instant)>,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Nobody asked.
+    Up,
+    Asked(Job, Instant),
+    /// The command has been started. A node that is still up after as long again stays up.
+    Going(Instant),
 }
 
 impl Reboot {
     pub(super) fn new(command: &str) -> Self {
         Self {
             command: command.to_owned(),
-            asked: None,
+            stage: Stage::Up,
         }
     }
 
+    /// An earlier agent may have answered a job that asked, and ended before it was time.
+    pub(super) fn recover(&mut self, spool: &Spool) -> Result<()> {
+        for job in spool.jobs()? {
+            let answered = job.state() == State::Replied;
+            if answered
+                && job
+                    .end()
+                    .ok()
+                    .flatten()
+                    .is_some_and(|end| asks(&end.outcome))
+            {
+                self.ask(job);
+            }
+        }
+        Ok(())
+    }
+
+    /// One that was asked for before the last boot has happened, and is not asked for again.
     pub(super) fn ask(&mut self, job: Job) {
-        if self.asked.is_none() && !job.is_rebooting() {
-            self.asked = Some((job, Instant::now()));
+        let ran_in = job
+            .pids()
+            .ok()
+            .flatten()
+            .map(|pids| pids.supervisor.boot_id);
+        let has_happened = ran_in.is_some_and(|boot| boot != boot_id());
+        if matches!(self.stage, Stage::Up) && !job.is_rebooting() && !has_happened {
+            self.stage = Stage::Asked(job, Instant::now());
         }
     }
 
+    /// Whether the node is going down: it takes nothing new.
     pub(super) fn is_asked(&self) -> bool {
-        self.asked.is_some()
+        match self.stage {
+            Stage::Up => false,
+            Stage::Asked(..) => true,
+            Stage::Going(since) => since.elapsed() < PATIENCE,
+        }
     }
 
     /// Starts the reboot if it is time: nothing is left to answer, or patience is over.
     pub(super) fn go_if_due(&mut self, all_answered: bool) {
-        let due = |since: &Instant| all_answered || since.elapsed() >= PATIENCE;
-        let Some((job, _)) = self.asked.take_if(|(_, since)| due(since)) else {
+        let Stage::Asked(job, since) = &self.stage else {
+            if !self.is_asked() {
+                self.stage = Stage::Up;
+            }
             return;
         };
+        if !all_answered && since.elapsed() < PATIENCE {
+            return;
+        }
         // The mark first: a command that takes the agent down with it must not run again.
         if let Err(error) = job.mark_rebooting() {
             error!(request = %job.id, error = format!("{error:#}"), "cannot remember the reboot");
@@ -50,16 +94,27 @@ impl Reboot {
             .args(["-c", &self.command])
             .stdin(Stdio::null())
             .spawn();
-        if let Err(error) = started {
-            error!(command = self.command, %error, "the reboot command did not start");
-        }
+        self.stage = match started {
+            Ok(_child) => Stage::Going(Instant::now()),
+            Err(error) => {
+                error!(command = self.command, %error, "the reboot command did not start");
+                Stage::Up
+            }
+        };
     }
+}
+
+pub(super) fn asks(outcome: &Outcome) -> bool {
+    let asked = Outcome::Exited {
+        status: REBOOT_STATUS,
+    };
+    *outcome == asked
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Admission, Spool};
+    use crate::job::Admission;
     use crate::protocol::{NodeId, Request, RequestId};
 
     #[tokio::test(start_paused = true)]
@@ -82,7 +137,10 @@ mod tests {
         assert!(reboot.is_asked() && !job.is_rebooting());
         tokio::time::advance(Duration::from_secs(1)).await;
         reboot.go_if_due(false);
-        assert!(!reboot.is_asked() && job.is_rebooting());
+        assert!(reboot.is_asked(), "the node is going down");
+        assert!(job.is_rebooting());
+        tokio::time::advance(PATIENCE).await;
+        reboot.go_if_due(true);
         reboot.ask(job);
         assert!(!reboot.is_asked(), "the same reboot is not asked for again");
     }

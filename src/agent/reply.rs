@@ -20,24 +20,22 @@ pub(super) fn of(job: &Job, max_body: usize) -> Result<Vec<u8>> {
         Ok(Message::Run(request)) => Some(request),
         Ok(Message::Status) | Err(_) => None,
     };
-    let mut keep = usize::MAX;
+    // No body can hold more of a stream than its own length.
+    let mut keep = max_body;
     loop {
-        let body = build(job, &end, request.as_deref(), keep);
-        if body.len() <= max_body || keep == 0 {
+        let (body, kept) = build(job, &end, request.as_deref(), keep);
+        if body.len() <= max_body || kept == 0 {
             return Ok(body);
         }
-        let most = request.as_ref().map_or(0, |request| request.max_output);
-        let had = most.min(end.stdout_bytes.max(end.stderr_bytes));
-        keep = shortened(keep, body.len(), max_body, had);
+        keep = shortened(kept, body.len(), max_body);
     }
 }
 
-/// What to keep of each stream next, after a body that was too long. A byte takes up to six in JSON, so the
-/// first guess is rarely the last; it begins with what there `had` been, not with what was ever produced.
-fn shortened(keep: usize, body: usize, max_body: usize, had: u64) -> usize {
+/// What to keep of each stream next, after a body that was too long with `kept` bytes of one. A byte takes
+/// up to six in JSON, so the first guess is rarely the last.
+fn shortened(kept: usize, body: usize, max_body: usize) -> usize {
     let share = max_body as f64 / body as f64;
-    let had = usize::try_from(had).unwrap_or(usize::MAX);
-    (keep.min(had) as f64 * share * 0.9) as usize
+    (kept as f64 * share * 0.9) as usize
 }
 
 /// The answer for a job whose files cannot be read: that it was accepted is all that is known.
@@ -46,34 +44,40 @@ pub(super) fn unreadable(error: &anyhow::Error) -> Vec<u8> {
     Reply::of(&undetermined(message)).encode()
 }
 
-fn build(job: &Job, end: &End, request: Option<&Request>, keep: usize) -> Vec<u8> {
+/// The body, and how many bytes of the longer stream are in it.
+fn build(job: &Job, end: &End, request: Option<&Request>, keep: usize) -> (Vec<u8>, usize) {
+    let mut kept = 0;
     let mut reply = Reply::of(&end.outcome);
     reply.started_at = end.started_at;
     reply.duration_ms = end.duration_ms;
     reply.usage = end.usage;
     if let Some(request) = request {
         reply.set_label(request.label.clone());
-        let stream = |name, seen| output(job, name, request.max_output, (seen, keep));
+        let mut stream = |name, seen| {
+            let (bytes, total) = output(job, name, request.max_output, (seen, keep));
+            kept = kept.max(bytes.len());
+            (Text::of(bytes), total)
+        };
         let (text, total) = stream("stdout", end.stdout_bytes);
         reply.set_stdout(text, total);
         let (text, total) = stream("stderr", end.stderr_bytes);
         reply.set_stderr(text, total);
     }
-    reply.encode()
+    (reply.encode(), kept)
 }
 
 /// What there is of a stream, and how much was produced. How a script ended is worth telling even if what
 /// it wrote cannot be read any more; that it is missing shows in the second number.
-fn output(job: &Job, name: &str, max: u64, (seen, keep): (u64, usize)) -> (Text, u64) {
+fn output(job: &Job, name: &str, max: u64, (seen, keep): (u64, usize)) -> (Vec<u8>, u64) {
     match Captured::read(&job.path(name), max) {
         Ok(mut captured) => {
             let total = captured.total.max(seen);
             captured.shorten(keep);
-            (Text::of(captured.bytes()), total)
+            (captured.bytes(), total)
         }
         Err(error) => {
             error!(request = %job.id, error = format!("{error:#}"), "cannot read output");
-            (Text::of(Vec::new()), seen)
+            (Vec::new(), seen)
         }
     }
 }
@@ -129,8 +133,7 @@ mod tests {
         // As after a script that wrote for years: each step once shortened no more than a tenth of this.
         end.stdout_bytes = u64::MAX;
         job.write_end(&end).unwrap();
-        let first = shortened(usize::MAX, 10_300, 10_000, 10_000);
-        assert!(first < 10_000);
+        assert!(shortened(10_000, 10_300, 10_000) < 10_000);
         let body = of(&job, 5_000).unwrap();
         assert!((4_000..=5_000).contains(&body.len()), "{}", body.len());
         let reply: Reply = serde_json::from_slice(&body).unwrap();

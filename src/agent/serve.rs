@@ -313,10 +313,13 @@ impl Agent {
         let mut busy = self.jobs.busy();
         busy.extend(self.answering.iter().cloned());
         match self.spool.expire(&busy) {
-            Ok(unheard) => {
-                for job in unheard {
+            Ok(expired) => {
+                for job in expired.unheard {
                     error!(request = %job.id, "forgotten: nobody took its reply in all the time it was kept");
                     self.unheard.forget(&job.id);
+                }
+                for (job, error) in expired.kept {
+                    warn!(request = %job.id, error = format!("{error:#}"), "cannot remove an old job");
                 }
             }
             Err(error) => warn!(error = format!("{error:#}"), "cannot remove old jobs"),
@@ -332,6 +335,11 @@ impl Agent {
     /// A node that became another one needs another queue: that takes a new session.
     fn collected(&mut self, found: Sysinfo) -> Result<()> {
         let found = found.seen_like(&self.sysinfo);
+        if found.is_stopgap_for(&self.sysinfo) {
+            // As under a script that erases the disk with the programs. Nobody would find the node again.
+            warn!(warnings = ?found.warnings, "sysinfo failed; what is known of the node stays");
+            return Ok(());
+        }
         let changed = found.facts != self.sysinfo.facts;
         let moved = (&found.node, &found.mac) != (&self.sysinfo.node, &self.sysinfo.mac);
         self.sysinfo = found;

@@ -42,46 +42,63 @@ fn command() -> Command {
 /// Supervisors for the jobs of one directory.
 pub(super) struct Supervisors {
     jobs: PathBuf,
-    waiting: Option<Child>,
+    waiting: Option<Waiting>,
+}
+
+/// A supervisor without a job. Its end can be seen before it can begin.
+struct Waiting {
+    child: Child,
+    exit: Exit,
 }
 
 impl Supervisors {
     pub(super) fn new(jobs: &Path) -> Self {
-        let mut supervisors = Self {
+        Self {
             jobs: jobs.to_owned(),
-            waiting: None,
-        };
-        supervisors.prepare();
-        supervisors
+            waiting: Waiting::start(jobs).ok(),
+        }
     }
 
-    /// Gives the job to the supervisor that waits, or starts one for it.
+    /// Gives the job to the supervisor that waits, or to a new one. If that fails, nothing was started.
     pub(super) fn start(&mut self, job: &Job) -> Result<Exit> {
-        let supervisor = match self.waiting.take().and_then(|child| given(child, job)) {
-            Some(supervisor) => supervisor,
-            None => of(job).spawn().context("starting a supervisor")?,
+        let supervisor = match self.waiting.take().and_then(|waiting| waiting.take(job)) {
+            Some(exit) => exit,
+            None => Waiting::start(&self.jobs)?
+                .take(job)
+                .context("giving a supervisor its job: it died at once")?,
         };
-        let exit = Exit::of_child(supervisor.id()).context("watching a supervisor");
-        self.prepare();
-        exit
-    }
-
-    /// If that fails, the next start tries again and says why.
-    fn prepare(&mut self) {
-        let mut next = command();
-        next.args([NEXT.as_ref(), self.jobs.as_os_str()]);
-        self.waiting = next.stdin(Stdio::piped()).spawn().ok();
+        // If that fails, the next start tries again and says why.
+        self.waiting = Waiting::start(&self.jobs).ok();
+        Ok(supervisor)
     }
 }
 
-/// `None` if it is dead: whoever does not read our word cannot have begun.
-fn given(mut supervisor: Child, job: &Job) -> Option<Child> {
-    let mut stdin = supervisor.stdin.take()?;
-    match writeln!(stdin, "{}", job.id) {
-        Ok(()) => Some(supervisor),
-        Err(_dead) => {
-            supervisor.wait().ok();
-            None
+impl Waiting {
+    fn start(jobs: &Path) -> Result<Self> {
+        let mut next = command();
+        next.args([NEXT.as_ref(), jobs.as_os_str()]);
+        let child = next.stdin(Stdio::piped()).spawn();
+        let mut child = child.context("starting a supervisor")?;
+        match Exit::of_child(child.id()) {
+            Ok(exit) => Ok(Self { child, exit }),
+            Err(error) => {
+                // Without a word on its standard input it ends at once.
+                drop(child.stdin.take());
+                child.wait().ok();
+                Err(error).context("watching a supervisor")
+            }
+        }
+    }
+
+    /// `None` if it is dead: whoever does not read our word cannot have begun.
+    fn take(mut self, job: &Job) -> Option<Exit> {
+        let mut stdin = self.child.stdin.take()?;
+        match writeln!(stdin, "{}", job.id) {
+            Ok(()) => Some(self.exit),
+            Err(_dead) => {
+                self.child.wait().ok();
+                None
+            }
         }
     }
 }

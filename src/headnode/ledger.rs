@@ -151,7 +151,8 @@ impl<'a> Ledger<'a> {
         entry.away = routing == Routing::Unroutable;
         let knows = entry.is_ur_agent() && self.plan.verb != Verb::Cancel;
         match routing {
-            Routing::Taken => {
+            // Rejected by one queue, it may be in another: the node's.
+            Routing::Taken | Routing::Rejected => {
                 entry.taken = true;
                 entry.asked = self.plan.verb == Verb::Attach;
                 self.schedule(i, knows.then_some(now + AGAIN));
@@ -169,7 +170,7 @@ impl<'a> Ledger<'a> {
     pub(super) fn asked(&mut self, i: usize, routing: Routing, now: Instant) {
         let entry = &mut self.entries[i];
         if entry.is_in_flight() {
-            entry.asked |= routing == Routing::Taken;
+            entry.asked |= routing != Routing::Unroutable;
             entry.away = routing == Routing::Unroutable;
             self.schedule(i, Some(now + AGAIN));
         }
@@ -245,13 +246,11 @@ impl<'a> Ledger<'a> {
             }
             outcome => outcome,
         };
-        match self.end(i, outcome, Some(reply), now) {
-            Some(Event::Ended(result)) => {
-                result.more = more;
-                Some(Event::Ended(result))
-            }
-            other => other,
+        let mut event = self.end(i, outcome, Some(reply), now);
+        if let Some(Event::Ended(result)) = &mut event {
+            result.more = more;
         }
+        event
     }
 
     fn end(

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::store;
+
 /// Digits of a `u64`, so that a new total always covers the old one.
 const TOTAL_WIDTH: usize = 20;
 
@@ -209,7 +211,7 @@ struct Reader {
 
 impl Reader {
     fn open(path: &Path, max: u64) -> io::Result<Option<Self>> {
-        match File::open(path) {
+        match store::open(path) {
             Ok(file) => Ok(Some(Self {
                 file,
                 total_path: total_path(path),
@@ -221,7 +223,7 @@ impl Reader {
     }
 
     fn total(&self) -> io::Result<u64> {
-        match std::fs::read_to_string(&self.total_path) {
+        match store::read(&self.total_path).and_then(text) {
             // Just made, or made when the disk was full.
             Ok(text) if text.is_empty() => Ok(self.file.metadata()?.len()),
             Ok(text) => text.parse().map_err(io::Error::other),
@@ -245,6 +247,10 @@ impl Reader {
         }
         Ok(bytes)
     }
+}
+
+fn text(bytes: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(bytes).map_err(io::Error::other)
 }
 
 fn digits(total: u64) -> String {

@@ -17,7 +17,7 @@ impl Cgroup {
     /// `None` where there is no cgroup v2 or it is not ours to write. Nothing depends on it: the
     /// supervisor finds its descendants without.
     pub(super) fn create(id: &RequestId) -> Option<Self> {
-        let dir = own()?.join(format!("ur-job-{id}"));
+        let dir = own()?.join(name(id));
         // Left over from an earlier job of this id, it would hold that job's daemons.
         fs::create_dir(&dir).ok()?;
         Some(Self { dir })
@@ -52,6 +52,17 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         fs::remove_dir(&self.dir).ok();
     }
+}
+
+/// Removes what the cgroup of a job may have stayed for: a daemon, which has ended since.
+pub(super) fn forget(id: &RequestId) {
+    if let Some(dir) = own() {
+        fs::remove_dir(dir.join(name(id))).ok();
+    }
+}
+
+fn name(id: &RequestId) -> String {
+    format!("ur-job-{id}")
 }
 
 fn own() -> Option<PathBuf> {

@@ -23,6 +23,7 @@ mod interpreter;
 mod lock;
 mod process;
 mod record;
+mod retention;
 mod spool;
 mod start;
 mod store;
@@ -41,8 +42,9 @@ use crate::protocol::{Message, Outcome, RequestId, State};
 pub use lock::Held;
 pub use process::{Exit, ProcessRef, boot_id};
 pub use record::{End, Pids, Record};
+pub use retention::Expired;
 pub use spool::{Admission, Spool};
-pub(crate) use store::write_json;
+pub(crate) use store::{open, write_json};
 pub use supervise::{NEXT, supervise, supervise_next};
 
 /// One job: its id and its directory. Cheap to clone; everything else is read when it is needed.
@@ -130,6 +132,12 @@ impl Job {
         store::write_json_reserved(&path, &room, end)
     }
 
+    /// Takes back the end of a job that turned out to be started.
+    pub fn forget_end(&self) -> Result<()> {
+        let path = self.path("outcome.json");
+        fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))
+    }
+
     /// Remembers that the broker has confirmed the reply.
     pub fn mark_replied(&self) -> Result<()> {
         store::touch(&self.path("replied"))
@@ -173,7 +181,7 @@ impl Job {
 
     fn read<T: serde::de::DeserializeOwned>(&self, file: &str) -> Result<Option<T>> {
         let path = self.path(file);
-        let bytes = match fs::read(&path) {
+        let bytes = match store::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {

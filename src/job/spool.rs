@@ -1,12 +1,11 @@
-//! The directory of jobs: create, list, expire.
+//! The directory of jobs: create, find, list.
 
-use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -17,12 +16,6 @@ use crate::protocol::{ErrorCode, NodeId, Program, Refusal, Request, RequestId};
 use super::record::FORMAT;
 use super::{Job, Record, lock, store};
 
-/// Answered jobs are kept this long, so that a second delivery of one gets the same reply again; and as
-/// long those whose reply was offered and nobody listened to.
-const KEEP_FOR: Duration = Duration::from_secs(3600);
-/// … and so many of them at most, and so many bytes or a quarter of the disk, the oldest going first.
-const KEEP_JOBS: usize = 1000;
-const KEEP_BYTES: u64 = 256 * 1024 * 1024;
 /// Kept free for `outcome.json`: it has some 300, and a message.
 const OUTCOME_BYTES: usize = 4096;
 
@@ -30,10 +23,11 @@ const OUTCOME_BYTES: usize = 4096;
 pub struct Spool {
     state_dir: PathBuf,
     jobs: PathBuf,
-    building: PathBuf,
+    /// Where jobs are built, and where they go to be removed: what is found here counts for nothing.
+    pub(super) building: PathBuf,
     /// Since when jobs are known to be settled. By a clock that nobody can set: a node's time is often
     /// corrected after its boot, by years.
-    settled: HashMap<RequestId, Instant>,
+    pub(super) settled: HashMap<RequestId, Instant>,
     _lock: File,
 }
 
@@ -66,12 +60,9 @@ impl Spool {
         let lock = lock::take(&state_dir)?;
         let jobs = state_dir.join("jobs");
         let building = jobs.join(".new");
-        match fs::remove_dir_all(&building) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("clearing {}", building.display()));
-            }
-            _ => private(&building)?,
-        }
+        // What cannot be removed (something is mounted there) is in nobody's way.
+        fs::remove_dir_all(&building).ok();
+        private(&building)?;
         Ok(Self {
             state_dir,
             jobs,
@@ -192,70 +183,9 @@ impl Spool {
         Ok(jobs.into_iter().map(|(_, job)| job).collect())
     }
 
-    /// Removes jobs that are settled and too old or too many: those whose reply was taken, the oldest
-    /// first, and only then those whose reply nobody listened to. One that has not been offered to
-    /// anybody yet is never removed. Returns the unheard ones that went.
-    pub fn expire(&mut self, busy: &HashSet<RequestId>) -> Result<Vec<Job>> {
-        let mut settled: Vec<Settled> = self
-            .jobs()?
-            .into_iter()
-            .filter(|job| !busy.contains(&job.id))
-            .filter_map(Settled::of)
-            .collect();
-        settled.sort_by_key(|settled| Reverse((settled.is_unheard, settled.marked_at)));
-        let ids: HashSet<&RequestId> = settled.iter().map(|settled| &settled.job.id).collect();
-        self.settled.retain(|id, _| ids.contains(id));
-        let (now, most_bytes) = (Instant::now(), self.most_bytes());
-        let (mut kept, mut bytes, mut unheard) = (0, 0, Vec::new());
-        for Settled {
-            job, is_unheard, ..
-        } in settled
-        {
-            bytes += size(&job.dir);
-            let since = *self.settled.entry(job.id.clone()).or_insert(now);
-            if now - since <= KEEP_FOR && kept < KEEP_JOBS && bytes <= most_bytes {
-                kept += 1;
-                continue;
-            }
-            fs::remove_dir_all(&job.dir)
-                .with_context(|| format!("removing {}", job.dir.display()))?;
-            if is_unheard {
-                unheard.push(job);
-            }
-        }
-        Ok(unheard)
-    }
-
-    /// A small disk is not left full of what is over.
-    fn most_bytes(&self) -> u64 {
-        let quarter = rustix::fs::statvfs(&self.jobs).map(|disk| disk.f_blocks * disk.f_frsize / 4);
-        quarter.unwrap_or(u64::MAX).min(KEEP_BYTES)
-    }
-
     fn job(&self, id: RequestId) -> Job {
         let dir = self.jobs.join(id.as_str());
         Job { id, dir }
-    }
-}
-
-/// A job that has been answered as well as could be.
-struct Settled {
-    job: Job,
-    /// Nobody listened.
-    is_unheard: bool,
-    /// By the wall clock: good enough for an order.
-    marked_at: SystemTime,
-}
-
-impl Settled {
-    fn of(job: Job) -> Option<Self> {
-        let replied = super::modified(&job.path("replied"));
-        let marked_at = replied.or_else(|| super::modified(&job.path("unheard")))?;
-        Some(Self {
-            job,
-            is_unheard: replied.is_none(),
-            marked_at,
-        })
     }
 }
 
@@ -266,16 +196,10 @@ fn is_taken(error: &io::Error) -> bool {
     )
 }
 
-fn size(dir: &Path) -> u64 {
-    let files = fs::read_dir(dir).into_iter().flatten().flatten();
-    files
-        .filter_map(|entry| entry.metadata().ok())
-        .map(|meta| meta.blocks() * 512)
-        .sum()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::job::End;
     use crate::protocol::{Outcome, State};
@@ -325,65 +249,6 @@ mod tests {
             .map(|j| j.id.to_string())
             .collect();
         assert_eq!(listed, ids);
-    }
-
-    fn set_age(job: &Job, file: &str, age: Duration) {
-        let file = File::options().write(true).open(job.path(file)).unwrap();
-        file.set_modified(SystemTime::now() - age).unwrap();
-    }
-
-    fn settle(spool: &mut Spool, job: &Job, age: Duration) {
-        let since = Instant::now().checked_sub(age).unwrap();
-        spool.settled.insert(job.id.clone(), since);
-    }
-
-    #[test]
-    fn what_was_heard_or_offered_in_vain_expires_and_what_was_never_offered_does_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(dir.path()).unwrap();
-        let [old, young, unheard, unanswered] =
-            ["old", "young", "unheard", "unanswered"].map(|id| new_job(&spool, id));
-        old.mark_replied().unwrap();
-        young.mark_replied().unwrap();
-        unheard.mark_unheard().unwrap();
-        for job in [&old, &unheard, &unanswered] {
-            settle(&mut spool, job, KEEP_FOR + Duration::from_secs(1));
-        }
-        assert_eq!(spool.expire(&HashSet::new()).unwrap(), [unheard]);
-        let left: HashSet<RequestId> = spool
-            .jobs()
-            .unwrap()
-            .into_iter()
-            .map(|job| job.id)
-            .collect();
-        assert_eq!(left, HashSet::from([young.id, unanswered.id]));
-    }
-
-    #[test]
-    fn a_wall_clock_that_is_set_forward_makes_nothing_expire() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(dir.path()).unwrap();
-        let job = new_job(&spool, "r1");
-        job.mark_replied().unwrap();
-        set_age(&job, "replied", 10 * KEEP_FOR);
-        assert_eq!(spool.expire(&HashSet::new()).unwrap(), []);
-        assert_eq!(spool.jobs().unwrap(), [job]);
-    }
-
-    #[test]
-    fn where_there_are_too_many_those_that_were_heard_go_first() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(dir.path()).unwrap();
-        let unheard = new_job(&spool, "unheard");
-        unheard.mark_unheard().unwrap();
-        set_age(&unheard, "unheard", KEEP_FOR / 2);
-        for i in 0..KEEP_JOBS {
-            let job = new_job(&spool, &format!("r{i}"));
-            job.mark_replied().unwrap();
-        }
-        assert_eq!(spool.expire(&HashSet::new()).unwrap(), []);
-        assert_eq!(spool.jobs().unwrap().len(), KEEP_JOBS);
-        assert!(spool.find(&unheard.id).is_some());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Files that are either there whole or not at all, also after a power cut.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -21,6 +21,26 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
         sync_dir(dir)
     };
     write().with_context(|| format!("writing {}", path.display()))
+}
+
+/// Opens a file for reading. A script may do what it likes in its directory; nobody shall wait for ever
+/// at a pipe that it made in the place of a file.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nonblock)
+        .open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is no file any more")),
+    }
+}
+
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Like [`write_json`], but fails with `Ok(false)` if `path` is there already. Of several processes
@@ -121,6 +141,15 @@ mod tests {
         // Written once more, by whoever did not know: whole all the same.
         write_json_reserved(&path, &reserved, &2).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "2");
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_file_is_an_error_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("progress");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(read(&path).is_err());
     }
 
     #[test]

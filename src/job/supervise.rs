@@ -70,6 +70,11 @@ pub fn supervise(job: &Job) -> Result<()> {
     if !store::claim_json(&job.path("pid"), &pids)? {
         return Ok(());
     }
+    // An agent that came after the one that started us has taken the job for one that waits, and ended
+    // it. It looks for `pid` after that, as we look for its outcome after ours.
+    if job.end()?.is_some() {
+        return Ok(());
+    }
     if job.is_cancelled() {
         return job.write_end(&End::unseen(Outcome::Cancelled));
     }
@@ -321,8 +326,10 @@ impl<'a> Run<'a> {
         };
         write_until_it_is_there(self.job, &end)?;
         if self.stdout.pipe.is_some() || self.stderr.pipe.is_some() {
-            // A daemon that the script left holds its output open, and would die of SIGPIPE.
+            // A daemon that the script left holds its output open, and would die of SIGPIPE. Our files are
+            // not held open with it: their space is to be free when the job is forgotten.
             let (stdout, stderr) = (self.stdout.pipe.take(), self.stderr.pipe.take());
+            drop((self.stdout, self.stderr));
             process::leave_behind(move || swallow([stdout, stderr]));
         }
         Ok(())

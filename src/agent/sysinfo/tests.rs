@@ -1,0 +1,123 @@
+use super::*;
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use proptest::sample::select;
+
+fn with(facts: Value, broker_side: Option<&str>) -> Sysinfo {
+    let Value::Object(facts) = facts else {
+        panic!("facts are an object")
+    };
+    let side = broker_side.map(|ip| ip.parse().unwrap());
+    let (source, warnings) = ("test".to_owned(), Vec::new());
+    let collected = Collected {
+        facts,
+        source,
+        warnings,
+    };
+    complete(collected, side)
+}
+
+fn two_nics() -> Value {
+    json!({
+        "eth0": {"MAC Address": "AA:00:00:00:00:01", "ip4addr": "10.0.0.1", "Link Status": "up"},
+        "eth1": {"MAC Address": "aa:00:00:00:00:02", "ip4addr": "10.1.0.1", "Link Status": "up"},
+    })
+}
+
+#[test]
+fn a_placeholder_uuid_is_replaced_by_a_stable_one_and_a_warning() {
+    let facts =
+        json!({"UUID": "03000200-0400-0500-0006-000700080009", "Network Interfaces": two_nics()});
+    let (once, again) = (with(facts.clone(), None), with(facts, None));
+    assert_eq!(once.node, again.node);
+    assert!(!PLACEHOLDERS.contains(&once.node.as_str()));
+    assert_eq!(once.warnings.len(), 1);
+    assert_eq!(once.facts["UUID"], json!(once.node.as_str()));
+    let other = with(json!({"Serial Number": "7"}), None);
+    assert_ne!(other.node, once.node);
+}
+
+#[test]
+fn the_nic_that_reaches_the_broker_is_the_admin_nic_unless_sysinfo_names_one() {
+    let uuid = "564dba97-54f6-4d3d-50d4-f4e2a9a3f0a5";
+    let facts = json!({"UUID": uuid, "Network Interfaces": two_nics()});
+    let found = with(facts.clone(), Some("10.1.0.1"));
+    assert_eq!(found.mac.as_deref(), Some("aa:00:00:00:00:02"));
+    assert_eq!(
+        with(facts.clone(), None).mac.as_deref(),
+        Some("aa:00:00:00:00:01")
+    );
+    let mut named = facts;
+    named["Network Interfaces"]["eth0"]["NIC Names"] = json!(["admin"]);
+    assert_eq!(
+        with(named, Some("10.1.0.1")).mac.as_deref(),
+        Some("aa:00:00:00:00:01")
+    );
+}
+
+#[test]
+fn there_is_always_a_hostname() {
+    assert!(with(json!({}), None).facts["Hostname"].is_string());
+}
+
+/// Values of every kind, in the places and under the names that we look at.
+fn facts() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        Just(json!("10.1.0.1")),
+        Just(json!("up")),
+        Just(json!("02:00:00:00:00:01")),
+        any::<i64>().prop_map(Value::from),
+        "[a-z#*. ]{0,80}".prop_map(Value::from),
+    ];
+    const NAMES: [&str; 6] = [
+        "net0",
+        "MAC Address",
+        "ip4addr",
+        "Link Status",
+        "NIC Names",
+        "x",
+    ];
+    let object = |value| btree_map(select(&NAMES[..]), value, 0..8);
+    leaf.prop_recursive(4, 64, 8, move |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..3).prop_map(Value::from),
+            object(inner).prop_map(|fields| json!(fields)),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_node_whatever_it_says_of_itself_has_names_that_keys_can_carry(
+        nics in facts(), virtual_nics in facts(), uuid in facts()
+    ) {
+        let facts = json!({
+            "UUID": uuid, "Network Interfaces": nics, "Virtual Network Interfaces": virtual_nics
+        });
+        let found = with(facts, Some("10.1.0.1"));
+        prop_assert!(found.facts["Hostname"].is_string());
+        prop_assert_eq!(&found.facts["UUID"], found.node.as_str());
+        let mac = found.mac.unwrap_or_default();
+        prop_assert!(mac.len() < 60 && !mac.contains(['.', '#', '*', ' ']), "{}", mac);
+    }
+}
+
+#[test]
+fn two_nics_of_one_name_of_which_one_is_rubbish_are_no_harm() {
+    let up = json!({"MAC Address": "02:00:00:00:00:01", "Link Status": "up"});
+    let found = with(
+        json!({"Network Interfaces": {"net0": "?"}, "Virtual Network Interfaces": {"net0": up}}),
+        None,
+    );
+    assert_eq!(found.mac.as_deref(), Some("02:00:00:00:00:01"));
+}
+
+#[test]
+fn an_address_that_is_none_is_not_put_into_keys() {
+    let nic = json!({"MAC Address": "#.*", "Link Status": "up"});
+    assert_eq!(
+        with(json!({"Network Interfaces": {"net0": nic}}), None).mac,
+        None
+    );
+}

@@ -1,0 +1,86 @@
+# Virtual machines for the scenarios, a few words each. A machine is a folder with its console, its disks and its
+# process id. It is emulated without KVM, so that it works wherever this does; its way to the broker is QEMU's user
+# network, in which this host is 10.0.2.2.
+
+readonly most_machines=6
+attached=()
+
+load_ramdisk() { # minimal|full
+  cd "$BATS_TEST_DIRNAME/../.." || return
+  export PATH=$UR_BIN_DIR:$PATH RAMDISK=$PWD/target/ramdisk/$1 MACHINES=$BATS_FILE_TMPDIR/machines
+  mkdir -p "$MACHINES"
+  [[ -e $RAMDISK/initramfs ]] || { printf 'there is no %s: run make ramdisk PROFILE=%s\n' "$RAMDISK" "$1" >&2 && return 1; }
+}
+
+kernel_arguments() {
+  printf 'quiet console=ttyS0 panic=5 ur.amqp=%s %s' "${UR_AMQP_URL/127.0.0.1/10.0.2.2}" "${ARGUMENTS-}"
+}
+
+uuid_of() { # <number>
+  printf '00000000-0000-4000-8000-%012d' "$1"
+}
+
+power_on() { # <number> [<QEMU argument>…]: machine <number> has that UUID and MAC unless the arguments say otherwise
+  local machine=$MACHINES/$1 others=("$MACHINES"/*/pid)
+  ((${#others[@]} < most_machines)) || { printf 'more than %d machines at a time\n' "$most_machines" >&2 && return 1; }
+  mkdir -p "$machine"
+  # Descriptor 3 is bats' own; a process that holds it keeps bats waiting.
+  qemu-system-x86_64 -accel tcg -smp 1 -m "${MEMORY:-512M}" -display none -serial "file:$machine/console" \
+    -uuid "$(uuid_of "$1")" -nic "user,model=virtio-net-pci,mac=52:54:00:00:00:0$1" "${attached[@]}" "${@:2}" \
+    </dev/null &>"$machine/qemu" 3>&- &
+  attached=()
+  printf '%s\n' "$!" >"$machine/pid"
+}
+
+boot() { # <number> [<QEMU argument>…]: with the ramdisk, and $ARGUMENTS for its kernel
+  power_on "$1" -kernel "$RAMDISK/vmlinuz" -initrd "$RAMDISK/initramfs" -append "$(kernel_arguments)" "${@:2}"
+}
+
+power_off() { # <number>
+  kill "$(<"$MACHINES/$1/pid")"
+  rm "$MACHINES/$1/pid"
+}
+
+power_off_all() {
+  local pid
+  for pid in "$MACHINES"/*/pid; do
+    [[ ! -e $pid ]] || power_off "$(basename "$(dirname "$pid")")"
+  done
+}
+
+attach() { # <name> <size> <QEMU device>: a disk at the machine that is powered on next; of zeros unless it is there
+  [[ -e $MACHINES/$1.img ]] || truncate --size "$2" "$MACHINES/$1.img"
+  attached+=(-drive "file=$MACHINES/$1.img,format=raw,if=none,id=$1" -device "$3,drive=$1")
+}
+
+tell_consoles() { # after a test that failed
+  [[ -z ${BATS_TEST_COMPLETED-} ]] || return 0
+  tail -n 25 "$MACHINES"/*/{qemu,console} 2>/dev/null || true
+}
+
+await() { # <seconds> <command>…: until it succeeds
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null; do
+    if ! all_run || ((SECONDS >= deadline)); then
+      printf 'in vain: %s\n' "$*" >&2
+      return 1
+    fi
+    sleep 0.5
+  done
+}
+
+all_run() { # an argument that QEMU does not like ends it at once
+  local pid
+  for pid in "$MACHINES"/*/pid; do
+    kill -0 "$(<"$pid")" || return 1
+  done
+}
+
+node() { # <number> <jq filter>: what the machine says of itself; fails if there is no such thing
+  ur nodes -J 2>/dev/null | jq -ser --arg uuid "$(uuid_of "$1")" ".[] | select(.UUID == \$uuid) | $2"
+}
+
+are_there() { # <number of nodes>
+  (($(ur nodes -J 2>/dev/null | wc -l) == $1))
+}
