@@ -32,7 +32,7 @@ readonly level=${PT_level:-purge} erase_limit=${PT_timeout_per_disk:-86400} samp
 
 main() {
   trace
-  need jq wipefs:util-linux partx:util-linux blkid:util-linux blockdev:util-linux findfs:util-linux
+  need jq cmp:diffutils flock:util-linux wipefs:util-linux partx:util-linux blkid:util-linux blockdev:util-linux findfs:util-linux
   make_scratch
   guards
   if noop; then
