@@ -97,10 +97,12 @@ has() { # <layout> <groups> <disks in each> <spares>
   answer .error 'there is no disk to make a pool of'
 }
 
-machine_with_zfs() { # four disks
+machine_with_zfs() { # four disks, in the order of their names
   local program
   setup_machine
   for _ in 1 2 3 4; do add_disk; done
+  # What loop devices are free need not be in that order.
+  mapfile -t DISKS < <(printf '%s\n' "${DISKS[@]}" | sort --version-sort)
   SHIMS=$BATS_TEST_TMPDIR/shims
   export POOLS=$BATS_TEST_TMPDIR/pools
   mkdir "$SHIMS" "$POOLS"
