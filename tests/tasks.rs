@@ -8,18 +8,13 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::operator::Said;
 use crate::support::{Node, text_of};
 
 /// Where an operator sits: a home with modules, and a node.
 struct Desk {
     node: Node,
     home: TempDir,
-}
-
-struct Said {
-    exit: i32,
-    out: String,
-    err: String,
 }
 
 impl Desk {

@@ -76,10 +76,9 @@ impl Gate<'_> {
                 self.or_refuse(&request, |gate, id| gate.cancel(id))
             }
             RoutingKey::Broadcast { what, request } if what == "sysinfo" => {
-                let key = reply_key(self.node, &request);
-                match key.to_string().len() > MAX_KEY {
-                    true => Admission::Ignore("the broadcast's id is too long".to_owned()),
-                    false => Admission::Sysinfo(key),
+                match self.answer_key(&request) {
+                    Some(key) => Admission::Sysinfo(key),
+                    None => Admission::Ignore("the broadcast's id is too long".to_owned()),
                 }
             }
             RoutingKey::Broadcast { what, .. } => {
@@ -99,14 +98,19 @@ impl Gate<'_> {
     ) -> Admission {
         match RequestId::parse(request).and_then(|id| then(self, &id)) {
             Ok(admission) => admission,
-            Err(refusal) => {
-                let key = reply_key(self.node, request);
-                if key.to_string().len() > MAX_KEY {
-                    return Admission::Ignore(format!("{}; no key can answer it", refusal.message));
+            Err(refusal) => match self.answer_key(request) {
+                Some(key) => {
+                    Admission::Refuse(key, Box::new(Reply::of(&Outcome::Refused(refusal))))
                 }
-                Admission::Refuse(key, Box::new(Reply::of(&Outcome::Refused(refusal))))
-            }
+                None => Admission::Ignore(format!("{}; no key can answer it", refusal.message)),
+            },
         }
+    }
+
+    /// `None` where AMQP has no key that is long enough.
+    fn answer_key(&self, request: &str) -> Option<RoutingKey> {
+        let key = reply_key(self.node, request);
+        (key.to_string().len() <= MAX_KEY).then_some(key)
     }
 
     fn execute(&mut self, id: &RequestId, key: &str, body: &[u8]) -> Result<Admission, Refusal> {

@@ -211,6 +211,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "ID", value_parser = request_id)]
     pub request: Option<RequestId>,
     #[command(flatten)]
+    pub watch: WatchArgs,
+}
+
+/// How nodes are found, and what is seen of a run.
+#[derive(Debug, ClapArgs)]
+pub struct WatchArgs {
+    #[command(flatten)]
     pub discover: DiscoverArgs,
     #[command(flatten)]
     pub view: ViewArgs,
@@ -283,15 +290,7 @@ pub struct AttachArgs {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub wait: Option<Duration>,
     #[command(flatten)]
-    pub discover: DiscoverArgs,
-    #[command(flatten)]
-    pub view: ViewArgs,
-    /// No counter, no summary
-    #[arg(short, long, help_heading = OUTPUT)]
-    pub quiet: bool,
-    /// Trace on stderr what happens when
-    #[arg(short, long, help_heading = OUTPUT)]
-    pub verbose: bool,
+    pub watch: WatchArgs,
 }
 
 #[derive(Debug, ClapArgs)]

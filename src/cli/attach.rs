@@ -24,7 +24,7 @@ pub async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit> {
         Ok(runs) => runs.find(&request)?,
         Err(_) => None,
     };
-    let trace = Trace::new(args.verbose);
+    let trace = Trace::new(args.watch.verbose);
     let mut client = broker.connect().await?;
     let (targets, not_sent) = targets(&client, &args, past.as_ref(), &trace).await?;
     let wait = past.as_ref().map(|past| past.start.wait);
@@ -36,13 +36,12 @@ pub async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit> {
         wait: args.wait.or(wait).unwrap_or(DEFAULT_WAIT),
         concurrency: None,
         max_fail: None,
-        stream: View::of(&args.view) == View::Stream,
+        stream: View::of(&args.watch.view) == View::Stream,
         earlier: past.iter().flat_map(PastRun::known).map(owned).collect(),
         label: Label::default(),
     };
     let file = runs.ok().and_then(|runs| runs.append(&request).ok());
-    let shown = (&args.view, args.quiet);
-    let report = watch(&mut client, &plan, targets, shown, (&trace, file)).await?;
+    let report = watch(&mut client, &plan, targets, &args.watch, (&trace, file)).await?;
     client.close().await;
     for target in &not_sent {
         eprintln!("ur: not sent to {}: its turn never came", target.hostname);
@@ -63,7 +62,8 @@ async fn targets(
 ) -> Result<(Vec<Target>, Vec<Target>)> {
     if let Some(targets) = &args.targets {
         let selector = targets.selector()?;
-        let found = find_targets(client, &selector, args.discover.discover, trace).await?;
+        let discover = args.watch.discover.discover;
+        let found = find_targets(client, &selector, discover, trace).await?;
         return Ok((found, Vec::new()));
     }
     let Some(past) = past else {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::signal::ctrl_c;
 
-use super::args::{BrokerArgs, ExecArgs, FileArgs, RunArgs, ScriptArgs, TargetArgs, ViewArgs};
+use super::args::{BrokerArgs, ExecArgs, FileArgs, RunArgs, ScriptArgs, TargetArgs, WatchArgs};
 use super::screen::{Screen, View};
 use super::trace::Trace;
 use super::{Exit, find_targets};
@@ -90,15 +90,16 @@ pub(super) async fn send(
     mut request: Request,
     refuse: impl FnOnce(&[Target]) -> Result<()>,
 ) -> Result<Exit> {
-    let trace = Trace::new(args.verbose);
+    let trace = Trace::new(args.watch.verbose);
     let selector = targets.selector()?;
-    let view = View::of(&args.view);
+    let view = View::of(&args.watch.view);
     request.timeout = args.timeout.or(request.timeout);
     request.cwd.clone_from(&args.cwd);
     request.stream = view == View::Stream;
 
     let mut client = broker.connect().await?;
-    let targets = find_targets(&client, &selector, args.discover.discover, &trace).await?;
+    let discover = args.watch.discover.discover;
+    let targets = find_targets(&client, &selector, discover, &trace).await?;
     refuse(&targets)?;
     if view.is_shown_at_the_end() {
         let share = HELD_OUTPUT / 2 / targets.len().max(1) as u64;
@@ -120,8 +121,7 @@ pub(super) async fn send(
     };
     trace.say(format_args!("sending request {}", plan.request));
     let file = record(&plan, &targets, &request);
-    let shown = (&args.view, args.quiet);
-    let report = watch(&mut client, &plan, targets, shown, (&trace, file)).await?;
+    let report = watch(&mut client, &plan, targets, &args.watch, (&trace, file)).await?;
     client.close().await;
     Ok(Exit::of_run(&report))
 }
@@ -162,10 +162,11 @@ pub(super) async fn watch(
     client: &mut Client,
     plan: &Plan,
     targets: Vec<Target>,
-    (view, quiet): (&ViewArgs, bool),
+    args: &WatchArgs,
     (trace, mut file): (&Trace, Option<RunFile>),
 ) -> Result<Report> {
-    let mut screen = Screen::new(targets.len(), View::of(view), quiet, &plan.request, trace);
+    let view = View::of(&args.view);
+    let mut screen = Screen::new(targets.len(), view, args.quiet, &plan.request, trace);
     let mut show = |event: Event<'_>| {
         if let Some(Err(error)) = file.as_mut().map(|file| file.note(&event)) {
             eprintln!("ur: recording the run, for `ur attach`: {error:#}");

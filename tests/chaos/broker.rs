@@ -36,11 +36,7 @@ impl Broker {
         journal: &mut Journal,
     ) -> Result<()> {
         while clock.is_foul() {
-            clock.wait(between(
-                &mut rng,
-                Duration::from_secs(1),
-                Duration::from_secs(10),
-            ));
+            clock.pause(&mut rng, Duration::from_secs(1), Duration::from_secs(10));
             match rng.u32(..14) {
                 verb @ 0..4 => {
                     let time = between(&mut rng, Duration::ZERO, Duration::from_secs(8));

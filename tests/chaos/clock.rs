@@ -55,6 +55,11 @@ impl Clock {
             thread::park_timeout(left.min(Duration::from_millis(20)));
         }
     }
+
+    /// Waits some time from `least` to `most`: how rare a fault is.
+    pub(crate) fn pause(&self, rng: &mut fastrand::Rng, least: Duration, most: Duration) {
+        self.wait(between(rng, least, most));
+    }
 }
 
 pub(crate) fn between(rng: &mut fastrand::Rng, least: Duration, most: Duration) -> Duration {

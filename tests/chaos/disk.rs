@@ -106,11 +106,7 @@ pub(crate) fn disturb(
         return Ok(());
     };
     while clock.is_foul() {
-        clock.wait(between(
-            &mut rng,
-            Duration::from_secs(4),
-            Duration::from_secs(25),
-        ));
+        clock.pause(&mut rng, Duration::from_secs(4), Duration::from_secs(25));
         let time = between(&mut rng, Duration::from_millis(200), Duration::from_secs(4));
         journal.note("disk: full, and free again", format!("for {time:?}"));
         let until = Instant::now() + time;

@@ -17,11 +17,7 @@ pub(crate) fn disturb(
     journal: &mut Journal,
 ) -> Result<()> {
     while clock.is_foul() {
-        clock.wait(between(
-            &mut rng,
-            Duration::from_millis(500),
-            Duration::from_secs(8),
-        ));
+        clock.pause(&mut rng, Duration::from_millis(500), Duration::from_secs(8));
         let which = rng.usize(..cables.len());
         let weather = &cables[which].weather;
         // Agents notice a dead peer after 10 s, so these last less than that, or clearly more.
