@@ -108,6 +108,13 @@ target_facts() { # prints the facts of the disks to change
   for name in "${targets[@]}"; do printf '%s\n' "${facts[$name]}"; done
 }
 
+guard_disks() { # <whether disks that other machines may use are allowed>: all that holds for every task that writes to disks
+  guard_writable
+  guard_unused
+  guard_not_spilling
+  [[ $1 == true ]] || guard_unshared
+}
+
 guard_writable() {
   local name
   for name in "${targets[@]}"; do

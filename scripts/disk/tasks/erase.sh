@@ -49,10 +49,7 @@ guards() {
   ((samples >= 4)) || fail ur/parameter "samples is at least 4, not $samples"
   choose_disks "${PT_select:-[]}" "${PT_skip:-[]}"
   noop || guard_confirmed "${PT_confirm_serials:-[]}"
-  guard_writable
-  guard_unused
-  guard_not_spilling
-  [[ ${PT_allow_shared:-false} == true ]] || guard_unshared
+  guard_disks "${PT_allow_shared:-false}"
   plan_erase "$level" "${PT_methods:-"{}"}"
   guard_whole_units
   guard_nothing_hidden

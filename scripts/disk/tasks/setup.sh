@@ -45,10 +45,7 @@ guards() {
   survey
   for thing in "${!state[@]}"; do differ "${thing%% *}" "${thing#* }"; done
   # What will be written to must be free, and what will be wiped must be free for that.
-  guard_writable
-  guard_unused
-  guard_not_spilling
-  guard_unshared
+  guard_disks false
   ((${#targets[@]} == 0)) || end_if_refused
 }
 

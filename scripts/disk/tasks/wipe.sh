@@ -34,10 +34,7 @@ main() {
 guards() {
   choose_disks "${PT_select:-[]}" "${PT_skip:-[]}"
   noop || guard_confirmed "${PT_confirm_serials:-[]}"
-  guard_writable
-  guard_unused
-  guard_not_spilling
-  [[ ${PT_allow_shared:-false} == true ]] || guard_unshared
+  guard_disks "${PT_allow_shared:-false}"
   end_if_refused
 }
 

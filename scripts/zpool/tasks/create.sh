@@ -50,10 +50,7 @@ guards() {
   ! jq -e .error <<<"$layout" >/dev/null || fail zpool/layout "$(jq -r .error <<<"$layout"): change layout, spares or select"
   while read -r name; do leave_alone "${name#/dev/}" 'the layout has no use for its size and kind'; done < <(jq -r '.unused[]' <<<"$layout")
   noop || guard_confirmed "${PT_confirm_serials:-[]}"
-  guard_writable
-  guard_unused
-  guard_not_spilling
-  [[ ${PT_allow_shared:-false} == true ]] || guard_unshared
+  guard_disks "${PT_allow_shared:-false}"
   end_if_refused
   make_command
 }
