@@ -181,10 +181,10 @@ remember() {
 
 @test 'ZFS: a pool gets its vdevs and datasets in their order, and a second run changes nothing' {
   local shim
-  export DRIVE=$BATS_TEST_TMPDIR/zfs
+  export POOLS=$BATS_TEST_TMPDIR/pools
   SHIMS=$BATS_TEST_TMPDIR/shims
-  mkdir "$SHIMS" "$DRIVE"
-  for shim in zpool zfs; do ln -s "$BATS_TEST_DIRNAME/shims/zfs-shim" "$SHIMS/$shim"; done
+  mkdir "$SHIMS" "$POOLS"
+  for shim in zpool zfs; do ln -s "$BATS_TEST_DIRNAME/shims/zpool-shim" "$SHIMS/$shim"; done
   add_disk
   local layout
   layout=$(jq -cn --arg b "${DISKS[0]}" '{disks: {b: {name: $b}}, partitions: [{disk: "a", name: "za", size: "rest", type: "zfs"},
@@ -192,11 +192,12 @@ remember() {
     properties: {compression: "lz4"}, datasets: [{name: "var", properties: {atime: "off"}}]}]}')
   build "$layout"
   ((status == 0))
-  diff "$DRIVE/created" - <<<"-R $TARGET -O compression=lz4 zones mirror ${DISK}p1 ${DISKS[0]}p1"
+  grep -qx "zpool create -R $TARGET -O compression=lz4 zones mirror ${DISK}p1 ${DISKS[0]}p1" "$POOLS/calls"
   build "$layout"
   ((status == 0))
   answer '.made | length' 0
-  diff "$DRIVE/set" - <<<'set atime=off zones/var'
+  [[ $(grep -cE '^(zpool create|zfs create|zfs set)' "$POOLS/calls") == 3 ]]
+  grep -qx 'zfs set atime=off zones/var' "$POOLS/calls"
 }
 
 @test 'a hint that means two disks is refused' {
