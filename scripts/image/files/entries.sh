@@ -35,24 +35,26 @@ partition_ids() { # prints the GUID of every partition that this machine has, as
 }
 
 choose_entries() { # sets right, the number of the entry that is wanted if there is one, and stale, those to remove as JSON
-  local kind=GPT id
+  local kind=GPT id ids
+  ids=$(partition_ids)
   id=$(partitions "select(.number == $esp_number) | .uuid")
   if [[ $(jq -r .label <<<"$table") == dos ]]; then
     kind=MBR
     id=$(jq -r .id <<<"$table")
   fi
-  right=$(jq -r --arg label "$prefix$label" --arg n "$esp_number" --arg kind "$kind" --arg id "$id" --arg loader "${loader//\//\\}" '
-    [.[] | select(.label == $label and .n == $n and .kind == $kind and .id == $id and .active
+  right=$(jq -r --arg name "$prefix$label" --arg n "$esp_number" --arg kind "$kind" --arg id "$id" --arg loader "${loader//\//\\}" '
+    [.[] | select(.label == $name and .n == $n and .kind == $kind and .id == $id and .active
       and (.loader | ascii_downcase) == ($loader | ascii_downcase)).number][0] // empty' <<<"$entries")
-  stale=$(jq -c --arg prefix "$prefix" --arg right "$right" --arg prune "${PT_prune:-stale}" --argjson ids "$(partition_ids)" '
+  stale=$(jq -c --arg prefix "$prefix" --arg right "$right" --arg prune "${PT_prune:-stale}" --argjson ids "$ids" '
     [.[] | select(.number != $right)
      | if .label | startswith($prefix) then . + {why: "an earlier one of ours"}
        elif $prune == "stale" and .kind == "GPT" and (.id | IN($ids[]) | not) then . + {why: "this machine has no such partition"}
-       else empty end | {number, label, path, why}]' <<<"$entries")
+       else empty end | {number, label: .label, path, why}]' <<<"$entries")
 }
 
-remove_stale() {
+remove_stale() { # sets pruned
   local number
+  pruned=$stale
   for number in $(jq -r '.[].number' <<<"$stale"); do
     log "Boot$number: removing $(jq -c --arg number "$number" '.[] | select(.number == $number)' <<<"$stale")"
     efibootmgr --quiet --bootnum "$number" --delete-bootnum || log "Boot$number could not be removed"

@@ -18,7 +18,7 @@ source "$PT__installdir/image/files/loader.sh"
 # shellcheck source=scripts/image/files/entries.sh
 source "$PT__installdir/image/files/entries.sh"
 
-entries='[]' order='[]' stale='[]' next='' right='' firmware_says='' removable=''
+entries='[]' order='[]' stale='[]' next='' right='' firmware_says='' made='' removable='' pruned=''
 cleared=()
 
 main() {
@@ -78,24 +78,24 @@ verification() {
     answer removable "the firmware takes no entry: $firmware_says"
     return
   fi
-  local removed=$stale
   read_entries || fail image/failed "the firmware tells its entries no more: $firmware_says"
   choose_entries
   [[ -n $right && $stale == '[]' ]] || fail image/failed "after the work the entries are not as wanted: $entries"
   [[ $(jq -r "if \"${PT_order:-first}\" == \"first\" then .[0] else .[-1] end" <<<"$order") == "$right" ]] \
     || fail image/failed "Boot$right is not ${PT_order:-first} in the order: $order"
   [[ ${PT_next:-false} == false || $next == "$right" ]] || fail image/failed "the firmware did not take Boot$right for its next start"
-  stale=$removed
-  if [[ ${made:-} || $stale != '[]' || $removable ]]; then answer set; else answer unchanged; fi
+  if [[ $made || $pruned != '[]' || $removable ]]; then answer set; else answer unchanged; fi
 }
 
 answer() { # <verdict> [<reason>]
-  local more
-  more=$(jq -cn --arg esp "$esp" --arg loader "${loader//\//\\}" --arg label "$prefix$label" --arg entry "$right" --argjson pruned "$stale" \
-    --argjson order "$order" --arg next "$next" --argjson nvram "$(nvram)" --argjson entries "$entries" \
-    --arg removable "$(if has_removable; then printf '%s' "${removable:-there}"; else printf absent; fi)" --args '
-    {$esp, $loader, label: $label, $pruned, $order, $nvram, $removable, cleared: $ARGS.positional,
-     entries: [$entries[] | {number, label, active, path}]}
+  local more room
+  room=$(nvram)
+  has_removable || removable=absent
+  more=$(jq -cn --arg esp "$esp" --arg loader "${loader//\//\\}" --arg name "$prefix$label" --arg entry "$right" --argjson pruned "${pruned:-$stale}" \
+    --argjson order "$order" --arg next "$next" --argjson nvram "$room" --argjson entries "$entries" \
+    --arg removable "${removable:-there}" --args '
+    {$esp, $loader, label: $name, $pruned, $order, $nvram, $removable, cleared: $ARGS.positional,
+     entries: [$entries[] | {number, label: .label, active, path}]}
     + ({$entry, $next} | with_entries(select(.value != "")))' -- "${cleared[@]}")
   result "$(verdict "$disk" "$1" "${2:-}" "$more")"
 }
