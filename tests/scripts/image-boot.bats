@@ -27,14 +27,14 @@ teardown() {
 }
 
 esp() { # <disk> [<file in the ESP>…]: an image with these in its EFI system partition; each holds its own name
-  local disk=$1 file
+  local device=$1 file
   shift
-  sfdisk --quiet "$disk" <<<"${TABLE:-$'label: gpt\nsize=20M, type=uefi\nsize=20M, type=linux'}"
-  partx --update "$disk"
-  mkfs.vfat -S "$(blockdev --getss "$disk")" "${disk}p1" >/dev/null
+  sfdisk --quiet "$device" <<<"${TABLE:-$'label: gpt\nsize=20M, type=uefi\nsize=20M, type=linux'}"
+  partx --update "$device"
+  mkfs.vfat -S "$(blockdev --getss "$device")" "${device}p1" >/dev/null
   for file; do
     printf '%s' "$file" >"$BATS_TEST_TMPDIR/file"
-    put "$disk" "$file" "$BATS_TEST_TMPDIR/file"
+    put "$device" "$file" "$BATS_TEST_TMPDIR/file"
   done
 }
 

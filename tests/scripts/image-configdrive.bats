@@ -25,8 +25,9 @@ image() { # <disk> [<sfdisk's lines>]: a disk as an image leaves it: an ESP and 
   mkfs.ext4 -q "$1p2"
 }
 
-drive() { # [<parameter>=<value>…]: to DISK, confirmed
-  task image::configdrive "disk={\"name\":\"$DISK\"}" "confirm_serials=[\"$(serial_of "$DISK")\"]" "$@"
+drive() { # [<parameter>=<value>…]: to TARGET, or the disk that was added last, confirmed
+  local device=${TARGET:-$DISK}
+  task image::configdrive "disk={\"name\":\"$device\"}" "confirm_serials=[\"$(serial_of "$device")\"]" "$@"
 }
 
 read_drive() { # sets READ to a directory with what the drive holds
@@ -287,10 +288,8 @@ END
   elsewhere iso9660
   dd if="$MADE" of="$DISK" conv=notrunc,fsync status=none
   remember
-  local other=$DISK
-  DISK=$first
-  drive user_data=x
-  refused "$other is a config drive too"
+  TARGET=$first drive user_data=x
+  refused "$DISK is a config drive too"
 }
 
 @test 'a disk without a table, one without room, one in use and one that was not confirmed are refused' {

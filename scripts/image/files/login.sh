@@ -21,7 +21,7 @@ write_keys() { # <file>: what is no public key, or has options before it, ends t
   while read -r type blob rest; do
     # The blob begins with the length of its type, in four bytes, and the type.
     bytes=$(base64 --decode 2>/dev/null <<<"$blob" | head -c 300 | tr -cd ' -~' || true)
-    [[ $type == @(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp@(256|384|521)|sk-*@openssh.com) && ${bytes#?} == "$type"* || $bytes == "$type"* ]] \
+    [[ $type == @(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp@(256|384|521)|sk-*@openssh.com) && ($bytes == "$type"* || ${bytes:1} == "$type"*) ]] \
       || fail image/refused "this is not a public key as it stands in a .pub file: ${type:0:20} ${blob:0:20}…"
     printf '%s %s %s\n' "$type" "$blob" "$rest" >>"$1"
   done < <(items "${PT_keys:-[]}")
@@ -50,7 +50,7 @@ write_user() { # <hash, or nothing>: the node's users and this one, root by anot
 
 start_keeper() { # <port> <seconds> <yes if a password will do>: it keeps the login open and ends it, long after this task
   {
-    printf 'readonly login=%q port=%q seconds=%q password=%q\n' "$login" "$1" "$2" "$3"
+    printf 'readonly login=%q host_key=%q port=%q seconds=%q password=%q\n' "$login" "$host_key" "$1" "$2" "$3"
     declare -f serve end_login members
     printf 'trap : TERM\nserve\nend_login\n'
   } >"$login/keeper"
@@ -60,7 +60,7 @@ start_keeper() { # <port> <seconds> <yes if a password will do>: it keeps the lo
 }
 
 serve() { # until the end has come, or the server has ended
-  local options=(-F -E -m -T 4 -K 60 -p "$port" -P '' -r "$login/host_key") server sleeper
+  local options=(-F -E -m -T 4 -K 60 -p "$port" -P /dev/null -r "$host_key") server sleeper
   [[ $password == yes ]] || options+=(-s)
   # If this process is killed, nobody is left to end the login: then the server dies with it.
   # shellcheck disable=SC2016 # for the shell in there
@@ -88,19 +88,23 @@ members() { # prints the processes in the namespace of the login
 
 end_login() { # nobody comes in any more; now what was started in the login
   local signal pids
-  rm -rf "$login/home" "$login/shadow" "$login/passwd"
+  rm -rf "${login:?}/home" "$login/shadow" "$login/passwd"
   for signal in HUP TERM KILL KILL KILL KILL; do
     mapfile -t pids < <(members)
     ((${#pids[@]})) || break
     kill -s "$signal" "${pids[@]}" 2>/dev/null || true
     sleep 0.5
   done
-  rm -rf "$login"
+  mapfile -t pids < <(members)
+  ((${#pids[@]})) || rm -rf "$login"
 }
 
 end_now() { # ends a login that is open, or what is left of one whose keeper was killed
-  ! keeper_runs || kill -TERM "$(<"$login/keeper.pid")"
-  wait_until 15 is_over || end_login
+  if keeper_runs; then
+    kill -TERM "$(<"$login/keeper.pid")"
+    wait_until 15 is_over || kill -KILL "$(<"$login/keeper.pid")"
+  fi
+  [[ ! -e $login ]] || end_login
   [[ ! -e $login ]] || fail image/failed "the login could not be ended: $(members | tr '\n' ' ')"
 }
 

@@ -22,7 +22,7 @@ guard_only_one() { # whoever looks for a config drive by its label must not find
   own=$(for device in "$disk" $(other_paths "$disk"); do devices_of "$device"; done)
   for other in /sys/class/block/*; do
     device=${other##*/}
-    [[ -b /dev/$device && $device != fd+([0-9]) ]] && ! grep -qxF "$device" <<<"$own" || continue
+    if [[ ! -b /dev/$device || $device == fd+([0-9]) ]] || grep -qxF "$device" <<<"$own"; then continue; fi
     ! is_drive "$(blkid --probe --match-tag LABEL --output value "/dev/$device" 2>/dev/null || true)" \
       || refuse "$disk" "/dev/$device is a config drive too, and the next system could take that one: detach or wipe it first"
   done

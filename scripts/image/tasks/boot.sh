@@ -44,8 +44,10 @@ guards() {
   guard_disks false
   end_if_refused
   # Nothing has been written, and the machine would not start: who goes on to boot it must know.
-  read_table && find_esp || fail image/not-uefi "this node was booted by UEFI, and /dev/$disk has no EFI system partition with a \
-boot loader for it ($(firmware_suffix)): the image is made for a BIOS or for another machine. Nothing was changed"
+  if ! read_table || ! find_esp; then
+    fail image/not-uefi "this node was booted by UEFI, and /dev/$disk has no EFI system partition with a boot loader for it \
+($(firmware_suffix)): the image is for a BIOS or for another machine. Nothing was changed"
+  fi
   mountpoint --quiet "$efivars" || mount -t efivarfs efivarfs "$efivars" || log 'efivarfs cannot be mounted'
   # Firmware that tells nothing may still start the loader from the place for removable media.
   if read_entries; then choose_entries; else log "efibootmgr: $firmware_says"; fi

@@ -41,9 +41,9 @@ guards() {
   # Of a hash that crypt does not know, nobody could say what password it lets in.
   [[ -z ${PT_password_hash:-} || $PT_password_hash =~ $hash_pattern ]] \
     || fail image/refused 'password_hash is no hash of crypt by SHA-256, SHA-512, yescrypt or bcrypt: make one by mkpasswd, or openssl passwd -6'
-  if is_listening "$port" && ! [[ -e $login/keeper ]] || { [[ -e $login/port && $(<"$login/port") != "$port" ]] && is_listening "$port"; }; then
-    fail image/refused "something listens on port $port of this node already: give another port"
-  fi
+  # Its own, which is about to be replaced, is no obstacle.
+  ! is_listening "$port" || { keeper_runs && [[ $(<"$login/port") == "$port" ]]; } \
+    || fail image/refused "something listens on port $port of this node already: give another port"
 }
 
 writes() {
@@ -51,7 +51,6 @@ writes() {
   mkdir -p "$login/home/.ssh"
   cp "$scratch/keys" "$login/home/.ssh/authorized_keys"
   make_host_key
-  cp "$host_key" "$login/host_key"
   write_user "${PT_password_hash:-}"
   printf '%d\n' "$port" >"$login/port"
   until=$(date --utc --date "+${PT_seconds:-14400} seconds" +%Y-%m-%dT%H:%M:%SZ)
