@@ -200,6 +200,13 @@ END
   sgdisk --verify "$DISK" | grep 'No problems found'
 }
 
+@test 'a gap before the last partition is not taken: the place does not depend on the image' {
+  image "$DISK" $'label: gpt\nsize=20M, type=uefi\nstart=200MiB, size=100M, type=linux'
+  drive user_data=x
+  ((status == 0))
+  (($(jq .offset <<<"$output") > 300 << 20))
+}
+
 @test 'the root partition can grow up to it, by growpart' {
   image "$DISK"
   drive user_data=x

@@ -13,7 +13,6 @@ choose_one_disk() { # <hint>: sets disk; also facts and targets, for the guards
 readonly table_filter='.partitiontable | (.sectorsize // 512) as $sector | ($bytes / $sector) as $sectors
   | {label: .label, id: (.id // "" | ascii_downcase), sector: $sector, first: (.firstlba // (1048576 / $sector)),
      last: (if .label == "gpt" then $sectors - 2 - ([16384 / $sector, 1] | max) else [$sectors, 4294967296] | min - 1 end),
-     moved: (.label != "gpt" or .lastlba >= $sectors - 2 - ([16384 / $sector, 1] | max)),
      partitions: [.partitions[]? | {number: (.node | capture("(?<n>[0-9]+)$").n | tonumber), node, start, size,
        type: (.type | ascii_downcase), uuid: (.uuid // "" | ascii_downcase), name: (.name // "")}]}'
 

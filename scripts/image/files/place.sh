@@ -61,9 +61,7 @@ add_partition() { # the content is there already, so nobody ever sees the partit
   local sector what=type=83
   sector=$(jq .sector <<<"$table")
   [[ $(jq -r .label <<<"$table") == dos ]] || what="type=linux, name=$drive_label"
-  # Until its second half is at the end of the disk, a GPT has no room there.
-  [[ $(jq .moved <<<"$table") == true ]] || sgdisk --move-second-header "/dev/$disk" \
-    || fail image/failed 'the second half of the GPT could not be moved to the end of the disk'
+  # sfdisk writes the second half of a GPT to the end of the disk, also where it was elsewhere.
   printf 'start=%d, size=%d, %s\n' $((offset / sector)) $((bytes / sector)) "$what" \
     | sfdisk --quiet --no-reread --no-tell-kernel --wipe never --partno "$number" "/dev/$disk" \
     || fail image/failed "sfdisk could not add the partition to /dev/$disk"

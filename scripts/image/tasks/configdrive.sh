@@ -19,7 +19,7 @@ source "$PT__installdir/image/files/drive.sh"
 source "$PT__installdir/image/files/place.sh"
 
 main() {
-  need jq sfdisk:fdisk sgdisk:gdisk partx:util-linux blkid:util-linux wipefs:util-linux blockdev:util-linux findfs:util-linux \
+  need jq sfdisk:fdisk partx:util-linux blkid:util-linux wipefs:util-linux blockdev:util-linux findfs:util-linux \
     mkfs.vfat:dosfstools mcopy:mtools xorriso sha256sum:coreutils
   umask 077
   make_scratch
