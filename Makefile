@@ -15,7 +15,8 @@ CARGO := env RUSTFLAGS='-C target-feature=+crt-static' cargo
 SHIPPED := --release --locked --target $(HOST)
 BIN := $(or $(patsubst %/ur-agent,%,$(firstword $(wildcard target/$(HOST)/release/ur-agent target/*/release/ur-agent))),target/$(HOST)/release)
 SCRIPTS_NEED := bats busybox jq gdisk:sgdisk fdisk:sfdisk dosfstools:mkfs.vfat curl zstd minisign tcpdump iproute2:ip \
-  uuid-runtime:uuidgen procps:pgrep
+  uuid-runtime:uuidgen procps:pgrep mtools:mcopy xorriso cloud-guest-utils:growpart dropbear-bin:dropbear \
+  openssh-client:ssh sshpass openssl
 # grub-mkrescue, and what it takes to boot by BIOS and by UEFI.
 GRUB := grub-common:grub-mkrescue grub-pc-bin:/usr/lib/grub/i386-pc/boot.img grub-efi-amd64-bin:/usr/lib/grub/x86_64-efi/acpi.mod
 RAMDISK = target/ramdisk/$(or $(PROFILE),minimal)
@@ -46,10 +47,10 @@ iso: ramdisk ## an image of it for virtual media: PROFILE=full, ARGUMENTS for it
 	ramdisk/iso $(RAMDISK) $(RAMDISK)/ur.iso $(ARGUMENTS)
 
 vm: ## emulated machines that boot the ramdisk (minutes): SCENARIO=announce, or all, and what scripts do to md and LVM
-	$(if $(filter-out erase,$(or $(SCENARIO),all)),$(MAKE) ramdisk PROFILE=minimal)
-	$(if $(filter erase ramdisk all,$(or $(SCENARIO),all)),$(MAKE) ramdisk PROFILE=full)
+	$(if $(filter-out erase boot,$(or $(SCENARIO),all)),$(MAKE) ramdisk PROFILE=minimal)
+	$(if $(filter erase boot ramdisk all,$(or $(SCENARIO),all)),$(MAKE) ramdisk PROFILE=full)
 	tools/prerequisites rabbitmq-server bats jq qemu-system-x86:qemu-system-x86_64 ovmf:/usr/share/ovmf/OVMF.fd \
-	  xorriso mtools:mformat $(GRUB)
+	  dosfstools:mkfs.vfat fdisk:sfdisk openssh-client:ssh xorriso mtools:mformat $(GRUB)
 	UR_BIN_DIR=$(CURDIR)/$(BIN) tools/with-broker --private bats tests/vm/$(if $(SCENARIO),$(SCENARIO).bats)
 	$(if $(SCENARIO),,tools/in-vm tests/scripts/disk-stacks.bats)
 

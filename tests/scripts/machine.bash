@@ -76,7 +76,7 @@ task() { # <module::task> [<parameter>=<value>…]: runs it as Bolt does; sets s
   shift
   [[ -n ${DRIVES:-} ]] || cover_other_disks
   status=0
-  output=$(on_machine env PATH="${SHIMS:+$SHIMS:}$PATH" PT__installdir="$SCRIPTS" "${@/#/PT_}" "$BASH" "$script" 2>"$LOG" </dev/null) || status=$?
+  output=$(on_machine env PATH="${SHIMS:+$SHIMS:}$PATH" PT__installdir="$SCRIPTS" "${@/#/PT_}" "$BASH" "$script" 2>"$LOG" <"${STDIN:-/dev/null}") || status=$?
   # bats shows it when the test fails.
   cat "$LOG"
   printf '%s\n' "$output"

@@ -1,0 +1,98 @@
+# shellcheck shell=bash
+# The boot entries of UEFI firmware, by efibootmgr. Ours are told from others by the start of their label. Needs the
+# library's ur.sh.
+
+readonly efivars=/sys/firmware/efi/efivars prefix='Ur: '
+# The kernel's own: what it saved of a crash.
+readonly dump=dump-type0-
+
+# efibootmgr writes HD(1,GPT,…)/File(\EFI\…), and from version 18 on HD(1,GPT,…)/\EFI\….
+readonly entries_filter='[inputs | capture("^Boot(?<number>[0-9A-Fa-f]{4})(?<active>[* ]) (?<label>[^\t]*)(\t(?<path>.*))?$")
+  | .active |= (. == "*") | .path //= ""
+  | . + ((.path | capture("HD\\((?<n>\\d+),(?<kind>GPT|MBR),(?<id>[0-9a-fA-Fx-]+),[^)]*\\)/(File\\()?(?<loader>\\\\[^)]*?)(\\)|$)"))
+    // {n: "", kind: "", id: "", loader: ""})
+  | .id |= ascii_downcase]'
+
+read_entries() { # sets entries and order, two JSON arrays; fails if the firmware does not tell them
+  local shown
+  shown=$(LC_ALL=C efibootmgr --verbose 2>&1) || {
+    firmware_says=$shown
+    return 1
+  }
+  entries=$(jq -Rnc "$entries_filter" <<<"$shown")
+  order=$(sed -n 's/^BootOrder: //p' <<<"$shown" | jq -Rc 'split(",")')
+  order=${order:-[]}
+  next=$(sed -n 's/^BootNext: //p' <<<"$shown")
+}
+
+partition_ids() { # prints the GUID of every partition that this machine has, as a JSON array
+  local block
+  for block in /sys/class/block/*; do
+    [[ ! -e $block/partition && -b /dev/${block##*/} ]] || continue
+    # Of a disk without a table partx says by its status no more than that.
+    partx --raw --noheadings --output UUID "/dev/${block##*/}" 2>/dev/null || true
+  done | jq -Rnc '[inputs | ascii_downcase]'
+}
+
+choose_entries() { # sets right, the number of the entry that is wanted if there is one, and stale, those to remove as JSON
+  local kind=GPT id ids
+  ids=$(partition_ids)
+  id=$(partitions "select(.number == $esp_number) | .uuid")
+  if [[ $(jq -r .label <<<"$table") == dos ]]; then
+    kind=MBR
+    id=$(jq -r .id <<<"$table")
+  fi
+  right=$(jq -r --arg name "$prefix$label" --arg n "$esp_number" --arg kind "$kind" --arg id "$id" --arg loader "${loader//\//\\}" '
+    [.[] | select(.label == $name and .n == $n and .kind == $kind and .id == $id and .active
+      and (.loader | ascii_downcase) == ($loader | ascii_downcase)).number][0] // empty' <<<"$entries")
+  stale=$(jq -c --arg prefix "$prefix" --arg right "$right" --arg prune "${PT_prune:-stale}" --argjson ids "$ids" '
+    [.[] | select(.number != $right)
+     | if .label | startswith($prefix) then . + {why: "an earlier one of ours"}
+       elif $prune == "stale" and .kind == "GPT" and (.id | IN($ids[]) | not) then . + {why: "this machine has no such partition"}
+       else empty end | {number, label: .label, path, why}]' <<<"$entries")
+}
+
+remove_stale() { # sets pruned
+  local number
+  pruned=$stale
+  for number in $(jq -r '.[].number' <<<"$stale"); do
+    log "Boot$number: removing $(jq -c --arg number "$number" '.[] | select(.number == $number)' <<<"$stale")"
+    efibootmgr --quiet --bootnum "$number" --delete-bootnum || log "Boot$number could not be removed"
+  done
+}
+
+create_entry() { # fails with what the firmware says in firmware_says
+  local said
+  said=$(LC_ALL=C efibootmgr --create --disk "/dev/$disk" --part "$esp_number" --label "$prefix$label" --loader "${loader//\//\\}" 2>&1) && return
+  firmware_says=$(tr '\n' ' ' <<<"$said")
+  log "the firmware did not take the entry: $firmware_says"
+  [[ $said == *'No space left'* ]] && clear_dumps || return 1
+  create_again
+}
+
+create_again() {
+  LC_ALL=C efibootmgr --quiet --create --disk "/dev/$disk" --part "$esp_number" --label "$prefix$label" --loader "${loader//\//\\}"
+}
+
+clear_dumps() { # makes room; sets cleared. Fails if there was nothing to clear
+  local file
+  for file in "$efivars/$dump"*; do
+    [[ -e $file ]] || return 1
+    chattr -i "$file" 2>/dev/null || true
+    rm "$file" && cleared+=("${file##*/}")
+  done
+}
+
+set_order() { # the entry that is wanted first, or last; the others as they were
+  local wanted
+  wanted=$(jq -r --arg right "$right" --arg where "${PT_order:-first}" '
+    (. - [$right]) | if $where == "first" then [$right] + . else . + [$right] end | join(",")' <<<"$order")
+  [[ $wanted == "$(jq -r 'join(",")' <<<"$order")" ]] || efibootmgr --quiet --bootorder "$wanted"
+}
+
+nvram() { # prints what is known of the room for variables; kernels before 6.6 do not tell how much is free
+  local used free=null
+  used=$(find "$efivars" -type f -printf '%s\n' | awk '{ sum += $1 } END { print sum + 0 }')
+  (($(stat --file-system --format=%b "$efivars") == 0)) || free=$(($(stat --file-system --format='%a * %S' "$efivars")))
+  printf '{"used":%d,"free":%s}' "$used" "$free"
+}
