@@ -81,15 +81,17 @@ refused() { # <kind> <words of the message>: checks that the last task refused, 
 @test 'whoever kills the task in the middle finds a disk without a partition table, and a second run works' {
   sgdisk --new=1:0:0 "$DISK" >/dev/null
   cover_other_disks
-  on_machine env PATH="$PATH" PT__installdir="$SCRIPTS" PT_disk="{\"name\":\"$DISK\"}" \
-    PT_confirm_serials="[\"$(serial_of "$DISK")\"]" PT_urls="[\"$URL/stall/16000000/a.img\"]" PT_checksum="$(digits a.img)" \
-    setsid "$BASH" "$SCRIPTS/image/tasks/write.sh" >/dev/null 2>&1 &
-  local task=$! pid
-  # Something is on the disk behind the head.
-  until dd if="$DISK" iflag=direct bs=1M skip=9 count=1 status=none | tr -d '\0' | grep -q .; do kill -0 "$task"; sleep 0.1; done
-  for pid in $(pgrep --full "$SCRIPTS/image/tasks/write.sh"); do
-    [[ $(tr '\0' '\n' <"/proc/$pid/environ") != *"$DISK"* ]] || kill -KILL -- "-$(ps -o sid= "$pid" | tr -d ' ')" 2>/dev/null || true
+  # shellcheck disable=SC2016 # for the shell in there
+  on_machine env PT__installdir="$SCRIPTS" PT_disk="{\"name\":\"$DISK\"}" PT_confirm_serials="[\"$(serial_of "$DISK")\"]" \
+    PT_urls="[\"$URL/stall/16000000/a.img\"]" PT_checksum="$(digits a.img)" \
+    setsid "$BASH" -c 'echo $$ >"$1/pid"; exec bash "$2"' - "$BATS_TEST_TMPDIR" "$SCRIPTS/image/tasks/write.sh" &>"$LOG" &
+  local task=$!
+  # Until something is on the disk behind the head.
+  until [[ -n $(dd if="$DISK" iflag=direct bs=1M skip=9 count=1 status=none | tr -d '\0' | head -c 1 | od) ]]; do
+    kill -0 "$task"
+    sleep 0.1
   done
+  kill -KILL -- "-$(<"$BATS_TEST_TMPDIR/pid")"
   wait "$task" || true
   has_no_table
   write_image "urls=[\"$URL/a.img\"]" checksum="$(digits a.img)"

@@ -3,7 +3,7 @@
 # lay.sh, foresee.sh, qcow2.sh, table.sh, mirrors.sh, disk's wipe.sh and stack.sh, and what the task has read of its parameters.
 
 bring() { # lays the image on the disk but for its head; ends the task if no source has the right one
-  local source=$mirrors url several wrong=
+  local source wrong=
   if [[ -n $cached ]]; then
     pass give_cached && return
     log "$cached: $wrong; it goes"
@@ -13,25 +13,14 @@ bring() { # lays the image on the disk but for its head; ends the task if no sou
     [[ $format == raw || -n $place ]] \
       || fail image/wrong-content "the cached image is no good ($wrong), and the disk is too small for a qcow2 without a cache. $(state_of_disk)" "$(so_far failed)"
   fi
-  while [[ -n $source ]]; do
-    ! pass give_fetched || return 0
-    several=$(sort -u "$scratch/givers" | wc -l)
-    ((several <= 1)) || break
-    source=$(grep -vxF -f "$scratch/givers" <<<"$source" || true)
-  done
-  # Nobody can say which of several gave the wrong part: so each alone.
-  while read -r url; do
-    source=$url
-    [[ -z $source ]] || ! pass give_fetched || return 0
-  done <<<"$source"
+  ! until_right "$mirrors" pass_fetched || return 0
   fail image/wrong-content "no source has the right image: $wrong. $(state_of_disk)" "$(so_far failed)"
 }
 
 pass() { # <function that gives the image>: succeeds if it is on the disk; else sets wrong, what is wrong with the content
   local stages=("$1")
   hashers=()
-  rm -f "$scratch"/{head,laid,givers,failed-*,*.hash}
-  : >"$scratch/givers"
+  rm -f "$scratch"/{head,laid,failed-*,*.hash}
   if [[ -n $checksum ]]; then
     start_hash file "$(algorithm_of "$checksum")"
     stages+=(to_file_hash)
@@ -45,6 +34,10 @@ pass() { # <function that gives the image>: succeeds if it is on the disk; else 
   pipe "${stages[@]}" || log 'the pipeline was interrupted'
   ((${#hashers[@]} == 0)) || wait "${hashers[@]}"
   judge "$1"
+}
+
+pass_fetched() {
+  pass give_fetched
 }
 
 give_cached() {

@@ -18,7 +18,7 @@ read_image() { # sets mirrors, format, compression, checksum, raw_checksum and c
   compression=${PT_compression:-$(compression_by "$names")}
   need_for_image
   checksum=$(read_checksum "${PT_checksum:-}" "${PT_checksum_url:-}" "$names")
-  raw_checksum=$(read_checksum "${PT_raw_checksum:-}" "${PT_raw_checksum_url:-}" "$(sed 's/\.[^.]*$//' <<<"$names")")
+  raw_checksum=$(read_checksum "${PT_raw_checksum:-}" "${PT_raw_checksum_url:-}" "$(without_ending "$names")")
   [[ $format == raw || -z $raw_checksum ]] || fail image/refused 'raw_checksum is for raw images: a qcow2 has a checksum'
   [[ $format == raw || $compression == none ]] || fail image/refused 'a qcow2 that is packed once more is not read: it can be compressed in itself'
   [[ -n $checksum$raw_checksum || ${PT_unverified:-false} == true ]] || fail image/refused \
@@ -31,6 +31,11 @@ read_image() { # sets mirrors, format, compression, checksum, raw_checksum and c
   name=${PT_cache:-/var/lib/ur/images}/$([[ -z $checksum ]] || algorithm_of "$checksum")-$checksum
   [[ ! -f $name ]] || cached=$name
   [[ -n $mirrors$cached ]] || fail image/refused 'there are no urls, and the cache has no image with this checksum'
+}
+
+without_ending() { # <names, one a line>
+  local name
+  while read -r name; do printf '%s\n' "${name%.*}"; done <<<"$1"
 }
 
 compression_by() { # <names, one a line>: prints what the first ends in

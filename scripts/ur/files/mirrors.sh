@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Gets one content from whichever of its mirrors has it. A transfer that breaks goes on where it was, at the next
 # mirror, and whoever reads the stream sees no seam. It does not know whether the content is right: whoever reads it
-# has a hash. Needs the library's ur.sh, $scratch, curl and awk.
+# has a hash. Needs the library's ur.sh, $scratch, curl, awk and jq.
 
 at=0                # bytes of the content that were passed on
 length=             # of the whole content, once a mirror has said so
@@ -41,6 +41,24 @@ has_hope() { # <URLs, one a line>: succeeds if one of them is worth another atte
 
 stream() { # <URLs, one a line>: passes on the content, from byte $at on
   try_mirrors "$1" stream_from
+}
+
+until_right() { # <URLs, one a line> <command>: calls it until it finds right what $source, some of the URLs, gives; it ends the task if they give nothing
+  local url
+  source=$1
+  : >"$scratch/givers"
+  while [[ -n $source ]]; do
+    ! "$2" || return 0
+    (($(sort -u "$scratch/givers" | wc -l) == 1)) || break
+    source=$(grep -vxF -f "$scratch/givers" <<<"$source" || true)
+    : >"$scratch/givers"
+  done
+  # Nobody can say which of several gave the wrong part: so each alone.
+  while read -r url; do
+    source=$url
+    [[ -z $source ]] || ! "$2" || return 0
+  done <<<"$source"
+  return 1
 }
 
 stream_from() { # <url>: succeeds if this was the rest of the content
@@ -157,5 +175,6 @@ without_password() { # <url>: neither what stands before the host nor a query is
 }
 
 attempts_list() { # prints the attempts as a JSON array
-  jq -cs . "$scratch/attempts" 2>/dev/null || printf '[]'
+  [[ -e $scratch/attempts ]] || : >"$scratch/attempts"
+  jq -cs . "$scratch/attempts"
 }
