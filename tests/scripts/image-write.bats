@@ -69,6 +69,20 @@ refused() { # <kind> <words of the message>: checks that the last task refused, 
   cmp --bytes=9000001 "$WWW/odd.img" "$DISK"
 }
 
+@test 'what is nothing in the image is nothing on the disk, whatever was there' {
+  local packed
+  rm "$WWW/a.img"
+  make_image a.img 48M
+  gzip -k "$WWW/a.img"
+  zstd -q <"$WWW/a.img" >"$WWW/a.img.zst"
+  for packed in '' .gz .zst; do
+    head -c 64M /dev/urandom | dd of="$DISK" bs=1M oflag=direct iflag=fullblock status=none
+    write_image "urls=[\"$URL/a.img$packed\"]" checksum="$(digits "a.img$packed")"
+    answer .verdict written
+    has_image a.img
+  done
+}
+
 @test 'an image with another hash never boots, and neither does what was on the disk before' {
   sgdisk --new=1:0:0 "$DISK" >/dev/null
   write_image "urls=[\"$URL/a.img\"]" checksum="$(printf '%064d' 0)"

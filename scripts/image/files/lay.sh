@@ -35,10 +35,30 @@ take_head() { # keeps the first bytes of what comes; succeeds if there is more t
   (($(size_of "$scratch/head") == held))
 }
 
-lay() { # <offset on the disk>: writes what comes there, past the page cache, and tells how it goes
+zero_ahead() { # sets zeroed: how much of the disk reads as zeros now. Most of an image is nothing, and need not be written then
+  local bytes=$((${raw_bytes:-0} / block_size * block_size)) first=$((256 << 20)) begun=${EPOCHREALTIME/[.,]/}
+  zeroed=0
+  [[ $(attribute "$disk" queue/rotational) == 0 && $(attribute "$disk" queue/write_zeroes_max_bytes) != 0 ]] || return 0
+  ((first < bytes)) || first=$bytes
+  ((first > 0)) && zero_range 0 "$first" || return 0
+  # There are drives that write them one by one.
+  ((${EPOCHREALTIME/[.,]/} - begun < 250000)) || return 0
+  ((first == bytes)) || zero_range "$first" $((bytes - first)) || return 0
+  zeroed=$bytes
+}
+
+zero_range() { # <offset> <bytes>: succeeds if samples of it read as zeros
+  local sample step=$(($2 / 8 / 4096 * 4096))
+  blkdiscard --force --zeroout --offset "$1" --length "$2" "/dev/$disk" || return
+  for sample in 0 1 2 3 4 5 6 7; do
+    cmp --silent --bytes=4096 /dev/zero \
+      <(dd if="/dev/$disk" bs=4096 count=1 iflag=direct,skip_bytes skip=$(($1 + step * sample)) status=none) || return
+  done
+}
+
+lay() { # <offset on the disk> <end of what is zero there>: writes what comes, past the page cache, and tells how it goes
   local writer status=0
-  LC_ALL=C dd of="/dev/$disk" bs="$block_size" iflag=fullblock oflag=direct,seek_bytes seek="$1" conv=notrunc,fsync \
-    <&0 2>"$scratch/laid" {ur_result}>&- &
+  lay_parts "$@" <&0 2>"$scratch/laid" {ur_result}>&- &
   writer=$!
   watch "$writer" "$1"
   wait "$writer" || status=$?
@@ -46,8 +66,19 @@ lay() { # <offset on the disk>: writes what comes there, past the page cache, an
   return "$status"
 }
 
-laid_bytes() { # prints how much the last writer wrote
-  sed -nE 's/^([0-9]+) bytes.*/\1/p' "$scratch/laid" 2>/dev/null || printf 0
+lay_parts() { # <offset on the disk> <end of what is zero there>: zeros need not be written as far as that
+  local start=$1
+  local -x LC_ALL=C
+  if (($2 > start)); then
+    dd of="/dev/$disk" bs=1M count=$(($2 - start)) iflag=fullblock,count_bytes oflag=direct,seek_bytes seek="$start" \
+      conv=notrunc,sparse,fsync || return
+    start=$2
+  fi
+  exec dd of="/dev/$disk" bs="$block_size" iflag=fullblock oflag=direct,seek_bytes seek="$start" conv=notrunc,fsync
+}
+
+laid_bytes() { # prints how much was laid last
+  awk '/^[0-9]+ bytes? / { bytes += $1 } END { printf "%d", bytes }' "$scratch/laid" 2>/dev/null || printf 0
 }
 
 watch() { # <pid> <offset it began at>: reports progress until it ends
@@ -55,10 +86,11 @@ watch() { # <pid> <offset it began at>: reports progress until it ends
   local all=${raw_bytes:-0}
   [[ $format == raw ]] || all=$(($2 + length - held))
   while [[ -e /proc/$1 ]]; do
-    sleep 0.2
+    sleep 0.1
     ((SECONDS >= told + 2)) || continue
     told=$SECONDS
-    position=$(sed -n 's/^pos:[[:space:]]*//p' "/proc/$1/fdinfo/1" 2>/dev/null || true)
+    # Where it is, or the program that it has started.
+    position=$(sed -n 's/^pos:[[:space:]]*//p' /proc/{"$(pgrep --parent "$1" || true)","$1"}/fdinfo/1 2>/dev/null | sort -n | tail -n 1 || true)
     [[ -z $position ]] || report $((position - $2)) $((all - $2)) $((SECONDS - begun))
   done
 }

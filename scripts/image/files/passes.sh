@@ -62,12 +62,13 @@ take_raw() {
   take_head || return 0
   reason=$(fits_sectors "$scratch/head") || fail image/refused "$reason. $(state_of_disk)" "$(so_far refused)"
   wipe_once
-  lay "$held"
+  zero_ahead
+  lay "$held" "$zeroed"
 }
 
 take_qcow2() {
   wipe_once
-  lay "$place"
+  lay "$place" 0
 }
 
 take_nothing() { # what is in a file can be unpacked from there; its hash is all that is asked

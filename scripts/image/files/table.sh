@@ -39,6 +39,7 @@ has_backup() { # succeeds if the GPT says that its backup is at the end of the d
 }
 
 fix_backup() { # makes the end of the disk the place of the GPT's backup; prints true, false if it was there, or null without a GPT
+  local verdict
   is_gpt "/dev/$disk" "$(attribute "$disk" queue/logical_block_size)" || {
     printf null
     return
@@ -47,10 +48,13 @@ fix_backup() { # makes the end of the disk the place of the GPT's backup; prints
     printf false
     return
   }
-  sgdisk --move-second-header "/dev/$disk" >&2 || return
+  # The kernel is told later. sgdisk would wait for a second.
+  sfdisk --quiet --no-reread --no-tell-kernel --relocate gpt-bak-std "/dev/$disk" >&2 || return
   blockdev --flushbufs "/dev/$disk"
   has_backup || return
-  sgdisk --verify "/dev/$disk" | tee /dev/stderr | grep -q '^No problems found' || return
+  verdict=$(LC_ALL=C sfdisk --verify "/dev/$disk" 2>&1) || return
+  log "$verdict"
+  grep -q '^No errors detected' <<<"$verdict" || return
   printf true
 }
 

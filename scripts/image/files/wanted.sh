@@ -49,7 +49,7 @@ compression_by() { # <names, one a line>: prints what the first ends in
 
 need_for_image() {
   case $format.$compression in
-    qcow2.*) need qemu-img:qemu-utils blkdiscard:util-linux ;;
+    qcow2.*) need qemu-img:qemu-utils ;;
     *.gz) need gzip ;;
     *.xz) need xz:xz-utils ;;
     *.zst) need zstd ;;
