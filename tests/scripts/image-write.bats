@@ -17,6 +17,7 @@ setup() {
 }
 
 teardown() {
+  unlimit_memory
   stop_server
   teardown_machine
 }
@@ -374,4 +375,22 @@ refused() { # <kind> <words of the message>: checks that the last task refused, 
   qemu-img convert -f raw -O qcow2 -c "$WWW/a.img" "$WWW/a.qcow2"
   write_image "urls=[\"$URL/a.qcow2\"]" format=qcow2 checksum="$(digits a.qcow2)"
   refused disk/refused 'sectors of 512 bytes'
+}
+
+# Memory.
+
+@test 'images bigger than the memory are written: packed, and as qcow2' {
+  add_disk 1G
+  head -c 320M /dev/urandom >"$WWW/big.img"
+  zstd -q -1 "$WWW/big.img"
+  qemu-img convert -f raw -O qcow2 "$WWW/big.img" "$WWW/big.qcow2"
+  local zst qcow2
+  zst=$(digits big.img.zst) qcow2=$(digits big.qcow2)
+  limit_memory $((160 << 20))
+  # What keeps it in memory does not come through.
+  [[ $(head -c 320M /dev/zero | tail -c 319M | wc -c) == 0 ]]
+  write_image "urls=[\"$URL/big.img.zst\"]" checksum="$zst" read_back=true
+  answer .verdict written
+  write_image "urls=[\"$URL/big.qcow2\"]" format=qcow2 checksum="$qcow2" read_back=true
+  answer .verdict written
 }

@@ -30,3 +30,28 @@ has_no_table() { # succeeds if nothing finds a partition table on DISK
   [[ -z $(head -c 4M "$DISK" | tr -d '\0') && -z $(sfdisk --dump "$DISK" 2>/dev/null) ]] \
     && ! compgen -G "/sys/block/${DISK##*/}/${DISK##*/}p*"
 }
+
+limit_memory() { # <bytes>: from now on this test and what it starts have no more, page cache that cannot be given back included
+  if [[ -w /sys/fs/cgroup/memory/tasks ]]; then
+    CGROUP=/sys/fs/cgroup/memory/ur-test-$$
+    mkdir "$CGROUP"
+    printf '%d' "$1" >"$CGROUP/memory.limit_in_bytes"
+  elif [[ " $(cat /sys/fs/cgroup/cgroup.subtree_control 2>/dev/null) " == *' memory '* ]]; then
+    CGROUP=/sys/fs/cgroup/ur-test-$$
+    mkdir "$CGROUP"
+    printf '%d' "$1" >"$CGROUP/memory.max"
+    printf 0 >"$CGROUP/memory.swap.max" 2>/dev/null || true
+  else
+    skip 'no cgroup here limits memory'
+  fi
+  printf '%d' "$BASHPID" >"$CGROUP/cgroup.procs"
+}
+
+unlimit_memory() { # call it from teardown
+  local pid
+  [[ -n ${CGROUP:-} ]] || return 0
+  while read -r pid; do
+    printf '%d' "$pid" >"${CGROUP%/*}/cgroup.procs" 2>/dev/null || true
+  done <"$CGROUP/cgroup.procs"
+  rmdir "$CGROUP"
+}

@@ -71,7 +71,7 @@ lay_parts() { # <offset on the disk> <end of what is zero there>: zeros need not
   local -x LC_ALL=C
   if (($2 > start)); then
     dd of="/dev/$disk" bs=1M count=$(($2 - start)) iflag=fullblock,count_bytes oflag=direct,seek_bytes seek="$start" \
-      conv=notrunc,sparse,fsync || return
+      conv=notrunc,sparse || return
     start=$2
   fi
   exec dd of="/dev/$disk" bs="$block_size" iflag=fullblock oflag=direct,seek_bytes seek="$start" conv=notrunc,fsync

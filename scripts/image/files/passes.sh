@@ -5,6 +5,7 @@
 bring() { # lays the image on the disk but for its head; ends the task if no source has the right one
   local source wrong=
   if [[ -n $cached ]]; then
+    touch "$cached" # it was used
     pass give_cached && return
     log "$cached: $wrong; it goes"
     rm -f "$cached"
