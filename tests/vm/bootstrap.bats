@@ -109,7 +109,7 @@ END
   local before
   before=$(node 1 '."Boot ID"')
   ur run -n "$(uuid_of 1)" power::reboot
-  await 300 node 1 ".\"Boot ID\" != \"$before\""
+  await 600 node 1 ".\"Boot ID\" != \"$before\""
   # Nothing has been started behind the task's back.
   [[ $(on_node 'ls /sys/block | grep -E "^(md|dm-)" | wc -l; grep -c /dev/vd /proc/mounts') == $'0\n0' ]]
   setup_disks --noop
