@@ -38,17 +38,20 @@ test: ## all tests, against a private RabbitMQ, or the one that UR_AMQP_URL name
 	tools/with-broker --private $(CARGO) test $(SHIPPED)
 	$(if $(BATS),tools/prerequisites $(SCRIPTS_NEED) && tools/with-broker --private bats tests/scripts)
 
-ramdisk: build ## kernel and initramfs with ur-agent: target/ramdisk/minimal, or PROFILE=full
+ramdisk: build ## kernel and initramfs with ur-agent: target/ramdisk/minimal, or PROFILE=full, or PROFILE=zfs
 	tools/prerequisites cpio kmod zstd
-	ramdisk/build $(or $(PROFILE),minimal) $(BIN)/ur-agent target/ramdisk
+	ramdisk/build $(or $(PROFILE:zfs=full),minimal) $(BIN)/ur-agent target/ramdisk
+	$(if $(filter zfs,$(PROFILE)),tools/prerequisites gcc make binutils:strip libelf1:/lib/x86_64-linux-gnu/libelf.so.1 && \
+	  ramdisk/zfs target/ramdisk)
 
 iso: ramdisk ## an image of it for virtual media: PROFILE=full, ARGUMENTS for its kernel
 	tools/prerequisites xorriso mtools:mformat $(GRUB)
 	ramdisk/iso $(RAMDISK) $(RAMDISK)/ur.iso $(ARGUMENTS)
 
 vm: ## emulated machines that boot the ramdisk (minutes): SCENARIO=announce, or all, and what scripts do to md and LVM
-	$(if $(filter-out erase boot,$(or $(SCENARIO),all)),$(MAKE) ramdisk PROFILE=minimal)
-	$(if $(filter erase boot ramdisk all,$(or $(SCENARIO),all)),$(MAKE) ramdisk PROFILE=full)
+	$(if $(filter-out erase bootstrap agents boot zfs,$(or $(SCENARIO),all)),$(MAKE) ramdisk PROFILE=minimal)
+	$(if $(filter erase bootstrap agents boot ramdisk all,$(or $(SCENARIO),all)),$(MAKE) ramdisk PROFILE=full)
+	$(if $(filter zfs,$(SCENARIO)),$(MAKE) ramdisk PROFILE=zfs)
 	tools/prerequisites rabbitmq-server bats jq qemu-system-x86:qemu-system-x86_64 ovmf:/usr/share/ovmf/OVMF.fd \
 	  dosfstools:mkfs.vfat fdisk:sfdisk openssh-client:ssh xorriso mtools:mformat $(GRUB)
 	UR_BIN_DIR=$(CURDIR)/$(BIN) tools/with-broker --private bats tests/vm/$(if $(SCENARIO),$(SCENARIO).bats)

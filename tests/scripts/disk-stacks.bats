@@ -148,8 +148,12 @@ layout() { # prints one with a mirror, a volume group on it, and two volumes
   on_machine umount "$BATS_TEST_TMPDIR/target"
   vgchange --quiet --activate n "$group"
   mdadm --stop "$array"
+  task disk::setup "layout=$(layout)" "target=$BATS_TEST_TMPDIR/target" _noop=true
+  answer '[.disks[].verdict] | unique | join(" ")' unchanged
+  answer ".states[\"array both\", \"group $group\", \"filesystem $group/root-fs\"]" $'right\nhidden\nhidden'
   task disk::setup "layout=$(layout)" "target=$BATS_TEST_TMPDIR/target"
   ((status == 0))
+  answer '[.disks[].verdict] | unique | join(" ")' unchanged
   answer '.made | join(", ")' "mount $group/root-fs"
   on_machine umount "$BATS_TEST_TMPDIR/target"
   # And taken down again, by a task that knows nothing of how it was built.

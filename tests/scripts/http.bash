@@ -4,7 +4,7 @@
 start_server() { # sets URL, and WWW to its directory
   WWW=$BATS_TEST_TMPDIR/www
   mkdir "$WWW"
-  python3 "$BATS_TEST_DIRNAME/http-server.py" "$WWW" 3>&- >"$BATS_TEST_TMPDIR/server.log" 2>&1 &
+  python3 "${BASH_SOURCE[0]%/*}/http-server.py" "$WWW" 3>&- >"$BATS_TEST_TMPDIR/server.log" 2>&1 &
   SERVER=$!
   until [[ -e $WWW/port ]]; do kill -0 "$SERVER"; done
   # shellcheck disable=SC2034 # the tests use it

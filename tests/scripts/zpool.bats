@@ -97,9 +97,12 @@ has() { # <layout> <groups> <disks in each> <spares>
   answer .error 'there is no disk to make a pool of'
 }
 
-machine_with_zfs() { # four disks, in the order of their names
+machine_with_zfs() { # [<udev>]: four disks, in the order of their names
   local program
   setup_machine
+  on_machine mount -t tmpfs none /run
+  # All that a task looks for: no udev runs here.
+  [[ -z ${1:-} ]] || on_machine sh -c 'mkdir /run/udev && touch /run/udev/control'
   for _ in 1 2 3 4; do add_disk; done
   # What loop devices are free need not be in that order.
   mapfile -t DISKS < <(printf '%s\n' "${DISKS[@]}" | sort --version-sort)
@@ -124,9 +127,28 @@ create() { # [<parameter>=<value>…]: of the four disks, all confirmed unless c
   ((status == 0))
   answer '[.verdict, .pool, .layout.layout, .status.verdict] | @csv' '"created","zones","raidz1","good"'
   answer '[.disks[].verdict] | unique | join(",")' in-pool
-  grep -qx "zpool create -f -o ashift=12 -m /zones zones raidz ${DISKS[*]}" "$POOLS/calls"
+  grep -qx "zpool create -f -o ashift=12 -m /zones zones raidz ${DISKS[*]/%/p1}" "$POOLS/calls"
   grep -qx 'zpool import -d /dev zones' "$POOLS/calls"
   [[ ! -e $POOLS/zones/ur-proof ]]
+}
+
+@test 'where there is udev, ZFS gets whole disks and partitions them itself' {
+  machine_with_zfs udev
+  create
+  ((status == 0))
+  grep -qx "zpool create -f -o ashift=12 -m /zones zones raidz ${DISKS[*]}" "$POOLS/calls"
+  [[ ! -e ${DISKS[0]}p1 ]]
+}
+
+@test 'where there is none, each disk gets a partition first, whatever was there before' {
+  machine_with_zfs
+  sgdisk --new=1:0:+8M --new=2:0:+8M "${DISKS[0]}" >/dev/null
+  mkfs.ext4 -q "${DISKS[1]}"
+  create
+  ((status == 0))
+  for disk in "${DISKS[@]}"; do
+    [[ $(sfdisk --json "$disk" | jq -r '[.partitiontable.partitions[].type] | join(" ")') == 6A898CC3-1DD2-11B2-99A6-080020736631 ]]
+  done
 }
 
 @test 'a second run finds the pool and leaves it alone' {
@@ -151,7 +173,7 @@ create() { # [<parameter>=<value>…]: of the four disks, all confirmed unless c
   create _noop=true layout=mirror confirm_serials='[]'
   ((status == 0))
   answer .verdict would-create
-  answer .command "zpool create -f -o ashift=12 -m /zones zones mirror ${DISKS[0]} ${DISKS[1]} mirror ${DISKS[2]} ${DISKS[3]}"
+  answer .command "zpool create -f -o ashift=12 -m /zones zones mirror ${DISKS[0]}p1 ${DISKS[1]}p1 mirror ${DISKS[2]}p1 ${DISKS[3]}p1"
   run ! grep -q 'zpool create' "$POOLS/calls"
 }
 

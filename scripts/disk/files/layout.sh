@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # What a layout wants, and what of it is there. It looks and never writes. Everything in a layout has a name: a disk or
 # partition or array its own, a logical volume GROUP/VOLUME; what lies on others refers to them so. Each *_state prints
-# "right", "absent", or in words how the thing differs.
+# "right", "absent", or in words how the thing differs. Of what lies on an array or group that is there and not started,
+# as after a boot, nobody can say whether it is there: survey calls that "hidden".
 
 declare -A disk_of=() # of each disk that the layout names: the kernel's name
 
@@ -32,7 +33,11 @@ need_for_layout() { # the programs that it takes, and a kernel that can mount it
     case $kind in
       array) need mdadm ;;
       group) need vgcreate:lvm2 ;;
-      pool) need zpool:zfsutils-linux ;;
+      pool)
+        need zpool:zfsutils-linux
+        # Where there was no pool when the machine booted, nothing has loaded the module.
+        export ZFS_MODULE_LOADING=yes
+        ;;
     esac
   done < <(things)
   for type in $(want '[.filesystems[] | select(.mount).type] | unique[]'); do
@@ -247,7 +252,27 @@ survey() { # sets state, by kind and name, of everything that the layout wants
   declare -gA state=()
   while IFS=$'\t' read -r kind name; do
     state["$kind $name"]=$("${kind}_state" "$name")
+    if [[ ${state["$kind $name"]} == absent && $kind != mount ]] && lies_on_hidden "$kind" "$name"; then
+      state["$kind $name"]=hidden
+    fi
   done < <(things)
+}
+
+lies_on_hidden() { # <kind> <name>: succeeds if something that it lies on is there, but not to be seen before it is started
+  local below
+  if [[ $1 == volume ]]; then
+    [[ ${state["group ${2%/*}"]} == hidden ]]
+    return
+  fi
+  while read -r below; do
+    case ${state["array $below"]:-${state["volume $below"]:-absent}} in
+      hidden) return 0 ;;
+      right) [[ -n $(device_of "$below") ]] || return 0 ;;
+    esac
+  done < <(want --arg k "$1" --arg n "$2" 'if $k == "filesystem" then $n elif $k == "array" then .arrays[] | select(.name == $n).on[]
+    elif $k == "group" then .groups[] | select(.name == $n).on[] elif $k == "pool" then .pools[] | select(.name == $n).vdevs[].on[]
+    else empty end')
+  return 1
 }
 
 things() { # prints kind and name of everything that the layout wants, what lies below first

@@ -23,14 +23,15 @@ source "$PT__installdir/disk/files/build.sh"
 target=${PT_target:-/}
 target=${target%/}
 made=()
-wiped=() # of the disks that are written to, those that force gives away, and those to be given a table
+wiped=()   # of the disks that are written to, those that force gives away, and those to be given a table
+lacking=() # what is to be made
 
 main() {
   trace
   need jq wipefs:util-linux partx:util-linux blkid:util-linux blockdev:util-linux findfs:util-linux sfdisk:fdisk
   guards
   if noop; then
-    answer would-build
+    answer would-build "${lacking[@]}"
     return
   fi
   writes
@@ -53,6 +54,8 @@ differ() { # <kind> <name>: chooses its disks for writing where nothing is, or w
   local disk is=${state["$1 $2"]}
   # A mount writes to no disk, and a file system that is there may be used.
   [[ $is != right && "$1 $is" != 'mount absent' ]] || return 0
+  # What is hidden is most likely there. It may be missing too, after a run that was interrupted, so its disks must be free.
+  if [[ $is == hidden ]]; then is=absent; else lacking+=("$1 $2"); fi
   while read -r disk; do
     [[ " ${targets[*]} " == *" $disk "* ]] || targets+=("$disk")
     [[ $is != absent || $1 == table ]] || continue
@@ -86,13 +89,14 @@ verification() { # looks again, as if for the first time
     [[ ${state[$thing]} == right ]] || wrong+="$thing: ${state[$thing]}. "
   done
   [[ -z $wrong ]] || fail disk/failed "after the work it is not as the layout wants: $wrong"
-  answer built
+  answer built "${made[@]}"
 }
 
-answer() { # <verdict of the disks that were written to>
-  local disk thing disks states
+answer() { # <verdict of the disks that are changed> <kind and name>…: by what is made on them; a mount changes no disk
+  local disk thing disks states changed
+  changed=$(for thing in "${@:2}"; do [[ $thing == mount\ * ]] || disks_under "${thing%% *}" "${thing#* }"; done)
   disks=$(for disk in "${disk_of[@]}"; do
-    if [[ " ${targets[*]} " == *" $disk "* ]]; then verdict "$disk" "$1" ''; else verdict "$disk" unchanged ''; fi
+    if grep -qxF "$disk" <<<"$changed"; then verdict "$disk" "$1" ''; else verdict "$disk" unchanged ''; fi
   done)
   states=$(for thing in "${!state[@]}"; do printf '%s\t%s\n' "$thing" "${state[$thing]}"; done)
   result "$(jq -cn --arg disks "$disks" --arg states "$states" --args '{disks: [$disks | splits("\n") | fromjson],

@@ -2,6 +2,9 @@
 # Asks ZFS about pools. What it says in words is for people; what it says with -H and -p is for programs, the same on
 # every platform and in every version. Needs the library's ur.sh.
 
+# Where there was no pool when the machine booted, nothing has loaded the module.
+export ZFS_MODULE_LOADING=yes
+
 pool_exists() { # <pool>
   limited 60 zpool list -H -o name "$1" >/dev/null 2>&1
 }

@@ -15,15 +15,25 @@ source "$PT__installdir/disk/files/guards.sh"
 source "$PT__installdir/zpool/files/layout.sh"
 # shellcheck source=scripts/zpool/files/pool.sh
 source "$PT__installdir/zpool/files/pool.sh"
+# shellcheck source=scripts/zpool/files/existing.sh
+source "$PT__installdir/zpool/files/existing.sh"
+# shellcheck source=scripts/zpool/files/partition.sh
+source "$PT__installdir/zpool/files/partition.sh"
 
 main() {
   trace
   need jq zpool:zfsutils-linux zfs:zfsutils-linux wipefs:util-linux blkid:util-linux partx:util-linux findfs:util-linux sha256sum:coreutils
+  has_udev || need sfdisk:fdisk
   pool=${PT_pool:-zones}
   [[ $pool =~ ^[A-Za-z][A-Za-z0-9_.-]*$ ]] || fail zpool/refused "pool $pool: letters, digits, dots, dashes and underscores only"
   choose_disks "${PT_select:-[]}" "${PT_skip:-[]}"
   if pool_exists "$pool"; then
-    accept_existing
+    accept_existing "$(pool_disks "$(pool_state "$pool")")"
+    return
+  fi
+  lies_on=$(labelled_disks "$pool" "${!facts[@]}")
+  if [[ -n $lies_on ]]; then
+    accept_existing "$lies_on"
     return
   fi
   guards
@@ -33,15 +43,6 @@ main() {
   fi
   writes
   verification
-}
-
-accept_existing() { # a pool that is there is never touched; it is right if it lies on the disks that were confirmed
-  local state name on=()
-  state=$(pool_state "$pool")
-  while read -r name; do on+=("$(identity "$name")"); done < <(pool_disks "$state")
-  diff <(printf '%s\n' "${on[@]}" | sort) <(items "${PT_confirm_serials:-[]}" | sort) \
-    || fail zpool/exists "there is a pool $pool already, on ${on[*]}: give another name, or destroy it first" "{\"status\":$state}"
-  result "{\"pool\":\"$pool\",\"verdict\":\"already\",\"status\":$state}"
 }
 
 guards() {
@@ -55,21 +56,23 @@ guards() {
   make_command
 }
 
-make_command() { # sets command: each disk by a name that stays the same over reboots, if it has one
-  local links
-  links=$(target_facts | jq -cs 'map({(.name): ([.links[] | select(startswith("/dev/disk/by-id/"))][0] // .name)}) | add')
+make_command() { # sets command
+  local name paths
+  paths=$(for name in "${targets[@]}"; do jq -cn --arg disk "/dev/$name" --arg path "$(path_for_zfs "$name")" '{($disk): $path}'; done | jq -cs add)
   # -f: what is on the disks has been looked at, and is confirmed to go. 4 KiB blocks suit all of today's disks, and the
   # ones that will replace them.
   command=(zpool create -f -o ashift=12 -m "${PT_mountpoint:-/$pool}" "$pool")
-  mapfile -t -O "${#command[@]}" command < <(jq -r --argjson links "$links" '
+  mapfile -t -O "${#command[@]}" command < <(jq -r --argjson paths "$paths" '
     def group($word): if length == 0 then empty else $word, .[] end;
     (.vdevs[] | if .type == "single" then .disks[] else (if .type == "raidz1" then "raidz" else .type end), .disks[] end),
     (.logs | if length == 0 then empty else "log", (.[] | if length > 1 then "mirror", .[] else .[] end) end),
-    (.cache | group("cache")), (.spares | group("spare")) | $links[.] // .' <<<"$layout")
+    (.cache | group("cache")), (.spares | group("spare")) | $paths[.] // .' <<<"$layout")
 }
 
 writes() {
+  local name
   progress 20 "creating $pool"
+  has_udev || for name in "${targets[@]}"; do partition_disk "$name"; done
   log "${command[*]}"
   limited 600 "${command[@]}" || fail zpool/failed "zpool create exited with status $?: its message is in the log" "$(told failed)"
 }
