@@ -102,7 +102,7 @@ refused() { # <kind> <words of the message>: checks that the last task refused, 
     setsid "$BASH" -c 'echo $$ >"$1/pid"; exec bash "$2"' - "$BATS_TEST_TMPDIR" "$SCRIPTS/image/tasks/write.sh" &>"$LOG" &
   local task=$!
   # Until something is on the disk behind the head.
-  until [[ -n $(dd if="$DISK" iflag=direct bs=1M skip=9 count=1 status=none | tr -d '\0' | head -c 1 | od) ]]; do
+  until [[ -n $(dd if="$DISK" iflag=direct bs=1M skip=9 count=1 status=none | tr -d '\0' | head -c 1 | od -An) ]]; do
     kill -0 "$task"
     sleep 0.1
   done
