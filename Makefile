@@ -18,10 +18,10 @@ SCRIPTS_NEED := bats busybox jq gdisk:sgdisk fdisk:sfdisk dosfstools:mkfs.vfat c
   uuid-runtime:uuidgen procps:pgrep
 # grub-mkrescue, and what it takes to boot by BIOS and by UEFI.
 GRUB := grub-common:grub-mkrescue grub-pc-bin:/usr/lib/grub/i386-pc/boot.img grub-efi-amd64-bin:/usr/lib/grub/x86_64-efi/acpi.mod
-VM_NEED := rabbitmq-server bats jq qemu-system-x86:qemu-system-x86_64 ovmf:/usr/share/ovmf/OVMF.fd xorriso mtools:mformat \
-  dosfstools:mkfs.vfat fdisk:sfdisk mmdebstrap zstd python3 $(GRUB)
 RAMDISK = target/ramdisk/$(or $(PROFILE),minimal)
 BATS := $(wildcard tests/scripts/*.bats)
+VM_NEEDS := rabbitmq-server bats jq python3 zstd qemu-system-x86:qemu-system-x86_64 ovmf:/usr/share/ovmf/OVMF.fd \
+  xorriso mtools:mformat dosfstools:mkfs.vfat fdisk:sfdisk mmdebstrap $(GRUB)
 
 .PHONY: help build demo test ramdisk iso vm vm-demo chaos flood lint pages bench install clean
 
@@ -50,13 +50,13 @@ iso: ramdisk ## an image of it for virtual media: PROFILE=full, ARGUMENTS for it
 vm: ## emulated machines that boot the ramdisk (minutes): SCENARIO=announce, or all, and what scripts do to md and LVM
 	$(if $(filter-out erase deploy,$(or $(SCENARIO),all)),$(MAKE) ramdisk PROFILE=minimal)
 	$(if $(filter erase deploy ramdisk all,$(or $(SCENARIO),all)),$(MAKE) ramdisk PROFILE=full)
-	tools/prerequisites $(VM_NEED)
+	tools/prerequisites $(VM_NEEDS)
 	UR_BIN_DIR=$(CURDIR)/$(BIN) tools/with-broker --private bats tests/vm/$(if $(SCENARIO),$(SCENARIO).bats)
 	$(if $(SCENARIO),,tools/in-vm tests/scripts/disk-stacks.bats)
 
 vm-demo: ## an emulated machine from a blank disk to a running system, by tasks, with the time of each
 	$(MAKE) ramdisk PROFILE=full
-	tools/prerequisites $(VM_NEED)
+	tools/prerequisites $(VM_NEEDS)
 	UR_BIN_DIR=$(CURDIR)/$(BIN) tools/with-broker --private tools/vm-demo
 
 chaos: ## the fault campaign of docs/reliability.md: 20 minutes, or CHAOS_SECONDS; CHAOS_SEED repeats one

@@ -54,6 +54,7 @@ add_image() { # a disk with an image as Debian's installer makes one, /boot bein
     printf 'initrd %s' "$version" >"$tree/initrd.img-$version"
   done
   add_disk 64M
+  # shellcheck disable=SC2153 # add_disk sets it
   sfdisk --quiet "$DISK" <<<$'label: gpt\nsize=40M, name=boot\nsize=10M, name=root\n'
   partx --update "$DISK"
   mkfs.ext4 -q -U 11111111-2222-4333-8444-555555555555 -d "$tree" "${DISK}p1"
