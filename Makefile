@@ -21,11 +21,13 @@ SCRIPTS_NEED := bats busybox jq gdisk:sgdisk fdisk:sfdisk dosfstools:mkfs.vfat c
 GRUB := grub-common:grub-mkrescue grub-pc-bin:/usr/lib/grub/i386-pc/boot.img grub-efi-amd64-bin:/usr/lib/grub/x86_64-efi/acpi.mod
 RAMDISK = target/ramdisk/$(or $(PROFILE),minimal)
 BATS := $(wildcard tests/scripts/*.bats)
+VM_NEEDS := rabbitmq-server bats jq python3 zstd qemu-system-x86:qemu-system-x86_64 ovmf:/usr/share/ovmf/OVMF.fd \
+  xorriso mtools:mformat dosfstools:mkfs.vfat fdisk:sfdisk mmdebstrap $(GRUB)
 
-.PHONY: help build demo test ramdisk iso vm chaos flood lint pages bench install clean
+.PHONY: help build demo test ramdisk iso vm vm-demo chaos flood lint pages bench install clean
 
 help: ## list the targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
 
 build: ## the two programs, static: target/HOST/release/ur-agent and ur
 	$(CARGO) build $(SHIPPED) --bins
@@ -56,6 +58,11 @@ vm: ## emulated machines that boot the ramdisk (minutes): SCENARIO=announce, or 
 	  dosfstools:mkfs.vfat fdisk:sfdisk openssh-client:ssh xorriso mtools:mformat $(GRUB)
 	UR_BIN_DIR=$(CURDIR)/$(BIN) tools/with-broker --private bats tests/vm/$(if $(SCENARIO),$(SCENARIO).bats)
 	$(if $(SCENARIO),,tools/in-vm tests/scripts/disk-stacks.bats)
+
+vm-demo: ## an emulated machine from a blank disk to a running system, by tasks, with the time of each
+	$(MAKE) ramdisk PROFILE=full
+	tools/prerequisites $(VM_NEEDS)
+	UR_BIN_DIR=$(CURDIR)/$(BIN) tools/with-broker --private tools/vm-demo
 
 chaos: ## the fault campaign of docs/reliability.md: 20 minutes, or CHAOS_SECONDS; CHAOS_SEED repeats one
 	tools/prerequisites rabbitmq-server

@@ -3,83 +3,27 @@
 # is the end, without the capability to call it, with a /run in which no init listens, and with a made-up /proc in which
 # sysrq-trigger is a file. poweroff and reboot are shims that write down that they were called.
 
-# shellcheck disable=SC2016 # programs for other shells
-
 bats_require_minimum_version 1.5.0
 load machine
+load world
 
 setup() {
   ((EUID == 0)) || skip 'only root can make namespaces'
   SCRIPTS=$(cd "$BATS_TEST_DIRNAME/../../scripts" && pwd)
   LOG=$BATS_TEST_TMPDIR/log
-  WORLD=$BATS_TEST_TMPDIR/world
-  JOB=$WORLD/jobs/this
-  mkdir -p "$JOB" "$WORLD/bin"
-  touch "$JOB/pid"
-  shim poweroff 0
-  shim reboot 0
   make_world
 }
 
-teardown() {
-  # All that was left behind in the PID namespace ends with its first process.
-  kill -KILL "$INIT"
-}
-
-make_world() { # sets INIT to the pid of the first process of a PID namespace that has nothing to do with this machine's init
-  local parent
-  unshare --mount --pid --fork --propagation private --kill-child bash -c '
-    set -eu
-    mount -t tmpfs none /run
-    mount -t tmpfs none /proc
-    mkdir /proc/real
-    mount -t proc none /proc/real
-    # Symbolic links to the real things, but for the trigger; to those of processes that are yet to come, too.
-    cd /proc/real
-    things=([a-z]*)
-    ln -s -t /proc "${things[@]/#/real/}" real/{1..5000}
-    rm -f /proc/sysrq-trigger
-    touch "$1/sysrq" "$1/console" /proc/sysrq-trigger
-    mount --bind "$1/sysrq" /proc/sysrq-trigger
-    [[ ! -e /dev/kmsg ]] || mount --bind "$1/console" /dev/kmsg
-    touch "$1/ready"
-    exec sleep infinity' - "$WORLD" 3>&- >"$LOG" 2>&1 &
-  parent=$!
-  disown
-  until [[ -e $WORLD/ready ]]; do kill -0 "$parent"; done
-  INIT=$(pgrep --parent "$parent")
-}
-
-shim() { # <program> <exit status>
-  printf '#!/bin/sh\necho "${0##*/} $*" >>%s\nexit %d\n' "$WORLD/called" "$2" >"$WORLD/bin/$1"
-  chmod +x "$WORLD/bin/$1"
-}
+teardown() { end_world; }
 
 power() { # <off|reboot> [<parameter>=<value>…]: runs it in there
   local action=$1
   shift
   status=0
-  output=$(nsenter --target "$INIT" --mount --pid -- setpriv --bounding-set=-sys_boot,-syslog --inh-caps=-sys_boot,-syslog \
-    env PATH="$WORLD/bin:$PATH" UR_JOB_DIR="$JOB" PT__installdir="$SCRIPTS" "$@" \
+  output=$(in_world UR_JOB_DIR="$JOB" PT__installdir="$SCRIPTS" "$@" \
     bash "$SCRIPTS/power/tasks/$action.sh" 2>"$LOG" </dev/null 3>&-) || status=$?
   cat "$LOG"
   printf '%s\n' "$output"
-}
-
-called() { # <text>: succeeds when a shim has been called so
-  eventually grep -qx "$1" "$WORLD/called"
-}
-
-eventually() { # <command>…: polls until it succeeds, for 20 seconds
-  local deadline=$((SECONDS + 20))
-  until "$@" 2>/dev/null; do
-    ((SECONDS < deadline)) || return 1
-    sleep 0.1
-  done
-}
-
-left_behind() { # prints how many processes the tasks have left
-  pgrep --ns "$INIT" --nslist pid --count bash || true
 }
 
 sysrq_is() { # <the last letter that was written>
@@ -187,8 +131,7 @@ sysrq_is() { # <the last letter that was written>
   printf '#!/bin/sh\necho \x27{"UUID":"%s","Hostname":"rebooted"}\x27\n' "$node" >"$WORLD/bin/sysinfo"
   chmod +x "$WORLD/bin/sysinfo"
   # The agent's own command for it is reboot too: the shim that says yes and does nothing.
-  nsenter --target "$INIT" --mount --pid -- setpriv --bounding-set=-sys_boot,-syslog --inh-caps=-sys_boot,-syslog \
-    env PATH="$WORLD/bin:$PATH" UR_SYSINFO="$WORLD/bin/sysinfo" UR_STATE_DIR="$WORLD/state" "$built/ur-agent" run >"$LOG" 2>&1 3>&- </dev/null &
+  in_world UR_SYSINFO="$WORLD/bin/sysinfo" UR_STATE_DIR="$WORLD/state" "$built/ur-agent" run >"$LOG" 2>&1 3>&- </dev/null &
   eventually "$built/ur" exec -n "$node" true >/dev/null
   output=$("$built/ur" exec -j -n "$node" "PT__installdir=$SCRIPTS PT_grace=1 bash $SCRIPTS/power/tasks/reboot.sh")
   answer '.[0].result | [.exit_status, .reboot] | @csv' 0,true
