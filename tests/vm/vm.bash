@@ -24,9 +24,11 @@ power_on() { # <number> [<QEMU argument>…]: machine <number> has that UUID and
   local machine=$MACHINES/$1 others=("$MACHINES"/*/pid)
   ((${#others[@]} < most_machines)) || { printf 'more than %d machines at a time\n' "$most_machines" >&2 && return 1; }
   mkdir -p "$machine"
+  [[ -p $machine/monitor.in ]] || mkfifo "$machine"/monitor.{in,out}
   # Descriptor 3 is bats' own; a process that holds it keeps bats waiting.
-  qemu-system-x86_64 -accel tcg -smp 1 -m "${MEMORY:-512M}" -display none -serial "file:$machine/console" \
-    -uuid "$(uuid_of "$1")" -nic "user,model=virtio-net-pci,mac=52:54:00:00:00:0$1" "${attached[@]}" "${@:2}" \
+  qemu-system-x86_64 -accel tcg -smp 1 -m "${MEMORY:-512M}" -display none -monitor "pipe:$machine/monitor" \
+    -chardev "file,id=console,path=$machine/console,append=on" -serial chardev:console \
+    -uuid "$(uuid_of "$1")" -nic "user,id=net0,model=virtio-net-pci,mac=52:54:00:00:00:0$1" "${attached[@]}" "${@:2}" \
     </dev/null &>"$machine/qemu" 3>&- &
   attached=()
   printf '%s\n' "$!" >"$machine/pid"
@@ -36,8 +38,11 @@ boot() { # <number> [<QEMU argument>…]: with the ramdisk, and $ARGUMENTS for i
   power_on "$1" -kernel "$RAMDISK/vmlinuz" -initrd "$RAMDISK/initramfs" -append "$(kernel_arguments)" "${@:2}"
 }
 
-power_off() { # <number>
-  kill "$(<"$MACHINES/$1/pid")"
+power_off() { # <number>: at once, as by the plug; its disks are free afterwards
+  local pid
+  pid=$(<"$MACHINES/$1/pid")
+  kill "$pid"
+  while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
   rm "$MACHINES/$1/pid"
 }
 
@@ -46,6 +51,28 @@ power_off_all() {
   for pid in "$MACHINES"/*/pid; do
     [[ ! -e $pid ]] || power_off "$(basename "$(dirname "$pid")")"
   done
+}
+
+uefi() { # <number>: the machine that is powered on next has UEFI, whose variables it keeps when it is off
+  mkdir -p "$MACHINES/$1"
+  [[ -e $MACHINES/$1/variables ]] || cp /usr/share/OVMF/OVMF_VARS_4M.fd "$MACHINES/$1/variables"
+  attached+=(-drive "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"
+    -drive "if=pflash,format=raw,file=$MACHINES/$1/variables")
+}
+
+monitor() { # <number> <command of QEMU's monitor>: such as 'set_link net0 off'; prints what it answers
+  local machine=$MACHINES/$1 answer
+  printf '%s\nprint 42\n' "$2" >"$machine/monitor.in"
+  # It echoes the command as if it were typed, letter by letter; the second one tells where the answer ends.
+  until [[ ${answer-} == 0x2a ]]; do
+    read -t 30 -r answer <>"$machine/monitor.out" || { printf 'machine %s: the monitor is silent\n' "$1" >&2 && return 1; }
+    answer=${answer%$'\r'}
+    [[ $answer == *'(qemu) '* || $answer == QEMU*monitor* || $answer == 0x2a ]] || printf '%s\n' "$answer"
+  done
+}
+
+on_console() { # <number> <text>: whether the machine has said that
+  grep -qaF -e "$2" "$MACHINES/$1/console"
 }
 
 attach() { # <name> <size> <QEMU device>: a disk at the machine that is powered on next; of zeros unless it is there
