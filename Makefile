@@ -20,11 +20,17 @@ SCRIPTS_NEED := bats busybox jq gdisk:sgdisk fdisk:sfdisk dosfstools:mkfs.vfat c
 GRUB := grub-common:grub-mkrescue grub-pc-bin:/usr/lib/grub/i386-pc/boot.img grub-efi-amd64-bin:/usr/lib/grub/x86_64-efi/acpi.mod
 RAMDISK = target/ramdisk/$(or $(PROFILE),minimal)
 BATS := $(wildcard tests/scripts/*.bats)
+# Scenarios in QEMU. Which ramdisk one boots stands in its file.
+QUICK := announce ramdisk
+SCENARIOS = $(patsubst %,tests/vm/%.bats,$(or $(SCENARIO),$(QUICK)))
+PROFILES = $(shell sed -nE 's,.*(load_ramdisk |target/ramdisk/)(minimal|full|zfs).*,\2,p' $(SCENARIOS))
+VM_NEEDS := rabbitmq-server bats jq python3 cpio zstd qemu-system-x86:qemu-system-x86_64 ovmf:/usr/share/OVMF/OVMF_CODE_4M.fd \
+  xorriso mtools:mformat $(GRUB)
 
-.PHONY: help build demo test ramdisk iso vm chaos flood lint pages bench install clean
+.PHONY: help build demo test ramdisk iso vm vm-all chaos flood lint pages bench install clean
 
 help: ## list the targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
 
 build: ## the two programs, static: target/HOST/release/ur-agent and ur
 	$(CARGO) build $(SHIPPED) --bins
@@ -45,13 +51,14 @@ iso: ramdisk ## an image of it for virtual media: PROFILE=full, ARGUMENTS for it
 	tools/prerequisites xorriso mtools:mformat $(GRUB)
 	ramdisk/iso $(RAMDISK) $(RAMDISK)/ur.iso $(ARGUMENTS)
 
-vm: ## emulated machines that boot the ramdisk (minutes): SCENARIO=announce, or all, and what scripts do to md and LVM
-	$(if $(filter-out erase,$(or $(SCENARIO),all)),$(MAKE) ramdisk PROFILE=minimal)
-	$(if $(filter erase ramdisk all,$(or $(SCENARIO),all)),$(MAKE) ramdisk PROFILE=full)
-	tools/prerequisites rabbitmq-server bats jq qemu-system-x86:qemu-system-x86_64 ovmf:/usr/share/ovmf/OVMF.fd \
-	  xorriso mtools:mformat $(GRUB)
-	UR_BIN_DIR=$(CURDIR)/$(BIN) tools/with-broker --private bats tests/vm/$(if $(SCENARIO),$(SCENARIO).bats)
-	$(if $(SCENARIO),,tools/in-vm tests/scripts/disk-stacks.bats)
+vm: ## emulated machines that boot the ramdisk, by the quick scenarios (minutes), or SCENARIO=erase
+	$(foreach profile,$(sort $(PROFILES)),$(MAKE) ramdisk PROFILE=$(profile) && ) true
+	tools/prerequisites $(VM_NEEDS)
+	UR_BIN_DIR=$(CURDIR)/$(BIN) tools/with-broker --private bats $(SCENARIOS)
+
+vm-all: ## every scenario (an hour), and what scripts do to md and LVM on a kernel that has them
+	$(MAKE) vm SCENARIO='$(patsubst tests/vm/%.bats,%,$(wildcard tests/vm/*.bats))'
+	tools/in-vm tests/scripts/disk-stacks.bats
 
 chaos: ## the fault campaign of docs/reliability.md: 20 minutes, or CHAOS_SECONDS; CHAOS_SEED repeats one
 	tools/prerequisites rabbitmq-server
