@@ -13,7 +13,7 @@ load_ramdisk() { # minimal|full
 }
 
 kernel_arguments() {
-  printf 'quiet console=ttyS0 panic=5 ur.amqp=%s %s' "${UR_AMQP_URL/127.0.0.1/10.0.2.2}" "${ARGUMENTS-}"
+  printf 'quiet cryptomgr.notests console=ttyS0 panic=5 ur.amqp=%s %s' "${UR_AMQP_URL/127.0.0.1/10.0.2.2}" "${ARGUMENTS-}"
 }
 
 uuid_of() { # <number>
@@ -111,7 +111,8 @@ node() { # <number> <jq filter>: what the machine says of itself; fails if there
     said=$(ur nodes -J 2>/dev/null | jq -c --arg uuid "$(uuid_of "$1")" 'select(.UUID == $uuid)')
     [[ -z $said ]] || break
   done
-  jq -er "$2" <<<"$said"
+  # Without input jq would be content.
+  [[ -n $said ]] && jq -er "$2" <<<"$said"
 }
 
 are_there() { # <number of nodes>
