@@ -21,10 +21,14 @@ SCRIPTS_NEED := bats busybox jq gdisk:sgdisk fdisk:sfdisk dosfstools:mkfs.vfat c
 GRUB := grub-common:grub-mkrescue grub-pc-bin:/usr/lib/grub/i386-pc/boot.img grub-efi-amd64-bin:/usr/lib/grub/x86_64-efi/acpi.mod
 RAMDISK = target/ramdisk/$(or $(PROFILE),minimal)
 BATS := $(wildcard tests/scripts/*.bats)
-VM_NEEDS := rabbitmq-server bats jq python3 zstd qemu-system-x86:qemu-system-x86_64 ovmf:/usr/share/ovmf/OVMF.fd \
-  xorriso mtools:mformat dosfstools:mkfs.vfat fdisk:sfdisk mmdebstrap $(GRUB)
+# Scenarios in QEMU. Which ramdisk one boots stands in its file.
+QUICK := announce ramdisk
+SCENARIOS = $(patsubst %,tests/vm/%.bats,$(or $(SCENARIO),$(QUICK)))
+PROFILES = $(shell sed -nE 's,.*(load_ramdisk |target/ramdisk/)(minimal|full|zfs).*,\2,p' $(SCENARIOS))
+VM_NEEDS := rabbitmq-server bats jq python3 cpio zstd qemu-system-x86:qemu-system-x86_64 ovmf:/usr/share/OVMF/OVMF_CODE_4M.fd \
+  xorriso mtools:mformat dosfstools:mkfs.vfat fdisk:sfdisk openssh-client:ssh curl mmdebstrap $(GRUB)
 
-.PHONY: help build demo test ramdisk iso vm vm-demo chaos flood lint pages bench install clean
+.PHONY: help build demo test ramdisk iso vm vm-all vm-demo chaos flood lint pages bench install clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -50,14 +54,14 @@ iso: ramdisk ## an image of it for virtual media: PROFILE=full, ARGUMENTS for it
 	tools/prerequisites xorriso mtools:mformat $(GRUB)
 	ramdisk/iso $(RAMDISK) $(RAMDISK)/ur.iso $(ARGUMENTS)
 
-vm: ## emulated machines that boot the ramdisk (minutes): SCENARIO=announce, or all, and what scripts do to md and LVM
-	$(if $(filter-out erase bootstrap agents boot zfs,$(or $(SCENARIO),all)),$(MAKE) ramdisk PROFILE=minimal)
-	$(if $(filter erase bootstrap agents boot ramdisk all,$(or $(SCENARIO),all)),$(MAKE) ramdisk PROFILE=full)
-	$(if $(filter zfs,$(SCENARIO)),$(MAKE) ramdisk PROFILE=zfs)
-	tools/prerequisites rabbitmq-server bats jq qemu-system-x86:qemu-system-x86_64 ovmf:/usr/share/ovmf/OVMF.fd \
-	  dosfstools:mkfs.vfat fdisk:sfdisk openssh-client:ssh xorriso mtools:mformat $(GRUB)
-	UR_BIN_DIR=$(CURDIR)/$(BIN) tools/with-broker --private bats tests/vm/$(if $(SCENARIO),$(SCENARIO).bats)
-	$(if $(SCENARIO),,tools/in-vm tests/scripts/disk-stacks.bats)
+vm: ## emulated machines that boot the ramdisk, by the quick scenarios (minutes), or SCENARIO=erase
+	$(foreach profile,$(sort $(PROFILES)),$(MAKE) ramdisk PROFILE=$(profile) && ) true
+	tools/prerequisites $(VM_NEEDS)
+	UR_BIN_DIR=$(CURDIR)/$(BIN) tools/with-broker --private bats $(SCENARIOS)
+
+vm-all: ## every scenario (an hour), and what scripts do to md and LVM on a kernel that has them
+	$(MAKE) vm SCENARIO='$(patsubst tests/vm/%.bats,%,$(wildcard tests/vm/*.bats))'
+	tools/in-vm tests/scripts/disk-stacks.bats
 
 vm-demo: ## an emulated machine from a blank disk to a running system, by tasks, with the time of each
 	$(MAKE) ramdisk PROFILE=full

@@ -20,6 +20,7 @@ lease_file /run/leases$2
 option subnet 255.255.255.0
 option router 10.$2.0.1
 option dns 10.$2.0.1
+option ntpsrv 10.$2.0.1 10.$2.0.2
 END
   : >"$root/run/leases$2"
   nsenter --target "$other" --net chroot "$root" udhcpd -f "/run/udhcpd$2" &>/dev/null &

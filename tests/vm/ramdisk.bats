@@ -82,3 +82,20 @@ on_links() { # <kernel command line> <command>
   printf "%s\n" "$output"
   [[ $output == *10.2.0.7/24* && $output != *10.2.0.100* ]]
 }
+
+@test 'DHCP says which servers tell the time' {
+  run on_links 'ip=eth1:dhcp' 'cat /run/net/*/ntp'
+  printf "%s\n" "$output"
+  [[ $output == $'10.2.0.1\n10.2.0.2' ]]
+}
+
+@test 'drivers that are never done loading do not silence the agent' {
+  run chroot "$BATS_FILE_TMPDIR/root" /usr/lib/ur/settle
+  ((status == 0))
+  [[ $output == *'without what they bring'* ]]
+  mkdir -p "$BATS_FILE_TMPDIR/root/run"
+  : >"$BATS_FILE_TMPDIR/root/run/drivers"
+  run chroot "$BATS_FILE_TMPDIR/root" /usr/lib/ur/settle
+  ((status == 0))
+  [[ -z $output ]]
+}
