@@ -63,5 +63,6 @@ eventually() { # <command>…: polls until it succeeds, for 20 seconds
 }
 
 left_behind() { # prints how many processes the tasks have left
-  pgrep --ns "$INIT" --nslist pid --count bash || true
+  # Not those that have ended: the first process of this namespace takes no notice of them.
+  pgrep --ns "$INIT" --nslist pid --runstates D,R,S --count bash || true
 }
