@@ -23,6 +23,7 @@ use super::args::AgentArgs;
 const BUILT_IN: &str = include_str!("../../scripts/ur/tasks/sysinfo.sh");
 /// SmartOS's own.
 const SMARTOS: &str = "/usr/bin/sysinfo";
+const FIRMWARE_UUID: &str = "/sys/class/dmi/id/product_uuid";
 const LIMIT: Duration = Duration::from_secs(10);
 const MOST_BYTES: u64 = 4 * 1024 * 1024;
 /// Characters of a NIC's address: InfiniBand's have 20 bytes.
@@ -114,7 +115,7 @@ pub(super) async fn collect(args: &AgentArgs) -> Sysinfo {
         }
     }
     let collected = Collected {
-        facts: facts.unwrap_or_else(from_firmware),
+        facts: facts.unwrap_or_else(|| from_firmware(FIRMWARE_UUID)),
         source,
         warnings,
     };
@@ -123,9 +124,9 @@ pub(super) async fn collect(args: &AgentArgs) -> Sysinfo {
 
 /// The machine's own name, where no program could be asked for it: a boot that is slow, because the
 /// node is busy with much else, must not give it another one.
-fn from_firmware() -> Map<String, Value> {
+fn from_firmware(uuid_file: impl AsRef<Path>) -> Map<String, Value> {
     let mut facts = Map::new();
-    if let Ok(uuid) = fs::read_to_string("/sys/class/dmi/id/product_uuid") {
+    if let Ok(uuid) = fs::read_to_string(uuid_file) {
         facts.insert("UUID".to_owned(), json!(uuid.trim()));
     }
     facts
@@ -286,3 +287,26 @@ fn mark_admin(facts: &mut Map<String, Value>, broker_side: Option<IpAddr>) -> Op
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_no_program_answers_the_node_has_the_name_that_its_programs_would_give_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let named = |text: &str| {
+            fs::write(file.path(), text).unwrap();
+            let collected = Collected {
+                facts: from_firmware(file.path()),
+                source: "agent".to_owned(),
+                warnings: Vec::new(),
+            };
+            complete(collected, None).node.as_str().to_owned()
+        };
+        let uuid = "4c4c4544-0031-3510-8052-b4c04f4e4d32";
+        assert_eq!(named(&format!("{}\n", uuid.to_ascii_uppercase())), uuid);
+        assert_ne!(named(PLACEHOLDERS[0]), PLACEHOLDERS[0]);
+        assert!(from_firmware("/nonexistent").is_empty());
+    }
+}
