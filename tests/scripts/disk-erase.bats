@@ -163,14 +163,6 @@ load erase
   run ! pgrep --ns "$MACHINE" --nslist mnt 'bash|timeout'
 }
 
-eventually() { # <command>…: polls until it succeeds, for 30 seconds
-  local deadline=$((SECONDS + 30))
-  until "$@" 2>/dev/null; do
-    ((SECONDS < deadline)) || return 1
-    sleep 0.1
-  done
-}
-
 @test 'a full job directory does not end an erase' {
   export UR_PROGRESS=/dev/full
   erase level=clear

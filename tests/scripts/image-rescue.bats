@@ -50,14 +50,6 @@ enter_by_password() { # <password> <command>
     -o UserKnownHostsFile="$BATS_TEST_TMPDIR/known" -o LogLevel=ERROR rescue@127.0.0.1 "$2" </dev/null
 }
 
-eventually() { # <command>…: within ten seconds
-  local deadline=$((SECONDS + 10))
-  until "$@"; do
-    ((SECONDS < deadline)) || return 1
-    sleep 0.1
-  done
-}
-
 is_closed() {
   ! on_machine bash -c ': </dev/tcp/127.0.0.1/2222' 2>/dev/null
 }

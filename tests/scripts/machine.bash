@@ -86,6 +86,14 @@ answer() { # <jq filter> <expected>: compares a part of the result
   diff <(printf '%s\n' "$2") <(jq -r "$1" <<<"$output")
 }
 
+eventually() { # <command>…: polls until it succeeds, for 30 seconds
+  local deadline=$((SECONDS + 30))
+  until "$@" 2>/dev/null; do
+    ((SECONDS < deadline)) || return 1
+    sleep 0.1
+  done
+}
+
 # What a loop device cannot show, the firmware of drives, is played by shims: programs in the place of nvme, hdparm and
 # sg3-utils that keep the state of a drive in $DRIVE and do to the loop device what the drive would do to its medium.
 

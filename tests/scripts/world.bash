@@ -54,14 +54,6 @@ called() { # <text>: succeeds when a shim has been called so
   eventually grep -qx "$1" "$WORLD/called"
 }
 
-eventually() { # <command>…: polls until it succeeds, for 20 seconds
-  local deadline=$((SECONDS + 20))
-  until "$@" 2>/dev/null; do
-    ((SECONDS < deadline)) || return 1
-    sleep 0.1
-  done
-}
-
 left_behind() { # prints how many processes the tasks have left
   # Not those that have ended: the first process of this namespace takes no notice of them.
   pgrep --ns "$INIT" --nslist pid --runstates D,R,S --count bash || true

@@ -3,6 +3,7 @@
 # is fetched comes from this host by HTTP.
 
 load vm
+load tasks
 load ../scripts/http
 
 setup_file() {
@@ -23,17 +24,9 @@ teardown() {
 
 teardown_file() { power_off_all; }
 
-run_on_node() { # <argument of ur run>…: sets status, and output to the result
-  status=0
-  ur run -q -n "$(uuid_of 1)" -J --modulepath scripts "$@" >"$BATS_TEST_TMPDIR/run" || status=$?
-  output=$(jq -c '.result.stdout | fromjson' "$BATS_TEST_TMPDIR/run")
-  jq -r '.result.stderr' "$BATS_TEST_TMPDIR/run"
-  printf '%s\n' "$output"
-}
-
 pack_and_install() { # <name> <version> <folder of its files> [<argument>…]: packs the folder, serves it and installs it
   tar --create --gzip --file "$WWW/$1-$2.tgz" --directory "$3" .
-  run_on_node agent::install name="$1" version="$2" sha256="$(sha256sum "$WWW/$1-$2.tgz" | cut -d ' ' -f 1)" \
+  run_task agent::install name="$1" version="$2" sha256="$(sha256sum "$WWW/$1-$2.tgz" | cut -d ' ' -f 1)" \
     urls="[\"${URL/127.0.0.1/10.0.2.2}/$1-$2.tgz\"]" "${@:4}"
 }
 
@@ -52,14 +45,6 @@ install_ours() { # <version> <file that is to be ur-agent> [<argument>…]
   mkdir "$BATS_TEST_TMPDIR/ours-$1"
   install "$2" "$BATS_TEST_TMPDIR/ours-$1/ur-agent"
   pack_and_install ur-agent "$1" "$BATS_TEST_TMPDIR/ours-$1" command='ur-agent run' "${@:3}"
-}
-
-answer() { # <jq filter> <expected>
-  diff <(printf '%s\n' "$2") <(jq -r "$1" <<<"$output")
-}
-
-on_node() { # <command>: prints its output
-  ur exec -q -n "$(uuid_of 1)" -J "$1" | jq -j .result.stdout
 }
 
 web_says() { # <text>

@@ -51,7 +51,7 @@ make_image() { # <file>: with an EFI system partition whose loader is in a direc
 
 task() { # <task> [<argument>…]: sets result to what it answers; its exit status
   local status=0
-  ur run --modulepath scripts -n "$(uuid_of 1)" -J "$@" >"$BATS_TEST_TMPDIR/run" || status=$?
+  ur run -n "$(uuid_of 1)" -J "$@" >"$BATS_TEST_TMPDIR/run" || status=$?
   result=$(jq -r '.result.stdout' "$BATS_TEST_TMPDIR/run")
   printf '%s\n' "$result"
   return "$status"

@@ -3,6 +3,7 @@
 # itself assembles no array and activates no volume.
 
 load vm
+load tasks
 
 setup_file() {
   load_ramdisk full
@@ -43,19 +44,7 @@ readonly layout='{
     {"on": "three", "type": "ext4", "label": "scratch", "mount": "/scratch"}]}'
 
 setup_disks() { # [<argument>…]: sets status, and output to the result
-  status=0
-  ur run -q -n "$(uuid_of 1)" -J --modulepath scripts disk::setup "layout=${wanted:-$layout}" "$@" >"$BATS_TEST_TMPDIR/run" || status=$?
-  output=$(jq -c '.result.stdout | fromjson' "$BATS_TEST_TMPDIR/run")
-  jq -r '.result.stderr' "$BATS_TEST_TMPDIR/run"
-  printf '%s\n' "$output"
-}
-
-answer() { # <jq filter> <expected>
-  diff <(printf '%s\n' "$2") <(jq -r "$1" <<<"$output")
-}
-
-on_node() { # <command>: prints its output
-  ur exec -n "$(uuid_of 1)" -J "$1" | jq -j .result.stdout
+  run_task disk::setup "layout=${wanted:-$layout}" "$@"
 }
 
 is_blank() { # <name>: whether this host finds nothing but zeros in the disk's image

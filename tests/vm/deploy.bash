@@ -28,7 +28,7 @@ blank_machine() { # <number> [<QEMU argument>…]: a disk of zeros, and Ur's ram
 task() { # <number> <task> [<argument>…]: sets result to what it answers; its exit status
   local number=$1 run=$MACHINES/run status=0
   shift
-  ur run --modulepath scripts -n "$(uuid_of "$number")" -J "$@" >"$run" || status=$?
+  ur run -n "$(uuid_of "$number")" -J "$@" >"$run" || status=$?
   result=$(jq -r '.result.stdout' "$run")
   printf '%s\n' "$result"
   ((status == 0)) || jq -r '.result.stderr' "$run" | tail -n 20

@@ -2,6 +2,7 @@
 # zpool::create with real ZFS: its module built for the ramdisk's kernel (ramdisk/zfs), on a machine that has no udev.
 
 load vm
+load tasks
 
 setup_file() {
   [[ -e $BATS_TEST_DIRNAME/../../target/ramdisk/zfs/initramfs ]] || skip 'its ramdisk takes ten minutes: make ramdisk PROFILE=zfs'
@@ -16,30 +17,14 @@ teardown() { tell_consoles; }
 
 teardown_file() { power_off_all; }
 
-run_on_node() { # <argument of ur run>…: sets status, and output to the result
-  status=0
-  ur run -q -n "$(uuid_of 1)" -J --modulepath scripts "$@" >"$BATS_TEST_TMPDIR/run" || status=$?
-  output=$(jq -c '.result.stdout | fromjson' "$BATS_TEST_TMPDIR/run")
-  jq -r '.result.stderr' "$BATS_TEST_TMPDIR/run"
-  printf '%s\n' "$output"
-}
-
 readonly select='[{"serial":"POOL-A"},{"serial":"POOL-B"}]'
 
 create() { # [<argument>…]: a mirror of two disks
-  run_on_node --yes zpool::create "select=$select" 'confirm_serials=["POOL-A","POOL-B"]' "$@"
-}
-
-answer() { # <jq filter> <expected>
-  diff <(printf '%s\n' "$2") <(jq -r "$1" <<<"$output")
-}
-
-on_node() { # <command>: prints its output
-  ur exec -q -n "$(uuid_of 1)" -J "$1" | jq -j .result.stdout
+  run_task --yes zpool::create "select=$select" 'confirm_serials=["POOL-A","POOL-B"]' "$@"
 }
 
 @test 'where there is no pool yet, none is listed' {
-  run_on_node zpool::status
+  run_task zpool::status
   ((status == 0))
   answer '.pools | length' 0
 }
@@ -50,7 +35,7 @@ on_node() { # <command>: prints its output
   answer '[.verdict, .layout.layout, .status.verdict] | @csv' '"created","mirror","good"'
   answer '[.disks[] | select(.verdict == "in-pool").serial] | sort | join(" ")' 'POOL-A POOL-B'
   on_node 'echo kept >/zones/kept; sync'
-  run_on_node zpool::status
+  run_task zpool::status
   answer '.pools[] | [.pool, .health, .verdict] | @csv' '"zones","ONLINE","good"'
 }
 
@@ -65,12 +50,12 @@ on_node() { # <command>: prints its output
   before=$(node 1 '."Boot ID"')
   ur run -n "$(uuid_of 1)" power::reboot
   await 600 node 1 ".\"Boot ID\" != \"$before\""
-  run_on_node zpool::status
+  run_task zpool::status
   answer '.pools | length' 0
   create --noop
   answer .verdict would-import
   # On other disks than it lies on, the name is taken.
-  run_on_node --yes zpool::create 'select=[{"serial":"POOL-C"}]' 'confirm_serials=["POOL-C"]'
+  run_task --yes zpool::create 'select=[{"serial":"POOL-C"}]' 'confirm_serials=["POOL-C"]'
   answer ._error.kind zpool/exists
   create
   ((status == 0))
