@@ -287,26 +287,3 @@ fn mark_admin(facts: &mut Map<String, Value>, broker_side: Option<IpAddr>) -> Op
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn where_no_program_answers_the_node_has_the_name_that_its_programs_would_give_it() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let named = |text: &str| {
-            fs::write(file.path(), text).unwrap();
-            let collected = Collected {
-                facts: from_firmware(file.path()),
-                source: "agent".to_owned(),
-                warnings: Vec::new(),
-            };
-            complete(collected, None).node.as_str().to_owned()
-        };
-        let uuid = "4c4c4544-0031-3510-8052-b4c04f4e4d32";
-        assert_eq!(named(&format!("{}\n", uuid.to_ascii_uppercase())), uuid);
-        assert_ne!(named(PLACEHOLDERS[0]), PLACEHOLDERS[0]);
-        assert!(from_firmware("/nonexistent").is_empty());
-    }
-}

@@ -2,6 +2,7 @@ use super::*;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::sample::select;
+use std::io::Write;
 
 fn with(facts: Value, broker_side: Option<&str>) -> Sysinfo {
     let Value::Object(facts) = facts else {
@@ -120,4 +121,22 @@ fn an_address_that_is_none_is_not_put_into_keys() {
         with(json!({"Network Interfaces": {"net0": nic}}), None).mac,
         None
     );
+}
+
+#[test]
+fn where_no_program_answers_the_node_has_the_name_that_its_programs_would_give_it() {
+    let named = |text: &str| {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let collected = Collected {
+            facts: from_firmware(file.path()),
+            source: "agent".to_owned(),
+            warnings: Vec::new(),
+        };
+        complete(collected, None).node.as_str().to_owned()
+    };
+    let uuid = "4c4c4544-0031-3510-8052-b4c04f4e4d32";
+    assert_eq!(named(&format!("{}\n", uuid.to_ascii_uppercase())), uuid);
+    assert_ne!(named(PLACEHOLDERS[0]), PLACEHOLDERS[0]);
+    assert!(from_firmware("/nonexistent").is_empty());
 }
