@@ -16,7 +16,7 @@ SHIPPED := --release --locked --target $(HOST)
 BIN := $(or $(patsubst %/ur-agent,%,$(firstword $(wildcard target/$(HOST)/release/ur-agent target/*/release/ur-agent))),target/$(HOST)/release)
 SCRIPTS_NEED := bats busybox jq gdisk:sgdisk fdisk:sfdisk dosfstools:mkfs.vfat curl zstd minisign tcpdump iproute2:ip \
   uuid-runtime:uuidgen procps:pgrep mtools:mcopy xorriso cloud-guest-utils:growpart dropbear-bin:dropbear \
-  openssh-client:ssh sshpass openssl qemu-utils:qemu-img xz-utils:xz
+  openssh-client:ssh sshpass openssl qemu-utils:qemu-img mbuffer xz-utils:xz
 # grub-mkrescue, and what it takes to boot by BIOS and by UEFI.
 GRUB := grub-common:grub-mkrescue grub-pc-bin:/usr/lib/grub/i386-pc/boot.img grub-efi-amd64-bin:/usr/lib/grub/x86_64-efi/acpi.mod
 RAMDISK = target/ramdisk/$(or $(PROFILE),minimal)

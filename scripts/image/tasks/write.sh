@@ -35,7 +35,7 @@ source "$PT__installdir/image/files/passes.sh"
 main() {
   # No trace: a url may carry a password.
   need jq curl:curl awk:gawk wipefs:util-linux partx:util-linux blkid:util-linux blockdev:util-linux blkdiscard:util-linux findfs:util-linux \
-    cmp:diffutils openssl sfdisk:fdisk pgrep:procps
+    cmp:diffutils openssl mbuffer sfdisk:fdisk pgrep:procps
   make_scratch
   guards
   if noop; then
