@@ -155,9 +155,8 @@ END
   image "$DISK"
   start_server
   elsewhere iso9660
-  # A server that knows nothing of queries: they are a part of its files' names.
-  gzip --stdout "$MADE" | base64 >"$WWW/packed?token=secret"
-  cp "$MADE" "$WWW/plain?token=secret"
+  gzip --stdout "$MADE" | base64 >"$WWW/packed"
+  cp "$MADE" "$WWW/plain"
   local name
   for name in plain packed; do
     drive "drive=${URL/\/\////user:secret@}/$name?token=secret"
