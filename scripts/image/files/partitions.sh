@@ -1,12 +1,6 @@
 # shellcheck shell=bash
-# The one disk that an image task works on, and its partition table as the disk has it: a kernel may have looked at an
-# older one. It writes nothing. Needs the library's ur.sh and disks.sh, and guards.sh of the module disk.
-
-choose_one_disk() { # <hint>: sets disk; also facts and targets, for the guards
-  choose_disks "[$1]" '[]'
-  ((${#targets[@]} == 1)) || fail ur/hint "hint $1 is ambiguous: it means $(disk_names "$(target_facts)")"
-  disk=${targets[0]}
-}
+# The partition table of $disk as the disk has it: a kernel may have looked at an older one. It writes nothing. Needs the
+# library's ur.sh, and guards.sh of the module disk.
 
 # Sizes in it are sectors, as sfdisk counts them; `last` is the last sector that a partition can have, which in a GPT is
 # not where the table says while its second half still lies where the image ended.

@@ -11,6 +11,8 @@ source "$PT__installdir/ur/files/disks.sh"
 source "$PT__installdir/ur/files/inuse.sh"
 # shellcheck source=scripts/disk/files/guards.sh
 source "$PT__installdir/disk/files/guards.sh"
+# shellcheck source=scripts/image/files/one-disk.sh
+source "$PT__installdir/image/files/one-disk.sh"
 # shellcheck source=scripts/image/files/partitions.sh
 source "$PT__installdir/image/files/partitions.sh"
 # shellcheck source=scripts/image/files/drive.sh

@@ -17,6 +17,8 @@ source "$PT__installdir/disk/files/guards.sh"
 source "$PT__installdir/disk/files/stack.sh"
 # shellcheck source=scripts/disk/files/wipe.sh
 source "$PT__installdir/disk/files/wipe.sh"
+# shellcheck source=scripts/image/files/one-disk.sh
+source "$PT__installdir/image/files/one-disk.sh"
 # shellcheck source=scripts/image/files/checksum.sh
 source "$PT__installdir/image/files/checksum.sh"
 # shellcheck source=scripts/image/files/foresee.sh
@@ -48,9 +50,7 @@ main() {
 
 guards() {
   read_image
-  choose_disks "[$PT_disk]" '[]'
-  ((${#targets[@]} == 1)) || fail ur/hint "disk is ambiguous: it means $(disk_names "$(target_facts)")"
-  disk=${targets[0]}
+  choose_one_disk "$PT_disk"
   noop || guard_confirmed "${PT_confirm_serials:-[]}"
   guard_disks "${PT_allow_shared:-false}"
   end_if_refused
