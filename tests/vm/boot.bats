@@ -4,18 +4,18 @@
 # are looked at from outside, and the image's loader is a GRUB that says one sentence.
 
 load vm
+load deploy
 
 readonly sentence='the loader of the image runs'
 
 setup_file() {
   load_ramdisk full
-  cp /usr/share/OVMF/OVMF_VARS_4M.fd "$MACHINES/vars"
   make_image "$MACHINES/image.img"
   truncate --size 400M "$MACHINES/fourk.img"
   SSH_PORT=$((20000 + RANDOM % 10000))
   export SSH_PORT
   disks
-  MEMORY=1G boot 1 "${firmware[@]}" \
+  MEMORY=1G boot 1 \
     -nic "user,model=virtio-net-pci,mac=52:54:00:00:01:01,net=10.0.3.0/24,hostfwd=tcp:127.0.0.1:$SSH_PORT-:22"
   await 300 node 1 '."Firmware Type" == "uefi"'
 }
@@ -24,14 +24,12 @@ teardown() { tell_consoles; }
 
 teardown_file() { power_off_all; }
 
-disks() { # sets attached and firmware for the machine that is powered on next
+disks() { # for the machine that is powered on next
   # shellcheck disable=SC2054 # QEMU's commas
   attached=(-device virtio-scsi-pci)
   attach image 0 virtio-blk-pci,serial=IMAGE
   attach fourk 0 scsi-hd,serial=FOURK,logical_block_size=4096,physical_block_size=4096
-  # shellcheck disable=SC2054 # QEMU's commas
-  firmware=(-drive if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd
-    -drive "if=pflash,format=raw,file=$MACHINES/vars")
+  uefi 1
 }
 
 make_image() { # <file>: with an EFI system partition whose loader is in a directory of its maker, and nowhere else
@@ -49,40 +47,28 @@ make_image() { # <file>: with an EFI system partition whose loader is in a direc
   dd if="$work/esp" of="$1" bs=1M seek=1 conv=notrunc status=none
 }
 
-task() { # <task> [<argument>…]: sets result to what it answers; its exit status
-  local status=0
-  ur run -n "$(uuid_of 1)" -J "$@" >"$BATS_TEST_TMPDIR/run" || status=$?
-  result=$(jq -r '.result.stdout' "$BATS_TEST_TMPDIR/run")
-  printf '%s\n' "$result"
-  return "$status"
-}
-
-answer() { # <jq filter> <expected>
-  diff <(printf '%s\n' "$2") <(jq -r "$1" <<<"$result")
-}
-
 @test 'the firmware takes an entry for the loader of the image, first in its order; run twice, nothing changes' {
-  task image::boot 'disk={"serial":"IMAGE"}'
+  task 1 image::boot 'disk={"serial":"IMAGE"}'
   answer '[.verdict, .label, .loader] | @csv' '"set","Ur: acme","\EFI\acme\grubx64.efi"'
   answer '.order[0] == .entry' true
   answer '.nvram.used > 0' true
-  task image::boot 'disk={"serial":"IMAGE"}'
+  task 1 image::boot 'disk={"serial":"IMAGE"}'
   answer .verdict unchanged
 }
 
 @test 'a config drive is mounted by a kernel: ISO 9660, and FAT on sectors of 4096 bytes' {
-  task image::configdrive 'disk={"serial":"IMAGE"}' 'confirm_serials=["IMAGE"]' user_data=hello
+  task 1 image::configdrive 'disk={"serial":"IMAGE"}' 'confirm_serials=["IMAGE"]' user_data=hello
   answer '[.verdict, .filesystem, .mounted] | @csv' '"written","iso9660",true'
   fourk=$(node 1 '.Disks | to_entries[] | select(.value.Serial == "FOURK") | .key')
   ur exec -n "$(uuid_of 1)" "wipefs --all $(jq -r .partition <<<"$result")
     printf 'label: gpt\nsize=100M, type=linux\n' | sfdisk --quiet /dev/$fourk"
-  task image::configdrive 'disk={"serial":"FOURK"}' 'confirm_serials=["FOURK"]' user_data=hello
+  task 1 image::configdrive 'disk={"serial":"FOURK"}' 'confirm_serials=["FOURK"]' user_data=hello
   answer '[.verdict, .filesystem, .mounted] | @csv' '"written","vfat",true'
 }
 
 @test 'a person logs in to the ramdisk by ssh, until the time is over' {
   ssh-keygen -q -t ed25519 -N '' -f "$BATS_TEST_TMPDIR/key"
-  task image::rescue seconds=60 "keys=[\"$(<"$BATS_TEST_TMPDIR/key.pub")\"]"
+  task 1 image::rescue seconds=60 "keys=[\"$(<"$BATS_TEST_TMPDIR/key.pub")\"]"
   answer .verdict open
   enter() {
     timeout 60 ssh -p "$SSH_PORT" -i "$BATS_TEST_TMPDIR/key" -o BatchMode=yes -o StrictHostKeyChecking=no -o ConnectTimeout=30 \
@@ -98,6 +84,6 @@ answer() { # <jq filter> <expected>
 @test 'at its next start, without the ramdisk, the firmware starts the loader of the image' {
   power_off 1
   disks
-  power_on 2 "${firmware[@]}"
-  await 180 grep -qa "$sentence" "$MACHINES/2/console"
+  power_on 1
+  await 180 on_console 1 "$sentence"
 }

@@ -1,4 +1,4 @@
-# The pieces of the story from a blank disk to a running system, for the scenario and for its demonstration.
+# The pieces of the story from a blank disk to a running system, for its scenarios and its demonstration.
 # Needs vm.bash.
 
 serve_image() { # makes the image, and serves it to the machines: sets IMAGE_URL and CHECKSUM
@@ -33,6 +33,10 @@ task() { # <number> <task> [<argument>…]: sets result to what it answers; its 
   printf '%s\n' "$result"
   ((status == 0)) || jq -r '.result.stderr' "$run" | tail -n 20
   return "$status"
+}
+
+answer() { # <jq filter> <expected>: compares a part of the result
+  diff <(printf '%s\n' "$2") <(jq -r "$1" <<<"$result")
 }
 
 write() { # <number>

@@ -19,10 +19,6 @@ teardown_file() {
   stop_serving
 }
 
-answer() { # <jq filter> <expected>
-  diff <(printf '%s\n' "$2") <(jq -r "$1" <<<"$result")
-}
-
 entry_booted() { # <number>: prints the number of the UEFI entry that the firmware last took
   ur exec -n "$(uuid_of "$1")" 'mountpoint -q /sys/firmware/efi/efivars || mount -t efivarfs none /sys/firmware/efi/efivars
     od -An -tx2 -j4 /sys/firmware/efi/efivars/BootCurrent-*' -J | jq -r '.result.stdout | ascii_upcase | gsub("\\s"; "")'
