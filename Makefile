@@ -20,7 +20,7 @@ SCRIPTS_NEED := bats busybox jq gdisk:sgdisk fdisk:sfdisk dosfstools:mkfs.vfat c
 # grub-mkrescue, and what it takes to boot by BIOS and by UEFI.
 GRUB := grub-common:grub-mkrescue grub-pc-bin:/usr/lib/grub/i386-pc/boot.img grub-efi-amd64-bin:/usr/lib/grub/x86_64-efi/acpi.mod
 RAMDISK = target/ramdisk/$(or $(PROFILE),minimal)
-BATS := $(wildcard tests/scripts/*.bats)
+BATS := $(wildcard tests/tasks/*.bats)
 # Scenarios in QEMU. Which ramdisk one boots stands in its file.
 QUICK := announce ramdisk
 SCENARIOS = $(patsubst %,tests/vm/%.bats,$(or $(SCENARIO),$(QUICK)))
@@ -34,25 +34,25 @@ help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
 
 build: ## the two programs, static: target/HOST/release/ur-agent and ur
-	$(CARGO) build $(SHIPPED) --bins
+	$(CARGO) build $(SHIPPED) -p ur-agent -p ur
 
 demo: build ## three agents on this machine, and what one does with them
-	UR_BIN_DIR=$(CURDIR)/target/$(HOST)/release tools/with-broker tools/demo
+	UR_BIN_DIR=$(CURDIR)/target/$(HOST)/release tools/with-broker examples/demo
 
-test: ## all tests, against a private RabbitMQ, or the one that UR_AMQP_URL names
+test: build ## all tests, against a private RabbitMQ, or the one that UR_AMQP_URL names
 	tools/prerequisites rabbitmq-server python3 shellcheck
-	tools/with-broker --private $(CARGO) test $(SHIPPED)
-	$(if $(BATS),tools/prerequisites $(SCRIPTS_NEED) && tools/with-broker --private bats tests/scripts)
+	tools/with-broker --private $(CARGO) test $(SHIPPED) --workspace
+	$(if $(BATS),tools/prerequisites $(SCRIPTS_NEED) && tools/with-broker --private bats tests/tasks)
 
 ramdisk: build ## kernel and initramfs with ur-agent: target/ramdisk/minimal, or PROFILE=full, or PROFILE=zfs
 	tools/prerequisites cpio kmod zstd
-	ramdisk/build $(or $(PROFILE:zfs=full),minimal) $(BIN)/ur-agent target/ramdisk
+	boot/ramdisk $(or $(PROFILE:zfs=full),minimal) $(BIN)/ur-agent target/ramdisk
 	$(if $(filter zfs,$(PROFILE)),tools/prerequisites gcc make binutils:strip libelf1:/lib/x86_64-linux-gnu/libelf.so.1 && \
-	  ramdisk/zfs target/ramdisk)
+	  boot/zfs target/ramdisk)
 
 iso: ramdisk ## an image of it for virtual media: PROFILE=full, ARGUMENTS for its kernel
 	tools/prerequisites xorriso mtools:mformat $(GRUB)
-	ramdisk/iso $(RAMDISK) $(RAMDISK)/ur.iso $(ARGUMENTS)
+	boot/iso $(RAMDISK) $(RAMDISK)/ur.iso $(ARGUMENTS)
 
 vm: ## emulated machines that boot the ramdisk, by the quick scenarios (minutes), or SCENARIO=erase
 	$(foreach profile,$(sort $(PROFILES)),$(MAKE) ramdisk PROFILE=$(profile) && ) true
@@ -61,36 +61,36 @@ vm: ## emulated machines that boot the ramdisk, by the quick scenarios (minutes)
 
 vm-all: ## every scenario (an hour), and what scripts do to md and LVM on a kernel that has them
 	$(MAKE) vm SCENARIO='$(patsubst tests/vm/%.bats,%,$(wildcard tests/vm/*.bats))'
-	tools/in-vm tests/scripts/disk-stacks.bats
+	tools/in-vm tests/tasks/disk-stacks.bats
 
 vm-demo: ## an emulated machine from a blank disk to a running system, by tasks, with the time of each
 	$(MAKE) ramdisk PROFILE=full
 	tools/prerequisites $(VM_NEEDS)
-	UR_BIN_DIR=$(CURDIR)/$(BIN) tools/with-broker --private tools/vm-demo
+	UR_BIN_DIR=$(CURDIR)/$(BIN) tools/with-broker --private examples/vm-demo
 
-chaos: ## the fault campaign of docs/reliability.md: 20 minutes, or CHAOS_SECONDS; CHAOS_SEED repeats one
+chaos: build ## the fault campaign of docs/reliability.md: 20 minutes, or CHAOS_SECONDS; CHAOS_SEED repeats one
 	tools/prerequisites rabbitmq-server
-	CHAOS_SECONDS=$(or $(CHAOS_SECONDS),1200) $(CARGO) test $(SHIPPED) --test chaos
+	CHAOS_SECONDS=$(or $(CHAOS_SECONDS),1200) $(CARGO) test $(SHIPPED) -p ur-tests --test chaos
 
-flood: ## floods and outages of docs/reliability.md: ten minutes, and tables
+flood: build ## floods and outages of docs/reliability.md: ten minutes, and tables
 	tools/prerequisites rabbitmq-server
-	tools/with-broker --private $(CARGO) test $(SHIPPED) --test main -- --ignored --nocapture --test-threads 1
+	tools/with-broker --private $(CARGO) test $(SHIPPED) -p ur-tests --test integration -- --ignored --nocapture --test-threads 1
 
 lint: ## formats, clippy, docs, licences of dependencies, shell scripts
 	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --workspace --no-deps
 	tools/prerequisites shellcheck shfmt
 	tools/lint-shell
 	tools/forbid
 	tools/deny
 
 pages: ## docs/tasks, a page for each task, from its metadata
-	$(CARGO) run --quiet $(SHIPPED) --bin ur -- task pages docs/tasks
+	$(CARGO) run --quiet $(SHIPPED) -p ur -- task pages docs/tasks
 
-bench: ## the benchmarks, against a private RabbitMQ; and image::write beside what one would type instead
+bench: build ## the benchmarks, against a private RabbitMQ; and image::write beside what one would type instead
 	tools/prerequisites openssh-server:sshd $(SCRIPTS_NEED)
-	tools/with-broker --private $(CARGO) bench --locked --target $(HOST)
+	tools/with-broker --private $(CARGO) bench --locked --target $(HOST) -p ur-benches
 	tools/bench-images
 
 install: ## install what was built: PREFIX=/usr/local, DESTDIR for packagers

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::job::{self, Job, Spool};
-use crate::protocol::{
+use job::{self, Job, Spool};
+use protocol::{
     ErrorCode, MAX_KEY, Message, NodeId, Outcome, Ping, Refusal, Reply, Request, RequestId,
     RoutingKey, reply_key,
 };

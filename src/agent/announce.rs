@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::Value;
 
-use crate::job::boot_id;
-use crate::protocol::{Heartbeat, RoutingKey};
+use job::boot_id;
+use protocol::{Heartbeat, RoutingKey};
 
 use super::outbox::Outgoing;
 use super::sysinfo::Sysinfo;
@@ -26,7 +26,7 @@ pub(super) fn heartbeat(sysinfo: &Sysinfo, jobs: usize) -> Outgoing {
     let seconds = uptime.split('.').next().and_then(|text| text.parse().ok());
     let body = Heartbeat {
         agent: "ur-agent".to_owned(),
-        version: crate::VERSION.to_owned(),
+        version: protocol::VERSION.to_owned(),
         boot_id: boot_id(),
         uptime: seconds.unwrap_or(0),
         jobs,
@@ -81,7 +81,7 @@ impl Startup {
     }
 
     pub(super) fn taken(&self) -> Result<()> {
-        crate::job::write_json(&self.mark, &boot_id())
+        job::write_json(&self.mark, &boot_id())
     }
 }
 

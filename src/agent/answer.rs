@@ -3,9 +3,9 @@
 
 use tracing::{info, warn};
 
-use crate::broker::Routing;
-use crate::job::Job;
-use crate::protocol::State;
+use broker::Routing;
+use job::Job;
+use protocol::State;
 
 use super::jobs::Ended;
 use super::outbox::{Outgoing, Sent};

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 /// Announces this node over RabbitMQ and runs the scripts that the headnode sends.
 #[derive(Parser)]
 #[command(name = "ur-agent", version, about, disable_help_subcommand = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
     pub args: AgentArgs,
     #[command(subcommand)]
@@ -15,7 +15,7 @@ pub struct Cli {
 }
 
 #[derive(Subcommand)]
-pub enum Verb {
+pub(crate) enum Verb {
     /// Serve this node until told to stop (the default)
     Run,
     /// Run one request here, without a broker, and print its reply
@@ -30,7 +30,7 @@ pub enum Verb {
 }
 
 #[derive(Args, Clone)]
-pub struct AgentArgs {
+pub(crate) struct AgentArgs {
     /// Brokers, comma-separated, tried in turn: amqp://user:password@host
     #[arg(long, env = "UR_AMQP_URL", hide_env_values = true, global = true)]
     pub amqp_url: Option<String>,

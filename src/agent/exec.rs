@@ -6,14 +6,15 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::job::{Admission, Held, Spool};
-use crate::protocol::{Message, NodeId, RequestId};
+use job::{Admission, Held, Spool};
+use protocol::{Message, NodeId, RequestId};
 
 use super::args::AgentArgs;
-use super::{block_on, reply, session, supervisor, sysinfo as facts};
+use super::run::block_on;
+use super::{reply, session, supervisor, sysinfo as facts};
 
 /// Runs one request here, supervised as the agent would, and prints its reply.
-pub fn exec(file: &Path) -> Result<()> {
+pub(crate) fn exec(file: &Path) -> Result<()> {
     let body = match file.to_str() {
         Some("-") => {
             let mut body = Vec::new();
@@ -22,7 +23,7 @@ pub fn exec(file: &Path) -> Result<()> {
         }
         _ => fs::read(file).with_context(|| format!("reading {}", file.display()))?,
     };
-    let refused = |refusal: crate::protocol::Refusal| anyhow!("{}", refusal.message);
+    let refused = |refusal: protocol::Refusal| anyhow!("{}", refusal.message);
     let Message::Run(request) = Message::decode(&body).map_err(refused)? else {
         bail!("{} is no request to run", file.display());
     };
@@ -41,7 +42,7 @@ pub fn exec(file: &Path) -> Result<()> {
 }
 
 /// Prints what this machine says of itself.
-pub fn sysinfo(args: &AgentArgs) -> Result<()> {
+pub(crate) fn sysinfo(args: &AgentArgs) -> Result<()> {
     let found = block_on(async { Ok(facts::collect(args).await) })?;
     println!("{}", serde_json::to_string_pretty(&found.facts)?);
     for warning in found.warnings {
@@ -51,7 +52,7 @@ pub fn sysinfo(args: &AgentArgs) -> Result<()> {
 }
 
 /// Says what the agent would find here. Fails if it could not serve.
-pub fn check(args: &AgentArgs) -> Result<()> {
+pub(crate) fn check(args: &AgentArgs) -> Result<()> {
     let found = block_on(async { Ok(facts::collect(args).await) })?;
     println!("node      {}", found.node);
     println!("admin NIC {}", found.mac.as_deref().unwrap_or("none"));

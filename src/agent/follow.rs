@@ -6,8 +6,8 @@ use std::io::{Read, Seek, SeekFrom};
 use serde_json::Value;
 use tracing::warn;
 
-use crate::job::{self, Job, capture};
-use crate::protocol::{Message, Output, Progress, RoutingKey, State, Stream, Text};
+use job::{self, Job, capture};
+use protocol::{Message, Output, Progress, RoutingKey, State, Stream, Text};
 
 /// Bytes a message of output holds.
 const PIECE: u64 = 64 * 1024;

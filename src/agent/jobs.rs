@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use crate::job::{End, Exit, Job, Spool};
-use crate::protocol::{ErrorCode, Outcome, Refusal, RequestId, State};
+use job::{End, Exit, Job, Spool};
+use protocol::{ErrorCode, Outcome, Refusal, RequestId, State};
 
 use super::follow::Follow;
 use super::reply::undetermined;
@@ -274,7 +274,7 @@ impl Jobs {
     }
 }
 
-fn last_seen(pids: &crate::job::Pids) -> String {
+fn last_seen(pids: &job::Pids) -> String {
     let supervisor = pids.supervisor.pid;
     let script = match &pids.script {
         Some(script) if script.is_alive() => {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, Question, TYPE};
 
-use crate::broker::Url;
+use broker::Url;
 
 use super::args::AgentArgs;
 

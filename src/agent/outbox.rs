@@ -9,9 +9,9 @@ use lapin::Acker;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use crate::broker::{Broker, Publisher, Receipt, Routing, is_refusal, message_limit};
-use crate::job::Job;
-use crate::protocol::reply_key;
+use broker::{Broker, Publisher, Receipt, Routing, is_refusal, message_limit};
+use job::Job;
+use protocol::reply_key;
 
 use super::reply::{self, MAX_BODY};
 
@@ -58,7 +58,7 @@ enum Message {
 type Confirm = BoxFuture<'static, (Message, Result<Routing>)>;
 
 struct Worker {
-    node: crate::protocol::NodeId,
+    node: protocol::NodeId,
     broker: Broker,
     publisher: Publisher,
     unconfirmed: FuturesUnordered<Confirm>,
@@ -69,7 +69,7 @@ struct Worker {
 }
 
 /// Starts the task. It ends when the session drops its [`Outbox`], or the connection breaks.
-pub(super) async fn open(broker: Broker, node: crate::protocol::NodeId) -> Result<Outbox> {
+pub(super) async fn open(broker: Broker, node: protocol::NodeId) -> Result<Outbox> {
     let publisher = broker.publisher().await?;
     let (to, from) = mpsc::channel(QUEUE);
     let (report, sent) = mpsc::channel(REPORTS);

@@ -8,8 +8,8 @@ use tokio::process::Command;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use crate::job::{Job, Spool, boot_id};
-use crate::protocol::{Outcome, REBOOT_STATUS, State};
+use job::{Job, Spool, boot_id};
+use protocol::{Outcome, REBOOT_STATUS, State};
 
 /// How long replies may keep the node from going down.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -114,8 +114,8 @@ pub(super) fn asks(outcome: &Outcome) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::Admission;
-    use crate::protocol::{NodeId, Request, RequestId};
+    use job::Admission;
+    use protocol::{NodeId, Request, RequestId};
 
     #[tokio::test(start_paused = true)]
     async fn a_reply_that_nobody_takes_keeps_the_node_up_for_five_minutes_and_no_longer() {

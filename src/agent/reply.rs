@@ -3,9 +3,9 @@
 use anyhow::Result;
 use tracing::error;
 
-use crate::job::capture::Captured;
-use crate::job::{End, Job};
-use crate::protocol::{Message, Outcome, Progress, Reply, Request, State, Text};
+use job::capture::Captured;
+use job::{End, Job};
+use protocol::{Message, Outcome, Progress, Reply, Request, State, Text};
 
 /// What RabbitMQ 4 takes in one message, less room for what stands around the output.
 pub(super) const MAX_BODY: usize = 15 * 1024 * 1024;
@@ -113,8 +113,8 @@ pub(super) fn undetermined(message: impl Into<String>) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Admission, Spool};
-    use crate::protocol::{NodeId, RequestId};
+    use job::{Admission, Spool};
+    use protocol::{NodeId, RequestId};
 
     #[test]
     fn a_reply_that_must_be_shortened_is_so_in_a_few_steps_however_much_was_produced() {

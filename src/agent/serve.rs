@@ -16,10 +16,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep_until};
 use tracing::{error, info, warn};
 
-use crate::broker::is_refusal;
-use crate::clock;
-use crate::job::{Job, Spool};
-use crate::protocol::{Ack, Ping, Progress, RoutingKey, State};
+use broker::clock;
+use broker::is_refusal;
+use job::{Job, Spool};
+use protocol::{Ack, Ping, Progress, RoutingKey, State};
 
 use super::admit::{Admission, Gate, Refused};
 use super::announce::{self, Startup};
@@ -52,7 +52,7 @@ pub(super) struct Agent {
     /// Messages that the outbox has no room for yet. What must not be lost is also on disk.
     pub(super) pending: VecDeque<Outgoing>,
     /// Jobs whose replies are on their way.
-    pub(super) answering: HashSet<crate::protocol::RequestId>,
+    pub(super) answering: HashSet<protocol::RequestId>,
     pub(super) unheard: Unheard,
     refused: Refused,
     collecting: JoinSet<Sysinfo>,

@@ -5,7 +5,7 @@ use anyhow::{Result, anyhow};
 use lapin::Consumer;
 use tracing::{info, warn};
 
-use crate::broker::Broker;
+use broker::Broker;
 
 use super::args::AgentArgs;
 use super::locate::{Found, locate};
@@ -39,7 +39,7 @@ pub(super) async fn connect(found: &Found) -> Result<Broker> {
 }
 
 fn name() -> String {
-    format!("ur-agent {}", crate::VERSION)
+    format!("ur-agent {}", protocol::VERSION)
 }
 
 /// A queue of our own, new at every connection: a fixed name would meet the ghost of its

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::job::{Exit, Job, NEXT};
+use job::{Exit, Job, NEXT};
 
 /// systemd's words to us are not for scripts, and neither are passwords.
 const NOT_FOR_SCRIPTS: [&str; 7] = [

@@ -14,8 +14,8 @@ use tokio::process::Command;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::job::boot_id;
-use crate::protocol::NodeId;
+use job::boot_id;
+use protocol::NodeId;
 
 use super::args::AgentArgs;
 
@@ -192,7 +192,7 @@ fn complete(collected: Collected, broker_side: Option<IpAddr>) -> Sysinfo {
     facts.insert("UUID".to_owned(), json!(node.as_str()));
     let mac = mark_admin(&mut facts, broker_side);
     let mut agent = json!({
-        "version": crate::VERSION,
+        "version": protocol::VERSION,
         "boot_id": boot_id(),
         "sysinfo_source": collected.source,
         "capabilities": ["progress", "stream", "cancel", "status", "stdin", "timeout", "max_output"],

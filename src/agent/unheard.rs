@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::job::Job;
-use crate::protocol::RequestId;
+use job::Job;
+use protocol::RequestId;
 
 const FIRST: Duration = Duration::from_secs(1);
 const MOST: Duration = Duration::from_secs(60);
@@ -59,8 +59,8 @@ impl Unheard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Admission, Spool};
-    use crate::protocol::{NodeId, Request};
+    use job::{Admission, Spool};
+    use protocol::{NodeId, Request};
 
     #[tokio::test(start_paused = true)]
     async fn a_reply_is_offered_again_after_twice_as_long_each_time_up_to_a_minute() {

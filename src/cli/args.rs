@@ -12,15 +12,15 @@ use super::exit::Usage;
 use super::run::InputArgs;
 use super::run_task::RunTaskArgs;
 use super::tasks::{TaskCommand, TasksArgs};
-use crate::broker::Url;
-use crate::headnode::{Client, Name, Selector};
-use crate::protocol::RequestId;
+use broker::Url;
+use client::{Client, Name, Selector};
+use protocol::RequestId;
 
 /// Finds bare-metal nodes over RabbitMQ and runs scripts on them.
 #[derive(Debug, Parser)]
 #[command(name = "ur", version, disable_help_subcommand = true)]
 #[command(override_usage = "ur COMMAND …", after_help = EXIT_STATUS)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(flatten)]
     pub broker: BrokerArgs,
     #[command(subcommand)]
@@ -40,7 +40,7 @@ Exit status; where several apply, the highest:
   130  stopped by ^C";
 
 #[derive(Debug, ClapArgs)]
-pub struct BrokerArgs {
+pub(crate) struct BrokerArgs {
     /// RabbitMQ; several URLs with commas are tried in turn
     /// [env: UR_AMQP_URL]
     /// [default: amqp://guest:guest@localhost:5672]
@@ -60,7 +60,7 @@ pub struct BrokerArgs {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Show who is there
     Nodes(NodesArgs),
     /// Run a command line
@@ -95,7 +95,7 @@ pub enum Command {
 
 #[derive(Debug, ClapArgs)]
 #[group(required = true, multiple = false)]
-pub struct TargetArgs {
+pub(crate) struct TargetArgs {
     /// All nodes that answer
     #[arg(short, long, help_heading = TARGETS)]
     all: bool,
@@ -113,7 +113,7 @@ pub struct TargetArgs {
 const TARGETS: &str = "Targets, exactly one of";
 
 #[derive(Debug, ClapArgs)]
-pub struct DiscoverArgs {
+pub(crate) struct DiscoverArgs {
     /// Silence that ends the search [default: 1]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     #[arg(default_value = "1", hide_default_value = true)]
@@ -122,7 +122,7 @@ pub struct DiscoverArgs {
 
 #[derive(Debug, ClapArgs)]
 #[command(override_usage = "ur nodes [OPTIONS]")]
-pub struct NodesArgs {
+pub(crate) struct NodesArgs {
     /// Only those that a jq expression on sysinfo accepts
     #[arg(short = 'w', long = "where", value_name = "EXPR")]
     pub expression: Option<String>,
@@ -144,7 +144,7 @@ pub struct NodesArgs {
 
 #[derive(Debug, ClapArgs)]
 #[command(override_usage = "ur exec [OPTIONS] TARGETS 'COMMAND LINE'")]
-pub struct ExecArgs {
+pub(crate) struct ExecArgs {
     #[command(flatten)]
     pub targets: TargetArgs,
     #[command(flatten)]
@@ -158,7 +158,7 @@ pub struct ExecArgs {
 
 #[derive(Debug, ClapArgs)]
 #[command(override_usage = "ur script [OPTIONS] TARGETS FILE [ARG]...")]
-pub struct ScriptArgs {
+pub(crate) struct ScriptArgs {
     #[command(flatten)]
     pub targets: TargetArgs,
     #[command(flatten)]
@@ -172,7 +172,7 @@ pub struct ScriptArgs {
 
 #[derive(Debug, ClapArgs)]
 #[command(override_usage = "ur file [OPTIONS] TARGETS PATH [ARG]...")]
-pub struct FileArgs {
+pub(crate) struct FileArgs {
     #[command(flatten)]
     pub targets: TargetArgs,
     #[command(flatten)]
@@ -185,7 +185,7 @@ pub struct FileArgs {
 }
 
 #[derive(Debug, ClapArgs)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// How long a script may run [default: no limit]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<Duration>,
@@ -216,7 +216,7 @@ pub struct RunArgs {
 
 /// How nodes are found, and what is seen of a run.
 #[derive(Debug, ClapArgs)]
-pub struct WatchArgs {
+pub(crate) struct WatchArgs {
     #[command(flatten)]
     pub discover: DiscoverArgs,
     #[command(flatten)]
@@ -231,7 +231,7 @@ pub struct WatchArgs {
 
 #[derive(Debug, ClapArgs)]
 #[group(multiple = false)]
-pub struct ViewArgs {
+pub(crate) struct ViewArgs {
     /// Print one JSON array
     #[arg(short, long, help_heading = OUTPUT)]
     pub json: bool,
@@ -253,7 +253,7 @@ const OUTPUT: &str = "Output";
 
 #[derive(Debug, ClapArgs)]
 #[group(multiple = false)]
-pub struct JsonArgs {
+pub(crate) struct JsonArgs {
     /// Print one JSON array
     #[arg(short, long, help_heading = OUTPUT)]
     pub json: bool,
@@ -264,7 +264,7 @@ pub struct JsonArgs {
 
 #[derive(Debug, ClapArgs)]
 #[command(override_usage = "ur ping [OPTIONS] TARGETS")]
-pub struct PingArgs {
+pub(crate) struct PingArgs {
     #[command(flatten)]
     pub targets: TargetArgs,
     /// How long to wait [default: 5]
@@ -280,7 +280,7 @@ pub struct PingArgs {
 #[derive(Debug, ClapArgs)]
 #[command(override_usage = "ur attach [OPTIONS] [TARGETS] [REQUEST]")]
 #[command(mut_group("TargetArgs", |group| group.required(false).requires("request")))]
-pub struct AttachArgs {
+pub(crate) struct AttachArgs {
     #[command(flatten)]
     pub targets: Option<TargetArgs>,
     /// The request's id; without one, recent runs are listed
@@ -295,7 +295,7 @@ pub struct AttachArgs {
 
 #[derive(Debug, ClapArgs)]
 #[command(override_usage = "ur cancel [OPTIONS] TARGETS REQUEST")]
-pub struct CancelArgs {
+pub(crate) struct CancelArgs {
     #[command(flatten)]
     pub targets: TargetArgs,
     /// The request's id
@@ -313,7 +313,7 @@ pub struct CancelArgs {
 
 #[derive(Debug, ClapArgs)]
 #[command(override_usage = "ur snoop [OPTIONS] [KEY PATTERN]")]
-pub struct SnoopArgs {
+pub(crate) struct SnoopArgs {
     /// Routing keys: * is a word, # any words
     #[arg(value_name = "KEY PATTERN", default_value = "ur.#")]
     pub pattern: String,
@@ -327,7 +327,7 @@ pub struct SnoopArgs {
 
 #[derive(Debug, ClapArgs)]
 #[command(override_usage = "ur why [OPTIONS] NODE REQUEST")]
-pub struct WhyArgs {
+pub(crate) struct WhyArgs {
     /// UUID, UUID-MAC or hostname
     pub node: String,
     /// The request's id

@@ -12,10 +12,10 @@ use super::run::{DEFAULT_WAIT, watch};
 use super::screen::View;
 use super::trace::Trace;
 use super::{Exit, find_targets};
-use crate::headnode::{Client, PastRun, Plan, Runs, STATUS, Target, Verb};
-use crate::protocol::{Label, NodeId, Outcome};
+use client::{Client, PastRun, Plan, Runs, STATUS, Target, Verb};
+use protocol::{Label, NodeId, Outcome};
 
-pub async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit> {
+pub(crate) async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit> {
     let runs = Runs::of_this_user();
     let Some(request) = args.request.clone() else {
         return list(&runs?);

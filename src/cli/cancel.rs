@@ -9,10 +9,10 @@ use super::args::{BrokerArgs, CancelArgs};
 use super::run::interrupted;
 use super::trace::Trace;
 use super::{Exit, find_targets, json};
-use crate::headnode::{Plan, Verb, run};
-use crate::protocol::{Label, Outcome};
+use client::{Plan, Verb, run};
+use protocol::{Label, Outcome};
 
-pub async fn cancel(broker: &BrokerArgs, args: CancelArgs) -> Result<Exit> {
+pub(crate) async fn cancel(broker: &BrokerArgs, args: CancelArgs) -> Result<Exit> {
     let selector = args.targets.selector()?;
     let mut client = broker.connect().await?;
     let trace = Trace::new(false);

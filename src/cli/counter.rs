@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::headnode::Event;
-use crate::protocol::{NodeId, Progress, State};
+use client::Event;
+use protocol::{NodeId, Progress, State};
 
 pub(super) struct Counter {
     bar: ProgressBar,
@@ -110,7 +110,7 @@ impl std::fmt::Display for Tally {
 mod tests {
     use super::super::group::tests::result;
     use super::*;
-    use crate::protocol::Outcome;
+    use protocol::Outcome;
 
     #[test]
     fn the_line_tells_what_has_happened() {

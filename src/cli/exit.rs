@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::headnode::{BadFilter, Report, Unselectable, told};
-use crate::protocol::Outcome;
-use crate::task::BadParameter;
+use client::{BadFilter, Report, Unselectable, told};
+use protocol::Outcome;
+use task::BadParameter;
 
 /// What `ur` tells the shell. In the order of weight: of several, the last is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,7 +121,7 @@ impl std::error::Error for Usage {}
 mod tests {
     use super::super::group::tests::result;
     use super::*;
-    use crate::protocol::{ErrorCode, Refusal};
+    use protocol::{ErrorCode, Refusal};
 
     fn report(outcomes: Vec<Outcome>) -> Report {
         let results = outcomes.into_iter().map(|o| result("n", o, "", ""));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::headnode::by_name;
+use client::by_name;
 
 /// A name whose number may be folded away. Names of one kind differ in nothing else.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use super::fold::fold;
-use crate::headnode::{NodeResult, by_name};
-use crate::protocol::{Outcome, REBOOT_STATUS};
-use crate::task::Answer;
+use client::{NodeResult, by_name};
+use protocol::{Outcome, REBOOT_STATUS};
+use task::Answer;
 
 /// What nodes of one group agree in. The order of the fields is the order of the groups: good ones
 /// first, and without remarks before those with some.
@@ -206,11 +206,11 @@ fn write_text(text: &[u8], out: &mut dyn Write) -> io::Result<()> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::headnode::Target;
-    use crate::protocol::{NodeId, Reply, Text};
+    use client::Target;
+    use protocol::{NodeId, Reply, Text};
     use std::time::Duration;
 
-    pub(in crate::cli) fn result(
+    pub(crate) fn result(
         hostname: &str,
         outcome: Outcome,
         stdout: &str,

@@ -7,9 +7,9 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::args::JsonArgs;
-use crate::headnode::{NodeResult, Pong, Report, Target};
-use crate::protocol::{Outcome, RequestId};
-use crate::task::Answer;
+use client::{NodeResult, Pong, Report, Target};
+use protocol::{Outcome, RequestId};
+use task::Answer;
 
 pub(super) fn of_result(result: &NodeResult, request: &RequestId) -> Value {
     let mut object = of_target(&result.target, result.outcome.state(), request);
@@ -107,7 +107,7 @@ fn error(code: &str, message: &str) -> Value {
 mod tests {
     use super::super::group::tests::result;
     use super::*;
-    use crate::protocol::{ErrorCode, Progress, Refusal, State};
+    use protocol::{ErrorCode, Progress, Refusal, State};
 
     #[test]
     fn a_node_has_a_result_or_an_error() {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::args::{BrokerArgs, NodesArgs};
 use super::trace::Trace;
 use super::{Exit, find_nodes};
-use crate::headnode::{Filter, Node, Twins, Unselectable, Wanted, matching, twins};
+use client::{Filter, Node, Twins, Unselectable, Wanted, matching, twins};
 
 const HEADER: [&str; 10] = [
     "HOSTNAME", "UUID", "MAC", "IP", "CPUS", "MIB", "DISKS", "AGENT", "SETUP", "HEADNODE",
@@ -18,7 +18,7 @@ const HEADER: [&str; 10] = [
 /// The columns that hold numbers.
 const NUMBERS: [usize; 3] = [4, 5, 6];
 
-pub async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> {
+pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> {
     let trace = Trace::new(args.verbose);
     let filter = args.expression.as_deref().map(Filter::parse).transpose()?;
     let client = broker.connect().await?;
@@ -109,7 +109,7 @@ fn row(node: &Node) -> [String; 10] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::NodeId;
+    use protocol::NodeId;
     use serde_json::json;
 
     #[test]

@@ -7,9 +7,9 @@ use anyhow::Result;
 use super::args::{BrokerArgs, PingArgs};
 use super::trace::Trace;
 use super::{Exit, find_targets, json};
-use crate::headnode::{Pong, ping as ping_all};
+use client::{Pong, ping as ping_all};
 
-pub async fn ping(broker: &BrokerArgs, args: PingArgs) -> Result<Exit> {
+pub(crate) async fn ping(broker: &BrokerArgs, args: PingArgs) -> Result<Exit> {
     let selector = args.targets.selector()?;
     let client = broker.connect().await?;
     let trace = Trace::new(false);

@@ -17,8 +17,8 @@ use super::args::{BrokerArgs, ExecArgs, FileArgs, RunArgs, ScriptArgs, TargetArg
 use super::screen::{Screen, View};
 use super::trace::Trace;
 use super::{Exit, find_targets};
-use crate::headnode::{Client, Event, Plan, Report, RunFile, Runs, Start, Target, Verb, run};
-use crate::protocol::{Program, Request, RequestId};
+use client::{Client, Event, Plan, Report, RunFile, Runs, Start, Target, Verb, run};
+use protocol::{Program, Request, RequestId};
 
 /// How long a reply may take besides the script's own time.
 const ROUND_TRIP: Duration = Duration::from_secs(15);
@@ -30,7 +30,7 @@ const RECORDED: usize = 60;
 
 /// What a script gets besides its arguments.
 #[derive(Debug, ClapArgs)]
-pub struct InputArgs {
+pub(crate) struct InputArgs {
     /// A variable of the script; the first one replaces
     /// the whole environment, PATH too
     #[arg(long, value_name = "K=V", value_parser = assignment, verbatim_doc_comment)]
@@ -53,12 +53,12 @@ pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
     }
 }
 
-pub async fn exec(broker: &BrokerArgs, args: ExecArgs) -> Result<Exit> {
+pub(crate) async fn exec(broker: &BrokerArgs, args: ExecArgs) -> Result<Exit> {
     let request = with_input(Request::script(args.command), &args.input)?;
     send(broker, &args.targets, &args.run, request, |_| Ok(())).await
 }
 
-pub async fn script(broker: &BrokerArgs, args: ScriptArgs) -> Result<Exit> {
+pub(crate) async fn script(broker: &BrokerArgs, args: ScriptArgs) -> Result<Exit> {
     let mut words = args.file_and_args.into_iter();
     let path = words.next().context("no file")?;
     let bytes = std::fs::read(&path).with_context(|| format!("reading {path}"))?;
@@ -68,7 +68,7 @@ pub async fn script(broker: &BrokerArgs, args: ScriptArgs) -> Result<Exit> {
     send(broker, &args.targets, &args.run, request, |_| Ok(())).await
 }
 
-pub async fn file(broker: &BrokerArgs, args: FileArgs) -> Result<Exit> {
+pub(crate) async fn file(broker: &BrokerArgs, args: FileArgs) -> Result<Exit> {
     let mut words = args.path_and_args.into_iter();
     let mut request = Request::file(words.next().context("no path")?);
     request.args = words.collect();

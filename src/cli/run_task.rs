@@ -13,13 +13,13 @@ use super::exit::Usage;
 use super::fold::fold;
 use super::run::{assignment, send, text};
 use super::tasks::{ModuleArgs, find};
-use crate::headnode::Target;
-use crate::protocol::Request;
-use crate::task::{Class, Given, Input, Task};
+use client::Target;
+use protocol::Request;
+use task::{Class, Given, Input, Task};
 
 #[derive(Debug, ClapArgs)]
 #[command(override_usage = "ur run [OPTIONS] TARGETS TASK [NAME=VALUE]...")]
-pub struct RunTaskArgs {
+pub(crate) struct RunTaskArgs {
     #[command(flatten)]
     targets: TargetArgs,
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub struct RunTaskArgs {
     words: Vec<(String, String)>,
 }
 
-pub async fn run_task(broker: &BrokerArgs, args: RunTaskArgs) -> Result<Exit> {
+pub(crate) async fn run_task(broker: &BrokerArgs, args: RunTaskArgs) -> Result<Exit> {
     let library = args.modules.library();
     let task = find(&library, &args.task)?;
     let given = Given {
@@ -154,14 +154,14 @@ fn parameters(text_or_file: &str) -> Result<Map<String, Value>> {
 mod tests {
     use super::super::group::tests::result;
     use super::*;
-    use crate::protocol::Outcome;
+    use protocol::Outcome;
 
     #[test]
     fn parameters_on_stdin_alone_are_refused_for_a_node_that_has_none() {
         let dir = tempfile::tempdir().unwrap();
         let script = dir.path().join("x.sh");
         std::fs::File::create(&script).unwrap();
-        let task = crate::task::local(&script).unwrap();
+        let task = task::local(&script).unwrap();
         let target = |agent: Option<&str>| Target {
             agent: agent.map(str::to_owned),
             ..result("node1", Outcome::NoAnswer, "", "").target

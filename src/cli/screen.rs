@@ -9,8 +9,8 @@ use super::args::ViewArgs;
 use super::counter::Counter;
 use super::trace::Trace;
 use super::{group, json, summary};
-use crate::headnode::{Event, NodeResult, Report, Target};
-use crate::protocol::{NodeId, Output, RequestId, Stream, Text};
+use client::{Event, NodeResult, Report, Target};
+use protocol::{NodeId, Output, RequestId, Stream, Text};
 
 /// What is printed on stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::Exit;
 use super::args::{BrokerArgs, SnoopArgs};
-use crate::headnode::{Filter, Letter};
+use client::{Filter, Letter};
 
-pub async fn snoop(broker: &BrokerArgs, args: SnoopArgs) -> Result<Exit> {
+pub(crate) async fn snoop(broker: &BrokerArgs, args: SnoopArgs) -> Result<Exit> {
     let filter = args.expression.as_deref().map(Filter::parse).transpose()?;
     let client = broker.connect().await?;
     let mut inbox = client.listen(&[args.pattern]).await?;

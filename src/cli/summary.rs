@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::fold::fold;
-use crate::headnode::{NodeResult, Report, Target};
-use crate::protocol::{Outcome, RequestId, State};
+use client::{NodeResult, Report, Target};
+use protocol::{Outcome, RequestId, State};
 
 /// So many nodes are spelled out where a command line is offered.
 const NAMED: usize = 10;
@@ -111,7 +111,7 @@ fn how_far(result: &NodeResult) -> &'static str {
 mod tests {
     use super::super::group::tests::result;
     use super::*;
-    use crate::protocol::Progress;
+    use protocol::Progress;
 
     fn mixed() -> Report {
         let exit = |name, status| result(name, Outcome::Exited { status }, "", "");

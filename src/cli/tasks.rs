@@ -10,10 +10,10 @@ use comfy_table::presets::NOTHING;
 
 use super::Exit;
 use super::exit::Usage;
-use crate::task::{Library, Lock, Name, Task, check, create, local, own_modules, write_pages};
+use task::{Library, Lock, Name, Task, check, create, local, own_modules, write_pages};
 
 #[derive(Debug, ClapArgs)]
-pub struct TasksArgs {
+pub(crate) struct TasksArgs {
     #[command(flatten)]
     modules: ModuleArgs,
     /// No header
@@ -35,7 +35,7 @@ pub(super) struct ModuleArgs {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum TaskCommand {
+pub(crate) enum TaskCommand {
     /// Show what a task does, and its parameters
     Show(ShowArgs),
     /// Write the beginnings of a new task
@@ -50,7 +50,7 @@ pub enum TaskCommand {
 }
 
 #[derive(Debug, ClapArgs)]
-pub struct ShowArgs {
+pub(crate) struct ShowArgs {
     #[command(flatten)]
     modules: ModuleArgs,
     /// MODULE::TASK, or a path with a slash in it
@@ -58,7 +58,7 @@ pub struct ShowArgs {
 }
 
 #[derive(Debug, ClapArgs)]
-pub struct NewArgs {
+pub(crate) struct NewArgs {
     /// MODULE::TASK
     task: String,
     /// A directory of modules [default: ~/.ur/modules]
@@ -66,7 +66,7 @@ pub struct NewArgs {
 }
 
 #[derive(Debug, ClapArgs)]
-pub struct CheckArgs {
+pub(crate) struct CheckArgs {
     /// A directory of modules
     dir: PathBuf,
 }
@@ -88,7 +88,7 @@ pub(super) fn find(library: &Library, task: &str) -> Result<Task> {
     library.find(&name)
 }
 
-pub fn tasks(args: &TasksArgs) -> Result<Exit> {
+pub(crate) fn tasks(args: &TasksArgs) -> Result<Exit> {
     let (tasks, broken) = args.modules.library().tasks()?;
     let mut table = Table::new();
     table.load_style(NOTHING);
@@ -120,7 +120,7 @@ pub fn tasks(args: &TasksArgs) -> Result<Exit> {
     })
 }
 
-pub fn task(command: TaskCommand) -> Result<Exit> {
+pub(crate) fn task(command: TaskCommand) -> Result<Exit> {
     let mut out = io::stdout().lock();
     match command {
         TaskCommand::Show(args) => {

@@ -10,13 +10,13 @@ use serde_json::Value;
 use super::args::{BrokerArgs, WhyArgs};
 use super::trace::Trace;
 use super::{Exit, find_nodes};
-use crate::headnode::{Client, Name, Selector, Story, Target, Unselectable, story};
-use crate::protocol::{ErrorCode, NodeId, Outcome, Progress, Reply, State};
+use client::{Client, Name, Selector, Story, Target, Unselectable, story};
+use protocol::{ErrorCode, NodeId, Outcome, Progress, Reply, State};
 
 /// How long a node may take to say what it knows.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-pub async fn why(broker: &BrokerArgs, args: WhyArgs) -> Result<Exit> {
+pub(crate) async fn why(broker: &BrokerArgs, args: WhyArgs) -> Result<Exit> {
     let client = broker.connect().await?;
     let target = find(&client, &args).await?;
     let address = (&target.id, target.word.as_str());
@@ -156,7 +156,7 @@ fn sender(origin: Option<&Value>) -> String {
 mod tests {
     use super::super::group::tests::result;
     use super::*;
-    use crate::protocol::{Refusal, RequestId};
+    use protocol::{Refusal, RequestId};
     use serde_json::json;
 
     fn told(progress: Option<Progress>, outcome: Option<Outcome>) -> String {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use rustix::process::Pid;
 
-use crate::protocol::RequestId;
+use protocol::RequestId;
 
 /// Beneath our own cgroup, so that systemd's limits for the agent hold for its jobs too.
 pub(super) struct Cgroup {

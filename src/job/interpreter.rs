@@ -7,7 +7,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use crate::protocol::{ErrorCode, Refusal};
+use protocol::{ErrorCode, Refusal};
 
 /// Ur's scripts without an interpreter line were run by this.
 const SHELL: &str = "/bin/sh";

@@ -16,7 +16,7 @@ use rustix::process::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::Usage;
+use protocol::Usage;
 
 /// clone3(2); the libc crate's has a type that it does not fit.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;

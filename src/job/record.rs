@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::protocol::{NodeId, Outcome, Usage};
+use protocol::{NodeId, Outcome, Usage};
 
 use super::ProcessRef;
 

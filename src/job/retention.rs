@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Error, Result, bail};
 
 use super::{Job, Spool, cgroup};
-use crate::protocol::RequestId;
+use protocol::RequestId;
 
 /// Answered jobs are kept this long, so that a second delivery of one gets the same reply again; and as
 /// long those whose reply was offered and nobody listened to.
@@ -135,7 +135,7 @@ mod tests {
 
     use super::super::Admission;
     use super::*;
-    use crate::protocol::{NodeId, Request};
+    use protocol::{NodeId, Request};
 
     fn new_job(spool: &Spool, id: &str) -> Job {
         let (request, node) = (Request::script("true"), NodeId::parse("n1").unwrap());

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
-use crate::protocol::{ErrorCode, NodeId, Program, Refusal, Request, RequestId};
+use protocol::{ErrorCode, NodeId, Program, Refusal, Request, RequestId};
 
 use super::record::FORMAT;
 use super::{Job, Record, lock, store};
@@ -201,8 +201,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::job::End;
-    use crate::protocol::{Outcome, State};
+    use crate::End;
+    use protocol::{Outcome, State};
 
     fn admit(spool: &Spool, id: &str) -> Admission {
         let request = Request::script("true");

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::protocol::{ErrorCode, Program, Refusal, Request};
+use protocol::{ErrorCode, Program, Refusal, Request};
 
 use super::capture::Writer;
 use super::cgroup::Cgroup;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tempfile::Builder;
 
 /// Writes `value` so that `path` never holds a part of it.
-pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let dir = parent(path);
     let bytes = serde_json::to_vec(value).context("encoding")?;
     let write = || -> Result<()> {
@@ -25,7 +25,7 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 
 /// Opens a file for reading. A script may do what it likes in its directory; nobody shall wait for ever
 /// at a pipe that it made in the place of a file.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
+pub fn open(path: &Path) -> io::Result<File> {
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new()
         .read(true)

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, getpid, set_child_subreaper, setsid};
 use signal_hook::consts::{SIGCHLD, SIGTERM};
 use signal_hook::low_level::pipe;
 
-use crate::protocol::{Outcome, Request};
+use protocol::{Outcome, Request};
 
 use super::cgroup::Cgroup;
 use super::process::{self, Status};
@@ -52,7 +52,7 @@ pub fn supervise_next(jobs: &Path) -> Result<()> {
 
 /// Runs the job to its end and writes its outcome. Does nothing if another supervisor has the job.
 pub fn supervise(job: &Job) -> Result<()> {
-    let crate::protocol::Message::Run(request) = job.message()? else {
+    let protocol::Message::Run(request) = job.message()? else {
         anyhow::bail!("{} is no request to run", job.id);
     };
     let pids = Pids {

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::protocol::{Outcome, Reply};
+use protocol::{Outcome, Reply};
 
 /// An object of no more characters than this is shown in one line.
 const LINE: usize = 100;

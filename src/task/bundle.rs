@@ -10,7 +10,7 @@ use regex_lite::Regex;
 use sha2::{Digest, Sha256};
 
 use super::{Library, Task};
-use crate::protocol::Label;
+use protocol::Label;
 
 /// `source "$PT__installdir/ur/files/ur.sh"`, however it is indented.
 const SOURCE: &str = r#"^(\s*)(?:source|\.)\s+"\$\{?PT__installdir\}?/([\w./-]+)"\s*$"#;

@@ -150,7 +150,7 @@ impl fmt::Display for Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::tests::task;
+    use crate::tests::task;
     use serde_json::{Value, json};
 
     fn findings(metadata: &Value, lock: Option<&Lock>) -> String {
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn what_is_built_in_has_nothing_to_be_put_right() {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts");
         let (count, findings) = check(&dir).unwrap();
         let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
         assert!(count > 0 && Lock::of(&dir).unwrap().is_some());

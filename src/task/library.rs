@@ -13,7 +13,7 @@ use include_dir::{Dir, DirEntry, include_dir};
 use super::metadata::Metadata;
 use super::{Name, Task};
 
-static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/scripts");
+static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../scripts");
 
 /// A module path: of two places that have a module, the first one has the whole of it.
 #[derive(Clone, Debug)]

@@ -143,7 +143,7 @@ pub fn write_pages(dir: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::tests::task;
+    use crate::tests::task;
     use serde_json::json;
 
     #[test]
@@ -170,7 +170,7 @@ version 1.0.0; change; ended after 60 s; supports `--noop`; needs `jq` on the no
 
     #[test]
     fn the_pages_in_docs_are_those_of_the_metadata() {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tasks");
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/tasks");
         let files = fs::read_dir(&dir).unwrap().map(|entry| {
             let entry = entry.unwrap();
             let name = entry.file_name().to_string_lossy().into_owned();

@@ -209,7 +209,7 @@ impl std::error::Error for BadParameter {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::tests::task;
+    use crate::tests::task;
     use serde_json::json;
 
     fn erase() -> Task {

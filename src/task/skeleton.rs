@@ -81,7 +81,7 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::{Library, check};
+    use crate::{Library, check};
 
     #[test]
     fn a_new_task_passes_the_checks_and_is_never_written_over() {

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::protocol::Label;
+use protocol::Label;
 
 const FILE: &str = "versions.lock";
 const HEAD: &str =

@@ -6,7 +6,7 @@ serve_image() { # makes the image, and serves it to the machines: sets IMAGE_URL
   tests/vm/os-image "$(type -P ur-agent)" target/vm
   mkdir "$www"
   ln "$PWD/target/vm/os.raw.zst" "$www" 2>/dev/null || cp target/vm/os.raw.zst "$www"
-  python3 tests/scripts/http-server.py "$www" </dev/null &>"$MACHINES/server" 3>&- &
+  python3 tests/tasks/http-server.py "$www" </dev/null &>"$MACHINES/server" 3>&- &
   printf '%s\n' "$!" >"$MACHINES/server.pid"
   until [[ -e $www/port ]]; do kill -0 "$!"; done
   IMAGE_URL=http://10.0.2.2:$(<"$www/port")/os.raw.zst
@@ -19,7 +19,7 @@ stop_serving() {
 }
 
 blank_machine() { # <number> [<QEMU argument>…]: a disk of zeros, and Ur's ramdisk as virtual media, which boots while the disk does not
-  [[ -e $MACHINES/ur.iso ]] || ramdisk/iso "$RAMDISK" "$MACHINES/ur.iso" no_timer_check \
+  [[ -e $MACHINES/ur.iso ]] || boot/iso "$RAMDISK" "$MACHINES/ur.iso" no_timer_check \
     "ur.amqp=${UR_AMQP_URL/127.0.0.1/10.0.2.2}"
   attach "os$1" 1G virtio-blk-pci,serial=OS
   MEMORY=1G power_on "$1" -cdrom "$MACHINES/ur.iso" "${@:2}"

@@ -6,7 +6,7 @@ load vm
 setup_file() {
   load_ramdisk minimal
   local broker=${UR_AMQP_URL/127.0.0.1/10.0.2.2}
-  ramdisk/iso "$RAMDISK" "$MACHINES/ur.iso" "ur.amqp=$broker"
+  boot/iso "$RAMDISK" "$MACHINES/ur.iso" "ur.amqp=$broker"
   power_on 1 -cdrom "$MACHINES/ur.iso"
   power_on 2 -cdrom "$MACHINES/ur.iso" -bios /usr/share/ovmf/OVMF.fd
   # As a USB stick: the same bytes on a disk.

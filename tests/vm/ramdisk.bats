@@ -17,7 +17,7 @@ setup() {
   for directory in one two; do
     mkdir "$BATS_TEST_TMPDIR/$directory"
     ln -s "$(readlink -f target/ramdisk/packages)" "$BATS_TEST_TMPDIR/$directory/packages"
-    TMPDIR=$BATS_TEST_TMPDIR/$directory ramdisk/build minimal "$AGENT" "$BATS_TEST_TMPDIR/$directory"
+    TMPDIR=$BATS_TEST_TMPDIR/$directory boot/ramdisk minimal "$AGENT" "$BATS_TEST_TMPDIR/$directory"
     # Another second, another order in which the file system lists names.
     touch "$BATS_TEST_TMPDIR/$directory"/*
   done

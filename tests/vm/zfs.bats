@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# zpool::create with real ZFS: its module built for the ramdisk's kernel (ramdisk/zfs), on a machine that has no udev.
+# zpool::create with real ZFS: its module built for the ramdisk's kernel (boot/zfs), on a machine that has no udev.
 
 load vm
 load tasks

@@ -1,7 +1,7 @@
 //! Every field of a request, right and wrong.
 
 use super::*;
-use crate::protocol::ErrorCode;
+use crate::ErrorCode;
 
 fn decode(body: &str) -> Result<Message, Refusal> {
     Message::decode(body.as_bytes())

@@ -1,0 +1,87 @@
+//! The agent: admit, run, reply, announce.
+//!
+//! One loop on one thread. `select!` names the event, a plain function handles it. What must not be
+//! lost is on disk before it is acked, so a session with the broker can end at any time: the next
+//! one begins with every job that has an outcome and no `replied`.
+
+mod admit;
+mod announce;
+mod answer;
+mod args;
+mod exec;
+mod follow;
+mod heap;
+mod jobs;
+mod locate;
+mod outbox;
+mod reboot;
+mod reply;
+mod run;
+mod serve;
+mod session;
+mod supervisor;
+mod sysinfo;
+mod unheard;
+
+use std::env;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use job::{Job, NEXT, supervise, supervise_next};
+use tracing_subscriber::EnvFilter;
+
+use args::{Cli, Verb};
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = env::args_os().collect();
+    let done = match args.as_slice() {
+        // How the agent starts a supervisor, for every script: without a parser of all the flags, which
+        // would take half of the supervisor's own time.
+        [_, verb, dir] if verb == "supervise" => {
+            Job::at(Path::new(dir)).and_then(|job| supervise(&job))
+        }
+        [_, verb, next, jobs] if verb == "supervise" && next == NEXT => {
+            supervise_next(Path::new(jobs))
+        }
+        _ => obey(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ur-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a person or an init system asks for.
+fn obey() -> Result<()> {
+    let cli = Cli::parse();
+    match cli.command.unwrap_or(Verb::Run) {
+        Verb::Run => {
+            log();
+            run::run(cli.args)
+        }
+        Verb::Exec { file } => exec::exec(&file),
+        Verb::Sysinfo => exec::sysinfo(&cli.args),
+        Verb::Check => exec::check(&cli.args),
+    }
+}
+
+/// To stderr, without a time of our own where the journal adds one.
+fn log() {
+    let filter = EnvFilter::try_from_env("UR_LOG")
+        .unwrap_or_else(|_unset| EnvFilter::new("info,lapin=error"));
+    let format = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false);
+    match env::var_os("JOURNAL_STREAM") {
+        Some(_) => format.without_time().init(),
+        None => format.init(),
+    }
+}

@@ -1,0 +1,53 @@
+//! What a run tells while it goes on, and when it is over.
+
+use std::time::Duration;
+
+use super::Target;
+use protocol::{Outcome, Output, Progress, Reply};
+
+/// What happens in a run.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The first message for this node is about to be published.
+    Leaving(&'a Target),
+    /// The broker has put it into the node's queue.
+    Sent(&'a Target),
+    /// Nothing was heard of it: the request is sent once more.
+    Again(&'a Target),
+    Progress(&'a Target, &'a Progress),
+    Output(&'a Target, Output),
+    /// It is over for this node. Whoever has shown the reply may take it out: thousands of outputs
+    /// are not kept for nothing.
+    Ended(&'a mut NodeResult),
+    ConnectionLost(&'a str),
+    /// An attempt to connect again has failed; the next one follows.
+    NoConnection(&'a str),
+    Reconnected,
+}
+
+/// How it ended for one node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeResult {
+    pub target: Target,
+    pub outcome: Outcome,
+    /// Absent where no node can have answered.
+    pub reply: Option<Reply>,
+    /// What its reply has that this version does not know, as JSON.
+    pub more: serde_json::Map<String, serde_json::Value>,
+    /// The last that the node said of the request, if it said anything.
+    pub heard: Option<Progress>,
+    /// When the last message for it was published, no agent was there to take it.
+    pub away: bool,
+    /// Since the request was sent.
+    pub after: Duration,
+}
+
+/// What is known when a run is over.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub results: Vec<NodeResult>,
+    /// Those whose turn never came.
+    pub not_sent: Vec<Target>,
+    /// Ended by the operator, not by the nodes.
+    pub interrupted: bool,
+}

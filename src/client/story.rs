@@ -1,0 +1,67 @@
+//! What became of a request on a node: asks the node, whose job directory remembers.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::time::{Instant, timeout_at};
+
+use super::run::{STATUS, answers};
+use super::{Client, Letter};
+use broker::Routing;
+use protocol::{NodeId, Progress, Reply, RequestId, RoutingKey, State};
+
+/// What a node knows of a request. A Node.js agent knows nothing and says nothing.
+#[derive(Debug, Default)]
+pub struct Story {
+    /// Somebody listens for this node's requests.
+    pub connected: bool,
+    pub progress: Option<Progress>,
+    pub reply: Option<Reply>,
+}
+
+impl Story {
+    /// Nothing more can come.
+    fn is_complete(&self) -> bool {
+        let ended = |progress: &Progress| matches!(progress.state, State::Ended | State::Replied);
+        self.reply.is_some() || self.progress.as_ref().is_some_and(|p| !ended(p))
+    }
+
+    fn hear(&mut self, letter: &Letter, node: &NodeId) -> serde_json::Result<()> {
+        match RoutingKey::parse(&letter.key) {
+            Ok(RoutingKey::Progress { node: who, .. }) if who == node.as_str() => {
+                self.progress = Some(serde_json::from_slice(&letter.body)?);
+            }
+            Ok(RoutingKey::ExecuteReply { node: who, .. }) if who == node.as_str() => {
+                self.reply = Some(serde_json::from_slice(&letter.body)?);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Asks the node that listens to `word`, and waits for its answer for at most `wait`.
+pub async fn story(
+    client: &Client,
+    (node, word): (&NodeId, &str),
+    request: &RequestId,
+    wait: Duration,
+) -> Result<Story> {
+    let mut inbox = client.listen(&answers(request, false)).await?;
+    let question = RoutingKey::Execute {
+        node: word.to_owned(),
+        request: request.to_string(),
+    };
+    let mut story = Story {
+        connected: client.send(&question, STATUS).await? == Routing::Taken,
+        ..Story::default()
+    };
+    let until = Instant::now() + wait;
+    while story.connected && !story.is_complete() {
+        let Ok(letter) = timeout_at(until, inbox.next()).await else {
+            break;
+        };
+        story.hear(&letter?, node)?;
+    }
+    Ok(story)
+}

@@ -1,0 +1,386 @@
+//! Which of the nodes that are there a command is for. Refuses whatever is not exactly what was
+//! meant: nothing may have been sent by then, and nothing is.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::nodes::{Node, Twins, twins};
+use super::{BadFilter, Filter};
+use protocol::NodeId;
+
+/// What was asked for.
+#[derive(Debug)]
+pub enum Selector {
+    All,
+    /// All but headnodes.
+    Compute,
+    Named(Vec<Name>),
+    Where(Filter),
+}
+
+/// A node as a person names it: its UUID, its UUID-MAC, or its hostname.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(pub String);
+
+/// A node that something is to be sent to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    pub id: NodeId,
+    pub mac: Option<String>,
+    pub hostname: String,
+    /// The word for it in a routing key: its UUID, or UUID-MAC if it was named so.
+    pub word: String,
+    /// The version of ur-agent; a Node.js agent gives none.
+    pub agent: Option<String>,
+}
+
+/// Why nothing can be sent.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unselectable {
+    /// These were named and did not answer.
+    Missing(Vec<String>),
+    /// Of so many nodes that answered, none was asked for.
+    Nobody { answered: usize },
+    /// Two names for one node.
+    Repeated(String, String),
+    /// One hostname for several nodes.
+    Ambiguous(String, Vec<NodeId>),
+    /// One UUID for several machines.
+    Twins(Vec<Twins>),
+    /// The expression failed on this node.
+    Filter { hostname: String, message: String },
+}
+
+impl Name {
+    fn is_uuid_and_mac_of(&self, node: &Node) -> bool {
+        let Some(mac) = &node.mac else { return false };
+        self.0.eq_ignore_ascii_case(&format!("{}-{mac}", node.id))
+    }
+
+    fn means(&self, node: &Node) -> bool {
+        self.0 == node.hostname
+            || self.0.eq_ignore_ascii_case(node.id.as_str())
+            || self.is_uuid_and_mac_of(node)
+    }
+
+    fn key(&self) -> String {
+        self.0.to_ascii_lowercase()
+    }
+}
+
+/// The [`Name::key`] of every name that may mean `node`: thousands of names are looked up, not compared.
+fn keys_of(node: &Node) -> Vec<String> {
+    let mut names = vec![node.hostname.clone(), node.id.to_string()];
+    let mac = node.mac.as_ref();
+    names.extend(mac.map(|mac| format!("{}-{mac}", node.id)));
+    let mut keys: Vec<String> = names.into_iter().map(|name| Name(name).key()).collect();
+    keys.dedup();
+    keys
+}
+
+/// Who has not answered yet, where that can be known.
+#[derive(Debug)]
+pub struct Wanted(Option<HashMap<String, Vec<Name>>>);
+
+impl Wanted {
+    /// One that nobody can satisfy.
+    pub fn everybody() -> Self {
+        Self(None)
+    }
+
+    /// Crosses a node off, and says whether all that were named are there now, so that waiting for more
+    /// is no use.
+    pub fn answered(&mut self, node: &Node) -> bool {
+        let Some(missing) = &mut self.0 else {
+            return false;
+        };
+        for key in keys_of(node) {
+            if let Some(names) = missing.get_mut(&key) {
+                names.retain(|name| !name.means(node));
+                if names.is_empty() {
+                    missing.remove(&key);
+                }
+            }
+        }
+        missing.is_empty()
+    }
+}
+
+impl Target {
+    fn of(node: &Node) -> Self {
+        Self {
+            id: node.id.clone(),
+            mac: node.mac.clone(),
+            hostname: node.hostname.clone(),
+            word: node.id.to_string(),
+            agent: node.agent().map(str::to_owned),
+        }
+    }
+
+    /// The one machine, even if another has its UUID.
+    fn with_mac(node: &Node) -> Self {
+        let mut target = Self::of(node);
+        if let Some(mac) = &node.mac {
+            target.word = format!("{}-{mac}", node.id);
+        }
+        target
+    }
+}
+
+impl Selector {
+    pub fn compile(expression: &str) -> Result<Self, BadFilter> {
+        Filter::parse(expression).map(Self::Where)
+    }
+
+    pub fn wanted(&self) -> Wanted {
+        let Self::Named(names) = self else {
+            return Wanted::everybody();
+        };
+        let mut missing: HashMap<String, Vec<Name>> = HashMap::new();
+        for name in names {
+            missing.entry(name.key()).or_default().push(name.clone());
+        }
+        Wanted(Some(missing))
+    }
+
+    /// The targets among `nodes`, in their order; by name in the order of the names.
+    pub fn select(&self, nodes: &[Node]) -> Result<Vec<Target>, Unselectable> {
+        let targets = match self {
+            Self::All => nodes.iter().map(Target::of).collect(),
+            Self::Compute => nodes
+                .iter()
+                .filter(|node| !node.is_headnode())
+                .map(Target::of)
+                .collect(),
+            Self::Where(filter) => matching(filter, nodes)?
+                .into_iter()
+                .map(Target::of)
+                .collect(),
+            Self::Named(names) => named(names, nodes)?,
+        };
+        if targets.is_empty() {
+            return Err(Unselectable::Nobody {
+                answered: nodes.len(),
+            });
+        }
+        let mut faults = twins(nodes);
+        let words: HashSet<&str> = targets.iter().map(|target| target.word.as_str()).collect();
+        faults.retain(|twins| words.contains(twins.id.as_str()));
+        if !faults.is_empty() {
+            return Err(Unselectable::Twins(faults));
+        }
+        Ok(targets)
+    }
+}
+
+/// The nodes that `filter` accepts.
+pub fn matching<'a>(filter: &Filter, nodes: &'a [Node]) -> Result<Vec<&'a Node>, Unselectable> {
+    let mut found = Vec::new();
+    for node in nodes {
+        match filter.accepts(&node.sysinfo) {
+            Ok(true) => found.push(node),
+            Ok(false) => {}
+            Err(message) => {
+                return Err(Unselectable::Filter {
+                    hostname: node.hostname.clone(),
+                    message,
+                });
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn named(names: &[Name], nodes: &[Node]) -> Result<Vec<Target>, Unselectable> {
+    let mut by_key: HashMap<String, Vec<&Node>> = HashMap::new();
+    for node in nodes {
+        for key in keys_of(node) {
+            by_key.entry(key).or_default().push(node);
+        }
+    }
+    let mut targets = Vec::new();
+    let mut missing = Vec::new();
+    let mut names_of: HashMap<NodeId, &Name> = HashMap::new();
+    for name in names {
+        let mut meant = by_key.get(&name.key()).cloned().unwrap_or_default();
+        meant.retain(|node| name.means(node));
+        let Some(first) = meant.first() else {
+            missing.push(name.0.clone());
+            continue;
+        };
+        if meant.iter().any(|node| node.id != first.id) {
+            let ids = meant.iter().map(|node| node.id.clone()).collect();
+            return Err(Unselectable::Ambiguous(name.0.clone(), ids));
+        }
+        // Also two machines of one UUID, each with its MAC: their replies have the same key.
+        if let Some(earlier) = names_of.insert(first.id.clone(), name) {
+            return Err(Unselectable::Repeated(earlier.0.clone(), name.0.clone()));
+        }
+        targets.push(if name.is_uuid_and_mac_of(first) {
+            Target::with_mac(first)
+        } else {
+            Target::of(first)
+        });
+    }
+    if missing.is_empty() {
+        return Ok(targets);
+    }
+    Err(Unselectable::Missing(missing))
+}
+
+impl fmt::Display for Unselectable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(names) => write!(f, "not found: {}", names.join(", ")),
+            Self::Nobody { answered: 0 } => f.write_str("no node answered"),
+            Self::Nobody { answered } => write!(f, "{answered} nodes answered, none of them meant"),
+            Self::Repeated(one, other) if one == other => write!(f, "{one} is named twice"),
+            Self::Repeated(one, other) => write!(f, "{one} and {other} are the same node"),
+            Self::Ambiguous(name, ids) => {
+                write!(f, "{name} is the hostname of several nodes:")?;
+                ids.iter().try_for_each(|id| write!(f, " {id}"))
+            }
+            Self::Twins(faults) => {
+                for (i, twins) in faults.iter().enumerate() {
+                    if i > 0 {
+                        f.write_str("\n")?;
+                    }
+                    write!(f, "{twins}")?;
+                }
+                f.write_str("\naddress one of them as UUID-MAC")
+            }
+            Self::Filter { hostname, message } => write!(
+                f,
+                "the expression fails on {hostname}: {message} (`?` makes jq go on)"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Twins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} machines have the UUID {}:",
+            self.machines.len(),
+            self.id
+        )?;
+        for (mac, hostname) in &self.machines {
+            let mac = mac.as_deref().unwrap_or("without an admin MAC");
+            write!(f, " {hostname} ({mac})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Unselectable {}
+
+#[cfg(test)]
+mod tests {
+    use super::super::nodes::tests::node;
+    use super::*;
+
+    fn three() -> Vec<Node> {
+        let mut nodes = vec![
+            node("u1", "00:00:00:00:00:01", "node1"),
+            node("u2", "00:00:00:00:00:0a", "node2"),
+            node("u3", "00:00:00:00:00:03", "node3"),
+        ];
+        nodes[0].sysinfo["Boot Parameters"] = serde_json::json!({"headnode": "true"});
+        nodes
+    }
+
+    fn by_name(names: &[&str], nodes: &[Node]) -> Result<Vec<String>, Unselectable> {
+        let names = names.iter().map(|name| Name((*name).to_owned())).collect();
+        let targets = Selector::Named(names).select(nodes)?;
+        Ok(targets.into_iter().map(|target| target.word).collect())
+    }
+
+    fn words(selector: &Selector) -> Vec<String> {
+        let targets = selector.select(&three()).unwrap();
+        targets.into_iter().map(|target| target.word).collect()
+    }
+
+    #[test]
+    fn a_node_is_named_by_uuid_by_hostname_or_by_uuid_and_mac() {
+        let found = by_name(&["node1", "U2-00:00:00:00:00:0A", "u3"], &three());
+        assert_eq!(found.unwrap(), ["u1", "u2-00:00:00:00:00:0a", "u3"]);
+    }
+
+    #[test]
+    fn waiting_ends_when_all_that_were_named_have_answered() {
+        let names = ["node1", "U2-00:00:00:00:00:0A"].map(|name| Name(name.to_owned()));
+        let mut wanted = Selector::Named(names.into()).wanted();
+        let nodes = three();
+        assert!(!wanted.answered(&nodes[2]) && !wanted.answered(&nodes[1]));
+        assert!(wanted.answered(&nodes[0]) && wanted.answered(&nodes[2]));
+        let mut all = Selector::All.wanted();
+        assert!(!nodes.iter().any(|node| all.answered(node)));
+    }
+
+    #[test]
+    fn every_missing_name_is_told() {
+        let found = by_name(&["x", "node1", "y"], &three());
+        assert_eq!(found.unwrap_err().to_string(), "not found: x, y");
+    }
+
+    #[test]
+    fn a_node_with_two_names_is_refused() {
+        let message = |names: &[&str]| by_name(names, &three()).unwrap_err().to_string();
+        assert_eq!(message(&["node1", "u1"]), "node1 and u1 are the same node");
+        assert_eq!(message(&["u1", "u1"]), "u1 is named twice");
+    }
+
+    #[test]
+    fn a_hostname_of_two_nodes_is_refused() {
+        let mut nodes = three();
+        nodes.push(node("u4", "00:00:00:00:00:04", "node1"));
+        let message = by_name(&["node1"], &nodes).unwrap_err().to_string();
+        assert_eq!(message, "node1 is the hostname of several nodes: u1 u4");
+    }
+
+    #[test]
+    fn twins_are_refused_unless_the_mac_says_which() {
+        let mut nodes = three();
+        nodes.push(node("u2", "00:00:00:00:00:09", "twin"));
+        assert!(matches!(
+            by_name(&["u2"], &nodes),
+            Err(Unselectable::Twins(_))
+        ));
+        assert!(matches!(
+            Selector::All.select(&nodes),
+            Err(Unselectable::Twins(_))
+        ));
+        assert_eq!(by_name(&["node1"], &nodes).unwrap(), ["u1"]);
+        let one = by_name(&["u2-00:00:00:00:00:09"], &nodes).unwrap();
+        assert_eq!(one, ["u2-00:00:00:00:00:09"]);
+        let both = ["u2-00:00:00:00:00:09", "u2-00:00:00:00:00:0a"];
+        assert!(matches!(
+            by_name(&both, &nodes),
+            Err(Unselectable::Repeated(..))
+        ));
+    }
+
+    #[test]
+    fn all_compute_and_where_choose_by_what_a_node_says() {
+        assert_eq!(words(&Selector::All), ["u1", "u2", "u3"]);
+        assert_eq!(words(&Selector::Compute), ["u2", "u3"]);
+        let expression = r#".Hostname | test("[13]$")"#;
+        assert_eq!(words(&Selector::compile(expression).unwrap()), ["u1", "u3"]);
+    }
+
+    #[test]
+    fn nobody_is_an_error() {
+        let nobody = Selector::All.select(&[]).unwrap_err();
+        assert_eq!(nobody.to_string(), "no node answered");
+        let none = Selector::compile("false").unwrap().select(&three());
+        assert_eq!(
+            none.unwrap_err().to_string(),
+            "3 nodes answered, none of them meant"
+        );
+        let fails = Selector::compile(".Hostname.x").unwrap().select(&three());
+        assert!(matches!(fails, Err(Unselectable::Filter { .. })));
+    }
+}

@@ -1,0 +1,199 @@
+//! A job on disk and its supervisor: everything about running a script, nothing about messages.
+//!
+//! A job is a directory, and which files it has IS its state; nothing in memory is kept in step
+//! with it. No tokio and no AMQP here: this room must survive whatever happens to the agent.
+//!
+//! | file | written by | holds |
+//! |---|---|---|
+//! | `request.json` | agent | the message as received, its routing key, when |
+//! | `script`, `stdin` | agent | what the request gave inline |
+//! | `pid` | supervisor | its own and the script's pid; to have made it is the right to start |
+//! | `stdout`, `stderr` | supervisor | captured bytes, bounded (see [`capture`]) |
+//! | `progress` | the script | JSON lines, by the path in `$UR_PROGRESS` |
+//! | `cancel` | agent | somebody asked for its end |
+//! | `outcome.json` | supervisor | how it ended |
+//! | `outcome.room` | agent | blocks that `outcome.json` will take, reserved before anything is started |
+//! | `unheard` | agent | the reply was given, and nobody listened |
+//! | `replied` | agent | the broker has confirmed the reply |
+//! | `rebooting` | agent | the reboot it asked for has been started |
+
+pub mod capture;
+mod cgroup;
+mod interpreter;
+mod lock;
+mod process;
+mod record;
+mod retention;
+mod spool;
+mod start;
+mod store;
+mod stream;
+mod supervise;
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+use std::{fs, io};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+
+use protocol::{Message, Outcome, RequestId, State};
+
+pub use lock::Held;
+pub use process::{Exit, ProcessRef, boot_id};
+pub use record::{End, Pids, Record};
+pub use retention::Expired;
+pub use spool::{Admission, Spool};
+pub use store::{open, write_json};
+pub use supervise::{NEXT, supervise, supervise_next};
+
+/// One job: its id and its directory. Cheap to clone; everything else is read when it is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    pub id: RequestId,
+    dir: PathBuf,
+}
+
+impl Job {
+    /// The job whose directory this is, as the supervisor gets it.
+    pub fn at(dir: &Path) -> Result<Self> {
+        let dir = fs::canonicalize(dir)
+            .with_context(|| format!("finding the job directory {}", dir.display()))?;
+        let name = dir.file_name().and_then(|name| name.to_str());
+        let id = RequestId::parse(name.unwrap_or_default())
+            .map_err(|refusal| anyhow::anyhow!("{}: {}", dir.display(), refusal.message))?;
+        Ok(Self { id, dir })
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.dir.join(file)
+    }
+
+    /// What the files say.
+    pub fn state(&self) -> State {
+        let has = |file| self.path(file).exists();
+        if has("replied") {
+            State::Replied
+        } else if has("outcome.json") {
+            State::Ended
+        } else if has("pid") {
+            State::Running
+        } else {
+            State::Queued
+        }
+    }
+
+    /// Fails, too, if another version of ur-agent has written the directory and this one cannot read it.
+    pub fn record(&self) -> Result<Record> {
+        let record: Record = self
+            .read("request.json")?
+            .with_context(|| format!("{} has no request.json", self.dir.display()))?;
+        if record.format != record::FORMAT {
+            anyhow::bail!(
+                "{} has format {}, and this version reads {}",
+                self.dir.display(),
+                record.format,
+                record::FORMAT
+            );
+        }
+        Ok(record)
+    }
+
+    /// The request, which was readable when it was admitted.
+    pub fn message(&self) -> Result<Message> {
+        let record = self.record()?;
+        Message::decode(record.message.get().as_bytes())
+            .map_err(|refusal| anyhow::anyhow!("reading {}: {}", self.id, refusal.message))
+    }
+
+    pub fn pids(&self) -> Result<Option<Pids>> {
+        self.read("pid")
+    }
+
+    /// `None` while it has not ended.
+    pub fn end(&self) -> Result<Option<End>> {
+        let end: Option<End> = self.read("outcome.json")?;
+        match end.as_ref().map(|end| &end.outcome) {
+            Some(Outcome::NotConnected | Outcome::NoAnswer) => {
+                anyhow::bail!("{}: its outcome is one that only a sender can see", self.id)
+            }
+            _ => Ok(end),
+        }
+    }
+
+    /// Ends the job, durably. Written once: by its supervisor, or by the agent for a job whose
+    /// supervisor never started or died.
+    pub fn write_end(&self, end: &End) -> Result<()> {
+        let (path, room) = (self.path("outcome.json"), self.path("outcome.room"));
+        store::write_json_reserved(&path, &room, end)
+    }
+
+    /// Takes back the end of a job that turned out to be started.
+    pub fn forget_end(&self) -> Result<()> {
+        let path = self.path("outcome.json");
+        fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))
+    }
+
+    /// Remembers that the broker has confirmed the reply.
+    pub fn mark_replied(&self) -> Result<()> {
+        store::touch(&self.path("replied"))
+    }
+
+    /// Remembers when nobody listened to the reply for the first time: its retention begins.
+    pub fn mark_unheard(&self) -> Result<()> {
+        match self.path("unheard").exists() {
+            true => Ok(()),
+            false => store::touch(&self.path("unheard")),
+        }
+    }
+
+    pub fn replied_at(&self) -> Option<Timestamp> {
+        modified(&self.path("replied")).and_then(|time| Timestamp::try_from(time).ok())
+    }
+
+    /// Remembers that the reboot this job asked for is under way, so that it is not asked for again.
+    pub fn mark_rebooting(&self) -> Result<()> {
+        store::touch(&self.path("rebooting"))
+    }
+
+    pub fn is_rebooting(&self) -> bool {
+        self.path("rebooting").exists()
+    }
+
+    /// Asks for the job's end: the mark first, so that it holds even if nobody is there to be woken.
+    pub fn cancel(&self) -> Result<()> {
+        store::touch(&self.path("cancel"))?;
+        if let Some(pids) = self.pids()? {
+            pids.supervisor
+                .terminate()
+                .context("waking the supervisor")?;
+        }
+        Ok(())
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.path("cancel").exists()
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(&self, file: &str) -> Result<Option<T>> {
+        let path = self.path(file);
+        let bytes = match store::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(error).with_context(|| format!("reading {}", path.display()));
+            }
+        };
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .with_context(|| format!("understanding {}", path.display()))
+    }
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|meta| meta.modified()).ok()
+}

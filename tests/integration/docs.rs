@@ -1,0 +1,202 @@
+//! What the documents promise of the sources, word by word.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::{Command, Stdio};
+
+/// The text between the parentheses that `rest` begins inside of.
+fn arguments(rest: &str) -> &str {
+    let mut open = 1;
+    let end = rest.find(|c| {
+        open += i32::from(c == '(') - i32::from(c == ')');
+        open == 0
+    });
+    end.map_or(rest, |end| rest.split_at(end).0)
+}
+
+/// Of every log line: its level, and its message, which is the last literal there.
+fn log_lines(source: &str) -> BTreeSet<(&'static str, &str)> {
+    let mut lines = BTreeSet::new();
+    for (level, call) in [
+        ("info", " info!("),
+        ("warn", " warn!("),
+        ("error", " error!("),
+    ] {
+        let calls = source.split(call).skip(1);
+        let messages = calls.filter_map(|rest| arguments(rest).rsplit('"').nth(1));
+        lines.extend(messages.map(|message| (level, message)));
+    }
+    lines
+}
+
+#[test]
+fn the_table_of_log_lines_has_every_line_of_the_agent_and_no_other() {
+    let page = fs::read_to_string("../docs/operating.md").unwrap();
+    let (_, rest) = page.split_once("\n## Log lines\n").unwrap();
+    let (section, _) = rest.split_once("\n## ").unwrap();
+    let told: BTreeSet<(String, String)> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+        .map(|(message, rest)| {
+            (
+                rest.split(' ').next().unwrap().to_owned(),
+                message.to_owned(),
+            )
+        })
+        .collect();
+    let mut said: BTreeSet<(String, String)> = BTreeSet::new();
+    let files = fs::read_dir("../src/agent")
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    for file in files.filter(|path| path.is_file()) {
+        let source = fs::read_to_string(file).unwrap();
+        for (level, message) in log_lines(&source) {
+            // Where one line says which of two it is.
+            let messages = match message {
+                "{lost}" => vec!["connection lost", "no broker"],
+                message => vec![message],
+            };
+            said.extend(messages.iter().map(|m| (level.to_owned(), (*m).to_owned())));
+        }
+    }
+    let missing: Vec<_> = said.difference(&told).collect();
+    let extra: Vec<_> = told.difference(&said).collect();
+    assert!(
+        missing.is_empty() && extra.is_empty(),
+        "missing: {missing:#?}\nnot said: {extra:#?}"
+    );
+}
+
+/// The third-party crates that a member names itself, for use or for its tests.
+fn named_by(member: &str, sections: &[&str]) -> BTreeSet<String> {
+    let manifest = fs::read_to_string(format!("../{member}/Cargo.toml")).unwrap();
+    let lines = sections.iter().flat_map(|section| {
+        let (_, rest) = manifest
+            .split_once(&format!("\n[{section}]\n"))
+            .unwrap_or_default();
+        rest.lines().take_while(|line| !line.is_empty())
+    });
+    let names = lines.filter_map(|line| line.split(['.', ' ']).next());
+    names
+        .filter(|name| !ROOMS.contains(name))
+        .map(str::to_owned)
+        .collect()
+}
+
+const ROOMS: [&str; 6] = ["protocol", "broker", "job", "task", "client", "ur-tests"];
+
+/// For each program, the members that it is made of.
+const PROGRAMS: [(&str, &[&str]); 3] = [
+    (
+        "agent",
+        &["src/protocol", "src/broker", "src/job", "src/agent"],
+    ),
+    (
+        "ur",
+        &[
+            "src/protocol",
+            "src/broker",
+            "src/task",
+            "src/client",
+            "src/cli",
+        ],
+    ),
+    ("tests", &["tests", "benches"]),
+];
+
+#[test]
+fn the_table_of_dependencies_says_which_program_has_each_crate_and_no_other() {
+    let readme = fs::read_to_string("../README.md").unwrap();
+    let (_, rest) = readme
+        .split_once("\n| crate | in | for |\n|---|---|---|\n")
+        .unwrap();
+    let rows = rest.lines().map_while(|line| line.strip_prefix("| "));
+    let mut told = BTreeSet::new();
+    for row in rows {
+        let mut cells = row.split(" | ");
+        let (crates, programs) = (cells.next().unwrap(), cells.next().unwrap());
+        for name in crates.split(", ") {
+            told.extend(
+                programs
+                    .split(", ")
+                    .map(|program| (program.to_owned(), name.to_owned())),
+            );
+        }
+    }
+    let mut needed = BTreeSet::new();
+    for (program, members) in PROGRAMS {
+        for member in members {
+            let crates = named_by(member, &["dependencies"]).into_iter();
+            needed.extend(crates.map(|name| (program.to_owned(), name)));
+            let tested = named_by(member, &["dev-dependencies"]).into_iter();
+            needed.extend(tested.map(|name| ("tests".to_owned(), name)));
+        }
+    }
+    let shipped: BTreeSet<String> = needed
+        .iter()
+        .filter(|(program, _)| program != "tests")
+        .map(|(_, name)| name.clone())
+        .collect();
+    needed.retain(|(program, name)| program != "tests" || !shipped.contains(name));
+    let missing: Vec<_> = needed.difference(&told).collect();
+    let extra: Vec<_> = told.difference(&needed).collect();
+    assert!(
+        missing.is_empty() && extra.is_empty(),
+        "missing: {missing:?}\nnot there: {extra:?}"
+    );
+}
+
+/// What a security reviewer of the agent must not meet: jq, tables, HTTP, SQL, and what only the operator's tool needs.
+const NOT_IN_THE_AGENT: [&str; 16] = [
+    "jaq-core",
+    "jaq-std",
+    "jaq-json",
+    "comfy-table",
+    "indicatif",
+    "include_dir",
+    "hyper",
+    "reqwest",
+    "ureq",
+    "axum",
+    "rusqlite",
+    "sqlx",
+    "postgres",
+    "clap_complete",
+    "winnow",
+    "sha2",
+];
+
+#[test]
+fn no_crate_of_the_agent_pulls_jq_tables_http_or_sql() {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args([
+        "tree",
+        "--offline",
+        "--locked",
+        "-p",
+        "ur-agent",
+        "-e",
+        "normal",
+        "--prefix",
+        "none",
+        "-f",
+        "{p}",
+    ]);
+    let tree = cargo
+        .current_dir("..")
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(tree.status.success());
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    let crates: BTreeSet<&str> = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert!(crates.contains("lapin"), "{tree}");
+    let pulled: Vec<_> = NOT_IN_THE_AGENT
+        .iter()
+        .filter(|name| crates.contains(*name))
+        .collect();
+    assert!(pulled.is_empty(), "{pulled:?} in:\n{tree}");
+}

@@ -1,0 +1,132 @@
+//! What a headnode would see: raw bodies out, and all that the node says in.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use broker::{Broker, Publisher, Routing};
+use futures_util::StreamExt;
+use lapin::Consumer;
+use lapin::options::BasicAckOptions;
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use tokio::time::{Instant, timeout_at};
+
+use super::PATIENCE;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) key: String,
+    pub(crate) content_type: Option<String>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Message {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("a body that is JSON")
+    }
+}
+
+/// Plain calls outside, an AMQP connection inside.
+pub(crate) struct Client {
+    inbox: VecDeque<Message>,
+    deliveries: Consumer,
+    publisher: Publisher,
+    _broker: Broker,
+    runtime: Runtime,
+}
+
+impl Client {
+    /// Listens to everything that the node may say.
+    pub(crate) fn connect(url: &str, node: &str) -> Self {
+        let keys = [
+            format!("ur.*.{node}"),
+            format!("ur.sysinfo.{node}.*"),
+            format!("ur.execute-reply.{node}.*"),
+            format!("ur.execute-progress.{node}.*"),
+            format!("ur.execute-output.{node}.*"),
+        ];
+        Self::listening(url, &keys)
+    }
+
+    pub(crate) fn listening(url: &str, keys: &[String]) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let url = url.parse().expect("a broker's URL");
+        let connected = async {
+            let broker = Broker::connect(&url, "ur test").await?;
+            let queue = format!("ur.test.{}", uuid::Uuid::new_v4());
+            let deliveries = broker.listen(&queue, keys).await?;
+            let publisher = broker.publisher().await?;
+            anyhow::Ok((broker, deliveries, publisher))
+        };
+        let (broker, deliveries, publisher) = runtime.block_on(connected).expect("a broker");
+        Self {
+            inbox: VecDeque::new(),
+            deliveries,
+            publisher,
+            _broker: broker,
+            runtime,
+        }
+    }
+
+    pub(crate) fn publish(&self, key: &str, body: &[u8]) -> Routing {
+        let sent = async { self.publisher.publish(key, body).await?.routing().await };
+        self.runtime.block_on(sent).expect("publishing")
+    }
+
+    /// The first message that is wanted and was not taken yet.
+    pub(crate) fn wait_for(&mut self, what: &str, wanted: impl Fn(&Message) -> bool) -> Message {
+        match self.take(PATIENCE, wanted) {
+            Some(message) => message,
+            None => panic!("waited in vain for {what}; there was {:#?}", self.keys()),
+        }
+    }
+
+    /// The same, for what may never come.
+    pub(crate) fn take(
+        &mut self,
+        patience: Duration,
+        wanted: impl Fn(&Message) -> bool,
+    ) -> Option<Message> {
+        if let Some(at) = self.inbox.iter().position(&wanted) {
+            return self.inbox.remove(at);
+        }
+        let deadline = Instant::now() + patience;
+        loop {
+            let message = self.receive(deadline)?;
+            if wanted(&message) {
+                return Some(message);
+            }
+            self.inbox.push_back(message);
+        }
+    }
+
+    fn receive(&mut self, deadline: Instant) -> Option<Message> {
+        let deliveries = &mut self.deliveries;
+        let received = async {
+            let delivery = timeout_at(deadline, deliveries.next()).await.ok()?;
+            let delivery = delivery.expect("the connection stays").expect("a delivery");
+            let acked = delivery.acker.ack(BasicAckOptions::default()).await;
+            acked.expect("acking");
+            let content_type = delivery.properties.content_type().as_ref();
+            Some(Message {
+                key: delivery.routing_key.to_string(),
+                content_type: content_type.map(ToString::to_string),
+                body: delivery.data,
+            })
+        };
+        self.runtime.block_on(received)
+    }
+
+    /// Drops what was received and not taken.
+    pub(crate) fn forget(&mut self) {
+        self.inbox.clear();
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        let keys = self.inbox.iter().map(|message| message.key.as_str());
+        keys.collect()
+    }
+}

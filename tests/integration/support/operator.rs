@@ -1,0 +1,113 @@
+//! The program `ur` as a person would start it, its output in files.
+
+use std::fs::{self, File};
+use std::io::PipeWriter;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::wait_until;
+
+pub(crate) struct Ur {
+    child: Child,
+    dir: TempDir,
+}
+
+/// What `ur` said, and how it ended.
+pub(crate) struct Said {
+    pub(crate) exit: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ur {
+    /// Runs are recorded in `state`.
+    pub(crate) fn start(url: &str, state: &Path, args: &[&str]) -> Self {
+        Self::start_into(url, state, args, None)
+    }
+
+    /// The same, and what it prints goes into a pipe.
+    pub(crate) fn start_into(
+        url: &str,
+        state: &Path,
+        args: &[&str],
+        out: Option<PipeWriter>,
+    ) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = |name| File::create(dir.path().join(name)).expect("a file");
+        let child = Command::new(ur_tests::program("ur"))
+            .args(args)
+            .env("UR_AMQP_URL", url)
+            .env("XDG_STATE_HOME", state)
+            .stdin(Stdio::null())
+            .stdout(out.map_or_else(|| file("out").into(), Stdio::from))
+            .stderr(file("err"))
+            .spawn()
+            .expect("starting ur");
+        Self { child, dir }
+    }
+
+    fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn wait_for(&self, what: &str) {
+        wait_until(what, || self.text("err").contains(what));
+    }
+
+    /// ^C, as far as one process is concerned.
+    pub(crate) fn interrupt(&self) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::INT).expect("a signal");
+    }
+
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("killing ur");
+        self.child.wait().expect("reaping ur");
+    }
+
+    pub(crate) fn end(mut self) -> Said {
+        let mut status = None;
+        wait_until("ur ends", || {
+            status = self.child.try_wait().expect("its status");
+            status.is_some()
+        });
+        Said {
+            exit: status.and_then(|it| it.code()).expect("an exit status"),
+            out: self.text("out"),
+            err: self.text("err"),
+        }
+    }
+}
+
+impl Drop for Ur {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- ur ---\n{}{}", self.text("out"), self.text("err"));
+        }
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+impl Said {
+    /// Checks the exit status. Returns what was printed.
+    #[track_caller]
+    pub(crate) fn exits(self, status: i32) -> String {
+        assert_eq!(self.exit, status, "{}\n{}", self.out, self.err);
+        self.out
+    }
+}
+
+/// Lines of JSON, in the order of the nodes.
+pub(crate) fn json_lines(text: &str) -> Vec<Value> {
+    let lines = text.lines().map(serde_json::from_str);
+    lines.collect::<Result<_, _>>().expect("JSON in each line")
+}
