@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use super::fold::fold;
 use client::{NodeResult, by_name};
 use protocol::{Outcome, REBOOT_STATUS};
-use task::Answer;
+use task::TaskResult;
 
 /// What nodes of one group agree in. The order of the fields is the order of the groups: good ones
 /// first, and without remarks before those with some.
@@ -90,7 +90,7 @@ impl Sameness {
                 left_out(reply.stdout_bytes, &same.stdout),
                 left_out(reply.stderr_bytes, &same.stderr),
             ];
-            if let Some(answer) = Answer::of(reply) {
+            if let Some(answer) = TaskResult::of(reply) {
                 same.stdout = answer.to_text().into_bytes();
                 let error = answer.error().map(|error| format!(": {error}"));
                 same.remark.push_str(&error.unwrap_or_default());

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::args::JsonArgs;
 use client::{NodeResult, Pong, Report, Target};
 use protocol::{Outcome, RequestId};
-use task::Answer;
+use task::TaskResult;
 
 pub(super) fn of_result(result: &NodeResult, request: &RequestId) -> Value {
     let mut object = of_target(&result.target, result.outcome.state(), request);
@@ -29,7 +29,7 @@ pub(super) fn of_result(result: &NodeResult, request: &RequestId) -> Value {
         for (name, value) in &result.more {
             object["result"][name] = value.clone();
         }
-        if let Some(answer) = Answer::of(reply) {
+        if let Some(answer) = TaskResult::of(reply) {
             object["value"] = answer.into_json();
         }
     }

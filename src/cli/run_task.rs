@@ -15,7 +15,7 @@ use super::run::{assignment, send, text};
 use super::tasks::{ModuleArgs, find};
 use client::Target;
 use protocol::Request;
-use task::{Class, Given, Input, Task};
+use task::{Class, Given, ScriptInput, Task};
 
 #[derive(Debug, ClapArgs)]
 #[command(override_usage = "ur run [OPTIONS] TARGETS TASK [NAME=VALUE]...")]
@@ -79,7 +79,7 @@ pub(crate) async fn run_task(broker: &BrokerArgs, args: RunTaskArgs) -> Result<E
 }
 
 /// What is destroyed must have been named, and somebody must be there to be asked.
-fn refuse_blind(task: &Task, input: &Input, yes: bool) -> Result<()> {
+fn refuse_blind(task: &Task, input: &ScriptInput, yes: bool) -> Result<()> {
     let name = &task.name;
     if let Some(parameter) = &input.unconfirmed {
         let bad = format!("{name} is destructive: `{parameter}` must name what is destroyed");
@@ -94,7 +94,7 @@ fn refuse_blind(task: &Task, input: &Input, yes: bool) -> Result<()> {
 }
 
 /// A Node.js agent gives its scripts a standard input that never ends, and nothing on it.
-fn refuse_without_stdin(task: &Task, input: &Input, targets: &[Target]) -> Result<()> {
+fn refuse_without_stdin(task: &Task, input: &ScriptInput, targets: &[Target]) -> Result<()> {
     let old = targets.iter().filter(|target| target.agent.is_none());
     let old: Vec<&str> = old.map(|target| target.hostname.as_str()).collect();
     if !input.needs_stdin || old.is_empty() {
@@ -108,7 +108,7 @@ fn refuse_without_stdin(task: &Task, input: &Input, targets: &[Target]) -> Resul
     Err(Usage(bad).into())
 }
 
-fn confirm(task: &Task, input: &Input, targets: &[Target]) -> Result<()> {
+fn confirm(task: &Task, input: &ScriptInput, targets: &[Target]) -> Result<()> {
     let nodes = fold(targets.iter().map(|target| target.hostname.as_str()));
     let count = targets.len();
     let mut screen = io::stderr().lock();
@@ -167,7 +167,8 @@ mod tests {
             ..result("node1", Outcome::NoAnswer, "", "").target
         };
         let mut input = task.prepare(&Given::default()).unwrap();
-        let refuse = |input: &Input, agent| refuse_without_stdin(&task, input, &[target(agent)]);
+        let refuse =
+            |input: &ScriptInput, agent| refuse_without_stdin(&task, input, &[target(agent)]);
         assert!(refuse(&input, None).is_ok());
         input.needs_stdin = true;
         assert!(refuse(&input, Some("0.1.0")).is_ok());

@@ -10,7 +10,7 @@ use comfy_table::presets::NOTHING;
 
 use super::Exit;
 use super::exit::Usage;
-use task::{Library, Lock, Name, Task, check, create, local, own_modules, write_pages};
+use task::{Library, Lock, Task, TaskName, check, create, local, own_modules, write_pages};
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct TasksArgs {
@@ -84,7 +84,7 @@ pub(super) fn find(library: &Library, task: &str) -> Result<Task> {
     if task.contains('/') {
         return local(Path::new(task));
     }
-    let name: Name = task.parse().map_err(|error| Usage(format!("{error:#}")))?;
+    let name: TaskName = task.parse().map_err(|error| Usage(format!("{error:#}")))?;
     library.find(&name)
 }
 
@@ -128,7 +128,7 @@ pub(crate) fn task(command: TaskCommand) -> Result<Exit> {
             write!(out, "{}", task.page())?;
         }
         TaskCommand::New(args) => {
-            let name: Name = args
+            let name: TaskName = args
                 .task
                 .parse()
                 .map_err(|error| Usage(format!("{error:#}")))?;

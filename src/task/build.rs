@@ -1,4 +1,4 @@
-//! The tasks under `scripts` are compiled in: a file that is new there asks for another build.
+//! A new file under `scripts/` causes a build: the tasks are compiled in.
 
 fn main() {
     println!("cargo::rerun-if-changed=../../scripts");

@@ -1,5 +1,5 @@
-//! A task and its files → ONE script that any agent ever shipped can run. Shell code is put where it
-//! is sourced; where that will not do, the script carries the files and unpacks them first.
+//! The bundle of a task: the task and its files as one script that any agent ever shipped can run. Shell
+//! code is put where it is sourced; where that is not enough, the script unpacks its files first.
 
 use std::collections::{BTreeMap, BTreeSet};
 

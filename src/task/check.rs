@@ -1,4 +1,4 @@
-//! What can be said of tasks without running them: before they are shared, or released.
+//! Checks of tasks that need no node: before they are shared, or released.
 
 use std::fmt;
 use std::io::ErrorKind;

@@ -1,17 +1,15 @@
-//! A task's `<task>.json`: the Puppet Task specification's metadata, and what Ur adds to it. Refuses
-//! what it does not understand, with the key; the file is named by who reads it.
+//! Metadata of a task, `TASK.json`, as the Puppet Task specification has it. What is not understood is
+//! refused, with the key; the caller names the file.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use semver::Version;
-use serde::Deserialize;
+use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value};
 
-use super::keys::Keys;
-use super::library::is_word;
+use super::extension::Extension;
+use super::implementation::{Implementation, InputMethod, refuse_remote};
+use super::json_object::JsonObject;
+use super::name::is_word;
 use super::types::Type;
 
 #[derive(Clone, Debug, Default)]
@@ -19,7 +17,7 @@ pub(super) struct Metadata {
     pub(super) description: String,
     /// `None` where the metadata does not say which there are: then any may be given.
     pub(super) parameters: Option<BTreeMap<String, Parameter>>,
-    pub(super) input: Input,
+    pub(super) input: InputMethod,
     pub(super) supports_noop: bool,
     pub(super) private: bool,
     pub(super) ur: Extension,
@@ -38,71 +36,32 @@ pub(super) struct Parameter {
     pub(super) sensitive: bool,
 }
 
-/// How parameters reach a task.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Input {
-    #[default]
-    Both,
-    Stdin,
-    Environment,
-}
-
-#[derive(Clone, Debug)]
-struct Implementation {
-    file: String,
-    input: Option<Input>,
-    files: Vec<String>,
-}
-
-/// What stands under `extensions.ur`.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Extension {
-    pub(super) version: Option<Version>,
-    pub(super) class: Option<Class>,
-    pub(super) timeout: Option<Duration>,
-    /// Programs that a node must have.
-    pub(super) needs: Vec<String>,
-    /// The parameter that must name what is destroyed.
-    pub(super) confirm: Option<String>,
-    /// A JSON Schema of the result.
-    pub(super) result: Option<Map<String, Value>>,
-}
-
-/// What a task does to a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Class {
-    Inspect,
-    Change,
-    Destructive,
-}
-
 impl Metadata {
     pub(super) fn read(bytes: &[u8]) -> Result<Self> {
         let whole: Value = serde_json::from_slice(bytes).context("it is not JSON")?;
-        let mut keys = Keys::of(whole, "")?;
-        let version: Option<u64> = keys.take("puppet_task_version")?;
+        let mut object = JsonObject::of(whole, "")?;
+        let version: Option<u64> = object.take("puppet_task_version")?;
         ensure!(
             version.is_none_or(|version| version == 1),
             "`puppet_task_version` is not 1, the only one there is"
         );
-        refuse_remote(&mut keys)?;
-        let parameters: Option<Map<String, Value>> = keys.take("parameters")?;
+        refuse_remote(&mut object)?;
+        let parameters: Option<Map<String, Value>> = object.take("parameters")?;
         let mut metadata = Self {
-            description: keys.take("description")?.unwrap_or_default(),
-            input: read_input(&mut keys)?.unwrap_or_default(),
-            supports_noop: keys.take("supports_noop")?.unwrap_or_default(),
-            private: keys.take("private")?.unwrap_or_default(),
-            files: keys.take("files")?.unwrap_or_default(),
-            implementation: Implementation::choose(&mut keys)?,
+            description: object.take("description")?.unwrap_or_default(),
+            input: InputMethod::take(&mut object)?.unwrap_or_default(),
+            supports_noop: object.take("supports_noop")?.unwrap_or_default(),
+            private: object.take("private")?.unwrap_or_default(),
+            files: object.take("files")?.unwrap_or_default(),
+            implementation: Implementation::choose(&mut object)?,
             parameters: parameters.map(read_parameters).transpose()?,
             ..Self::default()
         };
-        let extensions: Option<Map<String, Value>> = keys.take("extensions")?;
+        let extensions: Option<Map<String, Value>> = object.take("extensions")?;
         if let Some(ours) = extensions.as_ref().and_then(|all| all.get("ur")) {
             metadata.ur = Extension::read(ours.clone())?;
         }
-        metadata.unread.extend(keys.rest());
+        metadata.unread.extend(object.rest());
         metadata.check()?;
         Ok(metadata)
     }
@@ -117,7 +76,7 @@ impl Metadata {
         self.files.iter().chain(more.into_iter().flatten())
     }
 
-    pub(super) fn input(&self) -> Input {
+    pub(super) fn input(&self) -> InputMethod {
         let chosen = self.implementation.as_ref();
         chosen.and_then(|chosen| chosen.input).unwrap_or(self.input)
     }
@@ -144,49 +103,21 @@ impl Metadata {
     }
 }
 
-impl Implementation {
-    /// The first one for a node of which nothing is known but that it has a shell.
-    fn choose(keys: &mut Keys) -> Result<Option<Self>> {
-        let all: Option<Vec<Value>> = keys.take("implementations")?;
-        let Some(all) = all else { return Ok(None) };
-        for (i, value) in all.into_iter().enumerate() {
-            let mut keys = Keys::of(value, &format!("implementations[{i}]"))?;
-            let file: String = keys.require("name")?;
-            ensure!(
-                !file.contains('/'),
-                "`{}` is {file:?}: name a file beside the metadata",
-                keys.path("name")
-            );
-            let needs: Vec<String> = keys.take("requirements")?.unwrap_or_default();
-            if file.ends_with(".ps1") || needs.iter().any(|feature| feature != "shell") {
-                continue;
-            }
-            refuse_remote(&mut keys)?;
-            return Ok(Some(Self {
-                file,
-                input: read_input(&mut keys)?,
-                files: keys.take("files")?.unwrap_or_default(),
-            }));
-        }
-        bail!("`implementations` has none that needs a shell and nothing more");
-    }
-}
-
 impl Parameter {
     fn read(value: Value, path: &str) -> Result<Self> {
-        let mut keys = Keys::of(value, path)?;
-        let text: Option<String> = keys.take("type")?;
+        let mut object = JsonObject::of(value, path)?;
+        let text: Option<String> = object.take("type")?;
         let kind = match text {
             Some(text) => Type::parse(&text)
                 .map_err(anyhow::Error::msg)
                 .with_context(|| format!("`{path}.type`"))?,
             None => Type::any(),
         };
-        let sensitive: Option<bool> = keys.take("sensitive")?;
+        let sensitive: Option<bool> = object.take("sensitive")?;
         let parameter = Self {
             sensitive: sensitive.unwrap_or_default() || kind.is_sensitive(),
-            description: keys.take("description")?.unwrap_or_default(),
-            default: keys.take("default")?,
+            description: object.take("description")?.unwrap_or_default(),
+            default: object.take("default")?,
             kind,
         };
         if let Some(default) = &parameter.default {
@@ -204,37 +135,6 @@ impl Parameter {
     }
 }
 
-impl Extension {
-    /// A key of ours that is not known is a mistake: nobody else may have put it there.
-    fn read(value: Value) -> Result<Self> {
-        let mut keys = Keys::of(value, "extensions.ur")?;
-        let timeout: Option<f64> = keys.take("timeout")?;
-        let limit = |seconds| {
-            Duration::try_from_secs_f64(seconds)
-                .ok()
-                .filter(|t| !t.is_zero())
-        };
-        let extension = Self {
-            version: keys.take("version")?,
-            class: keys.take("class")?,
-            timeout: match timeout {
-                Some(seconds) => Some(
-                    limit(seconds)
-                        .context("`extensions.ur.timeout` is not a number of seconds above 0")?,
-                ),
-                None => None,
-            },
-            needs: keys.take("needs")?.unwrap_or_default(),
-            confirm: keys.take("confirm")?,
-            result: keys.take("result")?,
-        };
-        if let Some(key) = keys.rest().first() {
-            bail!("`{key}` is not a key of Ur");
-        }
-        Ok(extension)
-    }
-}
-
 fn read_parameters(all: Map<String, Value>) -> Result<BTreeMap<String, Parameter>> {
     let mut parameters = BTreeMap::new();
     for (name, value) in all {
@@ -246,41 +146,6 @@ fn read_parameters(all: Map<String, Value>) -> Result<BTreeMap<String, Parameter
         parameters.insert(name, Parameter::read(value, &path)?);
     }
     Ok(parameters)
-}
-
-fn read_input(keys: &mut Keys) -> Result<Option<Input>> {
-    let key = keys.path("input_method");
-    let method: Option<String> = keys.take("input_method")?;
-    Ok(match method.as_deref() {
-        None => None,
-        Some("both") => Some(Input::Both),
-        Some("stdin") => Some(Input::Stdin),
-        Some("environment") => Some(Input::Environment),
-        Some(other) => bail!(
-            "`{key}` is {other:?}, which a node without PowerShell cannot do: use \"stdin\" or \"environment\""
-        ),
-    })
-}
-
-/// A task that acts on something else than the node it runs on.
-fn refuse_remote(keys: &mut Keys) -> Result<()> {
-    let key = keys.path("remote");
-    let remote: Option<bool> = keys.take("remote")?;
-    ensure!(
-        remote != Some(true),
-        "`{key}` is true: ur runs tasks on nodes alone"
-    );
-    Ok(())
-}
-
-impl fmt::Display for Class {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Inspect => "inspect",
-            Self::Change => "change",
-            Self::Destructive => "destructive",
-        })
-    }
 }
 
 #[cfg(test)]
@@ -313,7 +178,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             (metadata.input(), metadata.supports_noop),
-            (Input::Stdin, true)
+            (InputMethod::Stdin, true)
         );
         assert_eq!(metadata.unread, ["$schema"]);
         let parameters = metadata.parameters.unwrap();
@@ -325,7 +190,7 @@ mod tests {
     fn no_metadata_is_fine() {
         let metadata = read(&json!({})).unwrap();
         assert!(metadata.parameters.is_none() && metadata.implementation().is_none());
-        assert_eq!(metadata.input(), Input::Both);
+        assert_eq!(metadata.input(), InputMethod::Both);
     }
 
     #[test]
@@ -338,7 +203,7 @@ mod tests {
         ]}))
         .unwrap();
         assert_eq!(metadata.implementation(), Some("sql_linux.sh"));
-        assert_eq!(metadata.input(), Input::Environment);
+        assert_eq!(metadata.input(), InputMethod::Environment);
         assert_eq!(
             metadata.files().collect::<Vec<_>>(),
             ["a/files/a", "a/lib/b"]

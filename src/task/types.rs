@@ -1,14 +1,13 @@
-//! The Puppet types that a parameter of a task may have, and whether a JSON value is one of them.
-//! Types that no JSON value can have are not known here.
+//! Puppet types of parameters, and whether a JSON value is of one. Types that no JSON value can have are
+//! not known here.
 
-mod read;
+mod resolve;
+mod syntax;
 
 use std::fmt;
 
 use regex_lite::Regex;
 use serde_json::{Map, Value};
-
-use super::expression;
 
 /// A type as it was written, and understood.
 #[derive(Clone, Debug)]
@@ -41,8 +40,8 @@ enum Kind {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Size {
-    least: u64,
-    most: Option<u64>,
+    min: u64,
+    max: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -64,7 +63,7 @@ impl Type {
     /// Fails with a sentence that says what of `text` is not understood.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         Ok(Self {
-            kind: Kind::of(&expression::parse(text)?)?,
+            kind: Kind::of(&syntax::parse(text)?)?,
             text: text.to_owned(),
         })
     }
@@ -169,7 +168,7 @@ impl Kind {
 impl Size {
     fn holds(self, count: usize) -> bool {
         let count = count as u64;
-        count >= self.least && self.most.is_none_or(|most| count <= most)
+        count >= self.min && self.max.is_none_or(|max| count <= max)
     }
 }
 

@@ -1,5 +1,5 @@
-//! `versions.lock`: the digest of every version that was released. What has gone out under a version
-//! may never change, since the version is all that a job's record says to a person.
+//! Digests of released versions, `versions.lock`. A version's content never changes, since the version is
+//! all that a job's record says to a person.
 
 use std::collections::BTreeMap;
 use std::fmt;

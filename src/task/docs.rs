@@ -1,4 +1,5 @@
-//! A task's page, made from its metadata: what `ur task show` prints, and what stands in `docs/tasks`.
+//! The page of a task, made from its metadata: `ur task show` prints it, and `docs/tasks` has those of the
+//! built-in ones.
 
 use std::collections::BTreeMap;
 use std::fs;

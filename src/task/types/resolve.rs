@@ -1,9 +1,10 @@
-//! Words and brackets → a type.
+//! From the syntax of a Puppet type to the type: which words there are, and what each may have in
+//! its brackets.
 
 use regex_lite::{Regex, RegexBuilder};
 use serde_json::Value;
 
-use super::super::expression::Expression;
+use super::syntax::Expression;
 use super::{Kind, Member, Size};
 
 impl Kind {
@@ -97,14 +98,14 @@ fn unknown(name: &str) -> String {
 
 impl Size {
     fn of(name: &str, bounds: &[Expression]) -> Result<Self, String> {
-        let (least, most) = range(name, bounds, integer)?;
+        let (min, max) = range(name, bounds, integer)?;
         let count = |bound: i64| {
             u64::try_from(bound)
                 .map_err(|_negative| format!("a size of `{name}` is negative: {bound}"))
         };
         Ok(Self {
-            least: least.map_or(Ok(0), count)?,
-            most: most.map(count).transpose()?,
+            min: min.map_or(Ok(0), count)?,
+            max: max.map(count).transpose()?,
         })
     }
 
@@ -115,18 +116,18 @@ impl Size {
         let exactly = types as u64;
         if bounds.is_empty() {
             return Ok(Self {
-                least: exactly,
-                most: Some(exactly),
+                min: exactly,
+                max: Some(exactly),
             });
         }
         let size = Self::of("Tuple", bounds)?;
         // A lower bound alone leaves the number of types as the upper one.
-        let most = if bounds.len() == 1 {
+        let max = if bounds.len() == 1 {
             Some(exactly)
         } else {
-            size.most
+            size.max
         };
-        Ok(Self { most, ..size })
+        Ok(Self { max, ..size })
     }
 }
 

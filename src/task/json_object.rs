@@ -1,16 +1,16 @@
-//! A JSON object that is read key by key, so that whatever is wrong is told with where it stands.
+//! A JSON object that is read key by key, so that an error names the key and its place in the whole.
 
 use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-pub(super) struct Keys {
+pub(super) struct JsonObject {
     object: Map<String, Value>,
     /// Where the object stands in the whole.
     place: String,
 }
 
-impl Keys {
+impl JsonObject {
     pub(super) fn of(value: Value, place: &str) -> Result<Self> {
         match value {
             Value::Object(object) => Ok(Self {
@@ -40,7 +40,7 @@ impl Keys {
         value.with_context(|| format!("`{}` is missing", self.path(key)))
     }
 
-    /// The keys that nobody took.
+    /// The keys that were not taken.
     pub(super) fn rest(&self) -> Vec<String> {
         self.object.keys().map(|key| self.path(key)).collect()
     }

@@ -1,4 +1,4 @@
-//! A new task that passes every check and does next to nothing: something to begin with.
+//! The beginnings of a new task, for `ur task new`: it passes every check and says hello.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::Name;
+use super::TaskName;
 
 const METADATA: &str = r#"{
   "description": "Says hello.",
@@ -62,7 +62,7 @@ main "$@"
 "#;
 
 /// Writes script and metadata below `dir`; what is there already stays as it is. Returns the paths.
-pub fn create(dir: &Path, name: &Name) -> Result<[PathBuf; 2]> {
+pub fn create(dir: &Path, name: &TaskName) -> Result<[PathBuf; 2]> {
     let tasks = dir.join(&name.module).join("tasks");
     fs::create_dir_all(&tasks).with_context(|| format!("creating {}", tasks.display()))?;
     let [script, metadata] = ["sh", "json"].map(|end| tasks.join(format!("{}.{end}", name.task)));
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn a_new_task_passes_the_checks_and_is_never_written_over() {
         let dir = tempfile::tempdir().unwrap();
-        let name: Name = "my_module::greet".parse().unwrap();
+        let name: TaskName = "my_module::greet".parse().unwrap();
         create(dir.path(), &name).unwrap();
         let (count, findings) = check(dir.path()).unwrap();
         assert_eq!((count, findings.len()), (1, 0), "{findings:?}");

@@ -1,5 +1,5 @@
-//! How a Puppet type is written: `Optional[Array[String[1], 1]]`. Gives back the words and what is in
-//! their brackets; what that means is for `types` to say.
+//! The syntax of Puppet types, `Optional[Array[String[1], 1]]`: words and what is in their brackets.
+//! What they mean is said in `resolve`.
 
 use winnow::ascii::multispace0;
 use winnow::combinator::{

@@ -1,5 +1,5 @@
-//! The parameters of a task: from what was typed to what its script gets, on standard input and in
-//! the environment. Nothing gets past here that is not of its type, and no secret into a message.
+//! Parameters of a task: from what was typed to what its script gets, on standard input and in the
+//! environment. A value that is not of its type is refused, and no secret gets into a message.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,10 +7,11 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::Task;
-use super::metadata::{self, Parameter};
+use super::implementation::InputMethod;
+use super::metadata::Parameter;
 
 /// The kernel takes no variable of more than 128 KiB, its name included.
-const MOST_IN_ENV: usize = 100_000;
+const MAX_ENV_VALUE: usize = 100_000;
 /// What a login of root would have. A request's environment replaces the node's own.
 const ENVIRONMENT: [(&str, &str); 3] = [
     (
@@ -33,7 +34,7 @@ pub struct Given {
 
 /// What the script gets.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Input {
+pub struct ScriptInput {
     pub stdin: Option<String>,
     pub env: BTreeMap<String, String>,
     /// Something is on standard input and nowhere else.
@@ -50,7 +51,7 @@ pub struct BadParameter(String);
 
 impl Task {
     /// Checks the parameters, and puts them where the script looks for them.
-    pub fn prepare(&self, given: &Given) -> Result<Input, BadParameter> {
+    pub fn prepare(&self, given: &Given) -> Result<ScriptInput, BadParameter> {
         if given.noop && !self.metadata.supports_noop {
             let bad = format!(
                 "{} does not support --noop: it would change things",
@@ -71,27 +72,27 @@ impl Task {
         let mut env: BTreeMap<_, _> = ENVIRONMENT
             .map(|(k, v)| (k.to_owned(), v.to_owned()))
             .into();
-        let mut needs_stdin = input == metadata::Input::Stdin;
-        for (name, value) in values.iter().filter(|_| input != metadata::Input::Stdin) {
+        let mut needs_stdin = input == InputMethod::Stdin;
+        for (name, value) in values.iter().filter(|_| input != InputMethod::Stdin) {
             let text = match value {
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             };
-            if text.len() <= MOST_IN_ENV && !text.contains('\0') {
+            if text.len() <= MAX_ENV_VALUE && !text.contains('\0') {
                 env.insert(format!("PT_{name}"), text);
-            } else if input == metadata::Input::Both {
+            } else if input == InputMethod::Both {
                 needs_stdin = true;
             } else {
                 return Err(BadParameter(format!(
-                    "the parameter `{name}` of {} goes into its environment, which takes no more than {MOST_IN_ENV} bytes and no NUL",
+                    "the parameter `{name}` of {} goes into its environment, which takes no more than {MAX_ENV_VALUE} bytes and no NUL",
                     self.name
                 )));
             }
         }
         // One line, which a shell can read.
         let stdin =
-            (input != metadata::Input::Environment).then(|| format!("{}\n", Value::Object(values)));
-        Ok(Input {
+            (input != InputMethod::Environment).then(|| format!("{}\n", Value::Object(values)));
+        Ok(ScriptInput {
             stdin,
             env,
             needs_stdin,
@@ -100,7 +101,7 @@ impl Task {
         })
     }
 
-    /// Those that were given, each of its type.
+    /// The parameters that were given, each of its type.
     fn given(&self, given: &Given) -> Result<Map<String, Value>, BadParameter> {
         let mut values = Map::new();
         for (name, text) in &given.words {
@@ -307,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_value_too_long_for_the_environment_is_on_stdin_alone() {
-        let long = "x".repeat(MOST_IN_ENV + 1);
+        let long = "x".repeat(MAX_ENV_VALUE + 1);
         let parameters = json!({"text": {"type": "String"}});
         let both = task(&json!({"parameters": parameters}));
         let input = both.prepare(&given(&[("text", &long)], json!({}))).unwrap();

@@ -1,5 +1,5 @@
-//! What a task printed, as Bolt takes it: one JSON object, in which `_error` makes it a failure; what
-//! is no such object is the value of `_output`.
+//! The result of a task, as Bolt reads it from standard output: one JSON object, in which `_error` makes
+//! it a failure; text that is no such object is the value of `_output`.
 
 use serde_json::{Map, Value};
 
@@ -7,14 +7,13 @@ use protocol::{Outcome, Reply};
 
 /// An object of no more characters than this is shown in one line.
 const LINE: usize = 100;
-/// How an ending is told that the task calls a failure while it exits with 0.
+/// The outcome of a task that reports `_error` and exits with 0.
 const FAILED: Outcome = Outcome::Exited { status: 1 };
 
-/// The result of a task.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer(Map<String, Value>);
+pub struct TaskResult(Map<String, Value>);
 
-impl Answer {
+impl TaskResult {
     /// `None` for the reply to anything but a task.
     pub fn of(reply: &Reply) -> Option<Self> {
         reply.name.as_ref()?;
@@ -73,10 +72,10 @@ fn is_empty(value: &Value) -> bool {
     value.is_null() || value.as_object().is_some_and(Map::is_empty)
 }
 
-/// How a reply ends, be it to a task or not.
+/// The outcome of a reply, be it to a task or not.
 pub fn outcome(reply: &Reply) -> Outcome {
     let outcome = reply.outcome();
-    let failed = || Answer::of(reply).is_some_and(|answer| answer.error().is_some());
+    let failed = || TaskResult::of(reply).is_some_and(|result| result.error().is_some());
     if outcome.is_success() && failed() {
         return FAILED;
     }
@@ -89,17 +88,17 @@ mod tests {
     use serde_json::json;
 
     fn text(stdout: &str) -> String {
-        Answer::read(stdout).to_text()
+        TaskResult::read(stdout).to_text()
     }
 
     #[test]
     fn an_object_is_itself_and_all_else_is_output() {
-        assert_eq!(Answer::read(r#"{"a":1}"#).into_json(), json!({"a": 1}));
+        assert_eq!(TaskResult::read(r#"{"a":1}"#).into_json(), json!({"a": 1}));
         assert_eq!(
-            Answer::read("[1]\n").into_json(),
+            TaskResult::read("[1]\n").into_json(),
             json!({"_output": "[1]\n"})
         );
-        assert_eq!(Answer::read("").into_json(), json!({"_output": ""}));
+        assert_eq!(TaskResult::read("").into_json(), json!({"_output": ""}));
     }
 
     #[test]
@@ -124,8 +123,8 @@ mod tests {
         assert!(outcome(&reply).is_success());
         reply.name = Some("disk::erase".to_owned());
         assert_eq!(outcome(&reply), Outcome::Exited { status: 1 });
-        let answer = Answer::of(&reply).unwrap();
-        assert_eq!(answer.error().as_deref(), Some("no disk (disk/none)"));
+        let result = TaskResult::of(&reply).unwrap();
+        assert_eq!(result.error().as_deref(), Some("no disk (disk/none)"));
         reply.exit_status = json!(7);
         assert_eq!(outcome(&reply), Outcome::Exited { status: 7 });
     }
