@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use job::{self, Job, Spool};
+use job::{Created, Job, Spool};
 use protocol::{
     ErrorCode, MAX_KEY, Message, NodeId, Outcome, Ping, Refusal, Reply, Request, RequestId,
     RoutingKey, reply_key,
@@ -154,8 +154,8 @@ impl Gate<'_> {
             return Err(Refusal::new(ErrorCode::Busy, message));
         }
         match self.spool.create(id, request, (self.node, key), body)? {
-            job::Admission::New(job) => Ok(Admission::Start(job)),
-            job::Admission::Known(job) => Ok(Admission::Known(job)),
+            Created::New(job) => Ok(Admission::Start(job)),
+            Created::Existing(job) => Ok(Admission::Known(job)),
         }
     }
 

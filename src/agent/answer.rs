@@ -25,7 +25,7 @@ impl Agent {
     }
 
     pub(super) fn ended(&mut self, Ended { job, follow }: Ended) {
-        let outcome = job.end().ok().flatten().map(|end| end.outcome);
+        let outcome = job.outcome().ok().flatten().map(|end| end.outcome);
         let shown = outcome.as_ref().map(ToString::to_string);
         info!(request = %job.id, outcome = shown, "ended");
         let news = follow.map(|mut follow| follow.news(true));
@@ -66,7 +66,7 @@ impl Agent {
     }
 
     fn unheard(&mut self, job: &Job) {
-        if let Err(error) = job.mark_unheard() {
+        if let Err(error) = job.mark_unroutable() {
             warn!(request = %job.id, error = format!("{error:#}"), "cannot mark a job");
         }
         let again_in = self.unheard.put(job.clone());

@@ -11,11 +11,11 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub args: AgentArgs,
     #[command(subcommand)]
-    pub command: Option<Verb>,
+    pub command: Option<Command>,
 }
 
 #[derive(Subcommand)]
-pub(crate) enum Verb {
+pub(crate) enum Command {
     /// Serve this node until told to stop (the default)
     Run,
     /// Run one request here, without a broker, and print its reply

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use job::{Admission, Held, Spool};
+use job::{Created, Held, Spool};
 use protocol::{Message, NodeId, RequestId};
 
 use super::args::AgentArgs;
@@ -31,7 +31,7 @@ pub(crate) fn exec(file: &Path) -> Result<()> {
     let spool = Spool::open(dir.path())?;
     let node = NodeId::parse("local").expect("a word");
     let admission = spool.create(&RequestId::random(), &request, (&node, "exec"), &body);
-    let (Admission::New(job) | Admission::Known(job)) = admission.map_err(refused)?;
+    let (Created::New(job) | Created::Existing(job)) = admission.map_err(refused)?;
     let mut supervisor = supervisor::of(&job)
         .spawn()
         .context("starting a supervisor")?;

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use job::{End, Exit, Job, Spool};
+use job::{ExitWatch, Job, OutcomeRecord, Spool};
 use protocol::{ErrorCode, Outcome, Refusal, RequestId, State};
 
 use super::follow::Follow;
@@ -162,10 +162,10 @@ impl Jobs {
         }
     }
 
-    fn watch(&mut self, job: Job, exit: Exit) {
+    fn watch(&mut self, job: Job, exit: ExitWatch) {
         self.running.insert(job.id.clone(), Follow::new(&job));
         self.watched.spawn(async move {
-            // SAFETY: `Exit` owns its descriptor, opens no other and closes it when dropped.
+            // SAFETY: `ExitWatch` owns its descriptor, opens no other and closes it when dropped.
             match unsafe { AsyncFd::register_with_interest(exit, Interest::READABLE) } {
                 Ok(exit) => {
                     exit.readable()
@@ -189,7 +189,7 @@ impl Jobs {
 
     fn adopt(&mut self, job: Job) {
         let pids = job.pids().ok().flatten();
-        match pids.as_ref().and_then(|pids| pids.supervisor.exit()) {
+        match pids.as_ref().and_then(|pids| pids.supervisor.watch()) {
             Some(exit) => self.watch(job, exit),
             None => self.supervisor_gone(job),
         }
@@ -197,13 +197,13 @@ impl Jobs {
 
     /// Its outcome is on disk; or another supervisor had been quicker; or it died in the middle.
     fn supervisor_gone(&mut self, job: Job) {
-        match job.end() {
+        match job.outcome() {
             Ok(Some(_)) => self.push_ended(job),
             Ok(None) => match job.pids() {
-                Ok(Some(pids)) => match pids.supervisor.exit() {
+                Ok(Some(pids)) => match pids.supervisor.watch() {
                     Some(exit) => self.watch(job, exit),
                     // Its last act may have come between our two looks.
-                    None => match job.end() {
+                    None => match job.outcome() {
                         Ok(Some(_)) => self.push_ended(job),
                         _ => self.end(job, undetermined(last_seen(&pids))),
                     },
@@ -229,12 +229,12 @@ impl Jobs {
     /// Ends a job that has not been started, unless a supervisor of an earlier agent, which held its id,
     /// begins at this very moment: each looks for the other's file after it has written its own.
     fn end_unstarted(&mut self, job: Job, outcome: Outcome) {
-        let written = self.write_end(&job, outcome);
+        let written = self.write_outcome(&job, outcome);
         match job.pids() {
             Ok(None) => self.push_ended(job),
             Ok(Some(_)) | Err(_) => {
                 warn!(request = %job.id, "a supervisor of an earlier agent has it; it goes on");
-                if written && let Err(error) = job.forget_end() {
+                if written && let Err(error) = job.remove_outcome() {
                     error!(request = %job.id, error = format!("{error:#}"), "cannot take an outcome back");
                 }
                 self.adopt(job);
@@ -243,13 +243,13 @@ impl Jobs {
     }
 
     fn end(&mut self, job: Job, outcome: Outcome) {
-        self.write_end(&job, outcome);
+        self.write_outcome(&job, outcome);
         self.push_ended(job);
     }
 
-    fn write_end(&mut self, job: &Job, outcome: Outcome) -> bool {
+    fn write_outcome(&mut self, job: &Job, outcome: Outcome) -> bool {
         warn!(request = %job.id, outcome = outcome.state(), "ended by the agent");
-        let written = job.write_end(&End::unseen(outcome));
+        let written = job.write_outcome(&OutcomeRecord::unseen(outcome));
         if let Err(error) = &written {
             // Answered as undetermined all the same: a reply does not need the file.
             error!(request = %job.id, error = format!("{error:#}"), "cannot write an outcome");

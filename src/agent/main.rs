@@ -33,7 +33,7 @@ use clap::Parser;
 use job::{Job, NEXT, supervise, supervise_next};
 use tracing_subscriber::EnvFilter;
 
-use args::{Cli, Verb};
+use args::{Cli, Command};
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = env::args_os().collect();
@@ -60,14 +60,14 @@ fn main() -> ExitCode {
 /// What a person or an init system asks for.
 fn obey() -> Result<()> {
     let cli = Cli::parse();
-    match cli.command.unwrap_or(Verb::Run) {
-        Verb::Run => {
+    match cli.command.unwrap_or(Command::Run) {
+        Command::Run => {
             log();
             run::run(cli.args)
         }
-        Verb::Exec { file } => exec::exec(&file),
-        Verb::Sysinfo => exec::sysinfo(&cli.args),
-        Verb::Check => exec::check(&cli.args),
+        Command::Exec { file } => exec::exec(&file),
+        Command::Sysinfo => exec::sysinfo(&cli.args),
+        Command::Check => exec::check(&cli.args),
     }
 }
 

@@ -41,7 +41,7 @@ impl Reboot {
             let answered = job.state() == State::Replied;
             if answered
                 && job
-                    .end()
+                    .outcome()
                     .ok()
                     .flatten()
                     .is_some_and(|end| asks(&end.outcome))
@@ -114,7 +114,7 @@ pub(super) fn asks(outcome: &Outcome) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use job::Admission;
+    use job::Created;
     use protocol::{NodeId, Request, RequestId};
 
     #[tokio::test(start_paused = true)]
@@ -122,7 +122,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (request, node) = (Request::script("exit 113"), NodeId::parse("n1").unwrap());
         let spool = Spool::open(dir.path()).unwrap();
-        let Ok(Admission::New(job)) = spool.create(
+        let Ok(Created::New(job)) = spool.create(
             &RequestId::random(),
             &request,
             (&node, "k"),

@@ -4,7 +4,7 @@ use anyhow::Result;
 use tracing::error;
 
 use job::capture::Captured;
-use job::{End, Job};
+use job::{Job, OutcomeRecord};
 use protocol::{Message, Outcome, Progress, Reply, Request, State, Text};
 
 /// What RabbitMQ 4 takes in one message, less room for what stands around the output.
@@ -14,8 +14,8 @@ pub(super) const MAX_BODY: usize = 15 * 1024 * 1024;
 /// long for the broker is shortened in the middle, and `stdout_bytes` tells.
 pub(super) fn of(job: &Job, max_body: usize) -> Result<Vec<u8>> {
     let end = job
-        .end()?
-        .unwrap_or_else(|| End::unseen(undetermined("the job has no outcome")));
+        .outcome()?
+        .unwrap_or_else(|| OutcomeRecord::unseen(undetermined("the job has no outcome")));
     let request = match job.message() {
         Ok(Message::Run(request)) => Some(request),
         Ok(Message::Status) | Err(_) => None,
@@ -45,7 +45,12 @@ pub(super) fn unreadable(error: &anyhow::Error) -> Vec<u8> {
 }
 
 /// The body, and how many bytes of the longer stream are in it.
-fn build(job: &Job, end: &End, request: Option<&Request>, keep: usize) -> (Vec<u8>, usize) {
+fn build(
+    job: &Job,
+    end: &OutcomeRecord,
+    request: Option<&Request>,
+    keep: usize,
+) -> (Vec<u8>, usize) {
     let mut kept = 0;
     let mut reply = Reply::of(&end.outcome);
     reply.started_at = end.started_at;
@@ -95,7 +100,7 @@ pub(super) fn story(job: &Job) -> Progress {
     if let Ok(Some(pids)) = job.pids() {
         progress.started_at = Some(pids.started_at);
     }
-    if let Ok(Some(end)) = job.end() {
+    if let Ok(Some(end)) = job.outcome() {
         progress.ended_at = Some(end.ended_at);
         progress.replied_at = job.replied_at();
     } else if progress.state == State::Running && progress.started_at.is_none() {
@@ -113,7 +118,7 @@ pub(super) fn undetermined(message: impl Into<String>) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use job::{Admission, Spool};
+    use job::{Created, Spool};
     use protocol::{NodeId, RequestId};
 
     #[test]
@@ -124,15 +129,15 @@ mod tests {
         request.max_output = 10_000;
         let (id, node) = (RequestId::random(), NodeId::parse("n1").unwrap());
         let body = request.encode();
-        let Admission::New(job) = spool.create(&id, &request, (&node, "k"), &body).unwrap() else {
+        let Created::New(job) = spool.create(&id, &request, (&node, "k"), &body).unwrap() else {
             panic!("a new job")
         };
         let mut file = std::fs::File::create(job.path("stdout")).unwrap();
         std::io::Write::write_all(&mut file, &[b'x'; 10_000]).unwrap();
-        let mut end = End::unseen(Outcome::Exited { status: 0 });
+        let mut end = OutcomeRecord::unseen(Outcome::Exited { status: 0 });
         // As after a script that wrote for years: each step once shortened no more than a tenth of this.
         end.stdout_bytes = u64::MAX;
-        job.write_end(&end).unwrap();
+        job.write_outcome(&end).unwrap();
         assert!(shortened(10_000, 10_300, 10_000) < 10_000);
         let body = of(&job, 5_000).unwrap();
         assert!((4_000..=5_000).contains(&body.len()), "{}", body.len());

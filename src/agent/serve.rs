@@ -314,7 +314,7 @@ impl Agent {
         busy.extend(self.answering.iter().cloned());
         match self.spool.expire(&busy) {
             Ok(expired) => {
-                for job in expired.unheard {
+                for job in expired.unroutable {
                     error!(request = %job.id, "forgotten: nobody took its reply in all the time it was kept");
                     self.unheard.forget(&job.id);
                 }

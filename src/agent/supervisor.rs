@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use job::{Exit, Job, NEXT};
+use job::{ExitWatch, Job, NEXT};
 
 /// systemd's words to us are not for scripts, and neither are passwords.
 const NOT_FOR_SCRIPTS: [&str; 7] = [
@@ -48,7 +48,7 @@ pub(super) struct Supervisors {
 /// A supervisor without a job. Its end can be seen before it can begin.
 struct Waiting {
     child: Child,
-    exit: Exit,
+    exit: ExitWatch,
 }
 
 impl Supervisors {
@@ -60,7 +60,7 @@ impl Supervisors {
     }
 
     /// Gives the job to the supervisor that waits, or to a new one. If that fails, nothing was started.
-    pub(super) fn start(&mut self, job: &Job) -> Result<Exit> {
+    pub(super) fn start(&mut self, job: &Job) -> Result<ExitWatch> {
         let supervisor = match self.waiting.take().and_then(|waiting| waiting.take(job)) {
             Some(exit) => exit,
             None => Waiting::start(&self.jobs)?
@@ -79,7 +79,7 @@ impl Waiting {
         next.args([NEXT.as_ref(), jobs.as_os_str()]);
         let child = next.stdin(Stdio::piped()).spawn();
         let mut child = child.context("starting a supervisor")?;
-        match Exit::of_child(child.id()) {
+        match ExitWatch::of_child(child.id()) {
             Ok(exit) => Ok(Self { child, exit }),
             Err(error) => {
                 // Without a word on its standard input it ends at once.
@@ -91,7 +91,7 @@ impl Waiting {
     }
 
     /// `None` if it is dead: whoever does not read our word cannot have begun.
-    fn take(mut self, job: &Job) -> Option<Exit> {
+    fn take(mut self, job: &Job) -> Option<ExitWatch> {
         let mut stdin = self.child.stdin.take()?;
         match writeln!(stdin, "{}", job.id) {
             Ok(()) => Some(self.exit),

@@ -59,7 +59,7 @@ impl Unheard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use job::{Admission, Spool};
+    use job::{Created, Spool};
     use protocol::{NodeId, Request};
 
     #[tokio::test(start_paused = true)]
@@ -68,7 +68,7 @@ mod tests {
         let (request, id) = (Request::script("true"), RequestId::random());
         let node = NodeId::parse("n1").unwrap();
         let spool = Spool::open(dir.path()).unwrap();
-        let Ok(Admission::New(job)) = spool.create(&id, &request, (&node, "k"), &request.encode())
+        let Ok(Created::New(job)) = spool.create(&id, &request, (&node, "k"), &request.encode())
         else {
             panic!("not admitted");
         };

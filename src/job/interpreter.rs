@@ -1,4 +1,4 @@
-//! What is executed for a script or file.
+//! The program that is executed for a script or file.
 //!
 //! An inline script is never executed itself: its interpreter is, with the script's path. So it
 //! runs from a state directory that is mounted noexec, and no fork that happens to hold it open for

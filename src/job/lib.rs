@@ -10,10 +10,10 @@
 //! | `pid` | supervisor | its own and the script's pid; to have made it is the right to start |
 //! | `stdout`, `stderr` | supervisor | captured bytes, bounded (see [`capture`]) |
 //! | `progress` | the script | JSON lines, by the path in `$UR_PROGRESS` |
-//! | `cancel` | agent | somebody asked for its end |
+//! | `cancel` | agent | a sender asked for its end |
 //! | `outcome.json` | supervisor | how it ended |
 //! | `outcome.room` | agent | blocks that `outcome.json` will take, reserved before anything is started |
-//! | `unheard` | agent | the reply was given, and nobody listened |
+//! | `unroutable` | agent | the reply was published, and the broker had no queue for it |
 //! | `replied` | agent | the broker has confirmed the reply |
 //! | `rebooting` | agent | the reboot it asked for has been started |
 
@@ -40,10 +40,10 @@ use jiff::Timestamp;
 use protocol::{Message, Outcome, RequestId, State};
 
 pub use lock::Held;
-pub use process::{Exit, ProcessRef, boot_id};
-pub use record::{End, Pids, Record};
+pub use process::{ExitWatch, ProcessRef, boot_id};
+pub use record::{OutcomeRecord, Pids, Record};
 pub use retention::Expired;
-pub use spool::{Admission, Spool};
+pub use spool::{Created, Spool};
 pub use store::{open, write_json};
 pub use supervise::{NEXT, supervise, supervise_next};
 
@@ -115,8 +115,8 @@ impl Job {
     }
 
     /// `None` while it has not ended.
-    pub fn end(&self) -> Result<Option<End>> {
-        let end: Option<End> = self.read("outcome.json")?;
+    pub fn outcome(&self) -> Result<Option<OutcomeRecord>> {
+        let end: Option<OutcomeRecord> = self.read("outcome.json")?;
         match end.as_ref().map(|end| &end.outcome) {
             Some(Outcome::NotConnected | Outcome::NoAnswer) => {
                 anyhow::bail!("{}: its outcome is one that only a sender can see", self.id)
@@ -127,13 +127,13 @@ impl Job {
 
     /// Ends the job, durably. Written once: by its supervisor, or by the agent for a job whose
     /// supervisor never started or died.
-    pub fn write_end(&self, end: &End) -> Result<()> {
+    pub fn write_outcome(&self, end: &OutcomeRecord) -> Result<()> {
         let (path, room) = (self.path("outcome.json"), self.path("outcome.room"));
         store::write_json_reserved(&path, &room, end)
     }
 
     /// Takes back the end of a job that turned out to be started.
-    pub fn forget_end(&self) -> Result<()> {
+    pub fn remove_outcome(&self) -> Result<()> {
         let path = self.path("outcome.json");
         fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))
     }
@@ -143,12 +143,17 @@ impl Job {
         store::touch(&self.path("replied"))
     }
 
-    /// Remembers when nobody listened to the reply for the first time: its retention begins.
-    pub fn mark_unheard(&self) -> Result<()> {
-        match self.path("unheard").exists() {
-            true => Ok(()),
-            false => store::touch(&self.path("unheard")),
+    /// Remembers when the broker had no queue for the reply for the first time: its retention begins.
+    pub fn mark_unroutable(&self) -> Result<()> {
+        match self.unroutable_since() {
+            Some(_) => Ok(()),
+            None => store::touch(&self.path("unroutable")),
         }
+    }
+
+    /// The agents of version 0.1.0 called the file `unheard`.
+    fn unroutable_since(&self) -> Option<SystemTime> {
+        modified(&self.path("unroutable")).or_else(|| modified(&self.path("unheard")))
     }
 
     pub fn replied_at(&self) -> Option<Timestamp> {
@@ -164,7 +169,7 @@ impl Job {
         self.path("rebooting").exists()
     }
 
-    /// Asks for the job's end: the mark first, so that it holds even if nobody is there to be woken.
+    /// Asks for the job's end: the mark first, so that it holds even if no supervisor is there yet.
     pub fn cancel(&self) -> Result<()> {
         store::touch(&self.path("cancel"))?;
         if let Some(pids) = self.pids()? {

@@ -1,4 +1,4 @@
-//! A state directory is one agent's alone, and closed to everybody else.
+//! The lock on a state directory: one agent at a time has it, and no other user may enter it.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -40,7 +40,7 @@ pub(super) fn take(state_dir: &Path) -> Result<File> {
     }
 }
 
-/// A directory that was there before may be open to everybody; scripts and output are secret.
+/// A directory that was there before may be open to all users; scripts and output are secret.
 pub(super) fn tighten(dir: &Path) -> Result<()> {
     let mode = fs::metadata(dir)?.permissions().mode() & 0o777;
     if mode != 0o700 {

@@ -1,5 +1,4 @@
-//! Processes: who they are, their descendants, signals, spawning a script; the place for
-//! unsafe code.
+//! Processes: identity, descendants, signals, the fork and exec of a script. Unsafe code stands here.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -31,7 +30,7 @@ pub struct ProcessRef {
 }
 
 /// Resolves, by becoming readable, when a process has ended.
-pub struct Exit(OwnedFd);
+pub struct ExitWatch(OwnedFd);
 
 impl ProcessRef {
     pub fn of(pid: u32) -> io::Result<Self> {
@@ -45,30 +44,30 @@ impl ProcessRef {
     }
 
     /// `None` if it is gone.
-    pub fn exit(&self) -> Option<Exit> {
+    pub fn watch(&self) -> Option<ExitWatch> {
         if self.boot_id != boot_id() {
             return None;
         }
         let fd = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::NONBLOCK).ok()?;
         // Checked after the open: from here on the descriptor stands for this very process.
         let stat = Stat::read(self.pid)?;
-        (stat.start_time == self.start_time && !stat.is_dead()).then_some(Exit(fd))
+        (stat.start_time == self.start_time && !stat.is_dead()).then_some(ExitWatch(fd))
     }
 
     pub fn is_alive(&self) -> bool {
-        self.exit().is_some()
+        self.watch().is_some()
     }
 
     /// SIGTERM, if it is still there.
     pub(super) fn terminate(&self) -> io::Result<()> {
-        match self.exit() {
-            Some(Exit(fd)) => Ok(pidfd_send_signal(fd, Signal::TERM)?),
+        match self.watch() {
+            Some(ExitWatch(fd)) => Ok(pidfd_send_signal(fd, Signal::TERM)?),
             None => Ok(()),
         }
     }
 }
 
-impl Exit {
+impl ExitWatch {
     /// Of a child that has not been collected, so that its pid is still its own.
     pub fn of_child(child: u32) -> io::Result<Self> {
         let pid = i32::try_from(child).ok().and_then(Pid::from_raw);
@@ -89,7 +88,7 @@ impl Exit {
     }
 }
 
-impl AsRawFd for Exit {
+impl AsRawFd for ExitWatch {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         self.0.as_raw_fd()
     }
@@ -301,7 +300,7 @@ mod tests {
     #[test]
     fn an_end_is_seen_without_being_waited_for() {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
-        let exit = Exit::of_child(child.id()).unwrap();
+        let exit = ExitWatch::of_child(child.id()).unwrap();
         assert!(!exit.has_ended());
         drop(child.stdin.take());
         poll(&mut [PollFd::new(&exit.0, PollFlags::IN)], None).unwrap();

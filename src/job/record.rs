@@ -1,4 +1,4 @@
-//! What stands in a job's JSON files.
+//! A job's JSON files: request, pids, outcome.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -32,7 +32,7 @@ pub struct Pids {
 
 /// `outcome.json`: how the job ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct End {
+pub struct OutcomeRecord {
     pub outcome: Outcome,
     pub ended_at: Timestamp,
     /// Absent when nothing was started.
@@ -44,8 +44,8 @@ pub struct End {
     pub stderr_bytes: u64,
 }
 
-impl End {
-    /// An ending without a run that anybody saw.
+impl OutcomeRecord {
+    /// Of a job that was not run, or whose run no supervisor saw to its end.
     pub fn unseen(outcome: Outcome) -> Self {
         Self {
             outcome,

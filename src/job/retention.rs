@@ -1,5 +1,5 @@
-//! Which settled jobs are kept, and for how long. Forgetting one means that its id may be run anew, so
-//! it is done late, whole, and never by half.
+//! Retention of answered jobs: how long, how many, how large. A job that is removed may be run anew under
+//! its id, so removal comes late, and never leaves half a directory in place.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -14,7 +14,7 @@ use super::{Job, Spool, cgroup};
 use protocol::RequestId;
 
 /// Answered jobs are kept this long, so that a second delivery of one gets the same reply again; and as
-/// long those whose reply was offered and nobody listened to.
+/// long those whose reply was unroutable.
 const KEEP_FOR: Duration = Duration::from_secs(3600);
 /// … and so many of them at most, and so many bytes or a quarter of the disk, the oldest going first.
 const KEEP_JOBS: usize = 1000;
@@ -23,17 +23,16 @@ const KEEP_BYTES: u64 = 256 * 1024 * 1024;
 /// What a round of forgetting did.
 #[derive(Debug, Default)]
 pub struct Expired {
-    /// Jobs that went although nobody had listened to their reply.
-    pub unheard: Vec<Job>,
-    /// Jobs that should have gone and could not.
+    /// Jobs that were removed although their reply had been unroutable to the last.
+    pub unroutable: Vec<Job>,
+    /// Jobs that should have been removed and could not be.
     pub kept: Vec<(Job, Error)>,
 }
 
-/// A job that has been answered as well as could be.
+/// A job whose reply was published, whether or not the broker had a queue for it.
 struct Settled {
     job: Job,
-    /// Nobody listened.
-    is_unheard: bool,
+    is_unroutable: bool,
     /// By the wall clock: good enough for an order.
     marked_at: SystemTime,
 }
@@ -41,10 +40,10 @@ struct Settled {
 impl Settled {
     fn of(job: Job) -> Option<Self> {
         let replied = super::modified(&job.path("replied"));
-        let marked_at = replied.or_else(|| super::modified(&job.path("unheard")))?;
+        let marked_at = replied.or_else(|| job.unroutable_since())?;
         Some(Self {
             job,
-            is_unheard: replied.is_none(),
+            is_unroutable: replied.is_none(),
             marked_at,
         })
     }
@@ -52,8 +51,8 @@ impl Settled {
 
 impl Spool {
     /// Removes jobs that are settled and too old or too many: those whose reply was taken, the oldest
-    /// first, and only then those whose reply nobody listened to. One that has not been offered to
-    /// anybody yet is never removed.
+    /// first, and only then those whose reply was unroutable. One whose reply has not been published yet
+    /// is never removed.
     pub fn expire(&mut self, busy: &HashSet<RequestId>) -> Result<Expired> {
         let mut settled: Vec<Settled> = self
             .jobs()?
@@ -61,13 +60,13 @@ impl Spool {
             .filter(|job| !busy.contains(&job.id))
             .filter_map(Settled::of)
             .collect();
-        settled.sort_by_key(|settled| Reverse((settled.is_unheard, settled.marked_at)));
+        settled.sort_by_key(|settled| Reverse((settled.is_unroutable, settled.marked_at)));
         let ids: HashSet<&RequestId> = settled.iter().map(|settled| &settled.job.id).collect();
         self.settled.retain(|id, _| ids.contains(id));
         let (now, most_bytes) = (Instant::now(), self.most_bytes());
         let (mut kept, mut bytes, mut expired) = (0, 0, Expired::default());
         for Settled {
-            job, is_unheard, ..
+            job, is_unroutable, ..
         } in settled
         {
             let size = size(&job.dir);
@@ -79,7 +78,7 @@ impl Spool {
                 continue;
             }
             match self.remove(&job) {
-                Ok(()) if is_unheard => expired.unheard.push(job),
+                Ok(()) if is_unroutable => expired.unroutable.push(job),
                 Ok(()) => {}
                 Err(error) => expired.kept.push((job, error)),
             }
@@ -133,7 +132,7 @@ fn size(dir: &Path) -> u64 {
 mod tests {
     use std::fs::File;
 
-    use super::super::Admission;
+    use super::super::Created;
     use super::*;
     use protocol::{NodeId, Request};
 
@@ -141,7 +140,7 @@ mod tests {
         let (request, node) = (Request::script("true"), NodeId::parse("n1").unwrap());
         let id = RequestId::parse(id).unwrap();
         match spool.create(&id, &request, (&node, "key"), &request.encode()) {
-            Ok(Admission::New(job)) => job,
+            Ok(Created::New(job)) => job,
             other => panic!("{other:?}"),
         }
     }
@@ -149,7 +148,7 @@ mod tests {
     fn expire(spool: &mut Spool) -> Vec<Job> {
         let expired = spool.expire(&HashSet::new()).unwrap();
         assert!(expired.kept.is_empty(), "{expired:?}");
-        expired.unheard
+        expired.unroutable
     }
 
     fn left(spool: &Spool) -> HashSet<RequestId> {
@@ -175,15 +174,15 @@ mod tests {
     fn what_was_heard_or_offered_in_vain_expires_and_what_was_never_offered_does_not() {
         let dir = tempfile::tempdir().unwrap();
         let mut spool = Spool::open(dir.path()).unwrap();
-        let [old, young, unheard, unanswered] =
-            ["old", "young", "unheard", "unanswered"].map(|id| new_job(&spool, id));
+        let [old, young, unroutable, unanswered] =
+            ["old", "young", "unroutable", "unanswered"].map(|id| new_job(&spool, id));
         old.mark_replied().unwrap();
         young.mark_replied().unwrap();
-        unheard.mark_unheard().unwrap();
-        for job in [&old, &unheard, &unanswered] {
+        unroutable.mark_unroutable().unwrap();
+        for job in [&old, &unroutable, &unanswered] {
             settle(&mut spool, job, KEEP_FOR + Duration::from_secs(1));
         }
-        assert_eq!(expire(&mut spool), [unheard]);
+        assert_eq!(expire(&mut spool), [unroutable]);
         assert_eq!(left(&spool), HashSet::from([young.id, unanswered.id]));
         assert_eq!(fs::read_dir(&spool.building).unwrap().count(), 0);
     }
@@ -203,16 +202,16 @@ mod tests {
     fn where_there_are_too_many_those_that_were_heard_go_first() {
         let dir = tempfile::tempdir().unwrap();
         let mut spool = Spool::open(dir.path()).unwrap();
-        let unheard = new_job(&spool, "unheard");
-        unheard.mark_unheard().unwrap();
-        set_age(&unheard, "unheard", KEEP_FOR / 2);
+        let unroutable = new_job(&spool, "unroutable");
+        unroutable.mark_unroutable().unwrap();
+        set_age(&unroutable, "unroutable", KEEP_FOR / 2);
         for i in 0..KEEP_JOBS {
             let job = new_job(&spool, &format!("r{i}"));
             job.mark_replied().unwrap();
         }
         assert_eq!(expire(&mut spool), []);
         assert_eq!(left(&spool).len(), KEEP_JOBS);
-        assert!(spool.find(&unheard.id).is_some());
+        assert!(spool.find(&unroutable.id).is_some());
     }
 
     #[test]

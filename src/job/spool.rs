@@ -23,21 +23,21 @@ const OUTCOME_BYTES: usize = 4096;
 pub struct Spool {
     state_dir: PathBuf,
     jobs: PathBuf,
-    /// Where jobs are built, and where they go to be removed: what is found here counts for nothing.
+    /// Where jobs are built, and where they go to be removed: what is found here is no job.
     pub(super) building: PathBuf,
-    /// Since when jobs are known to be settled. By a clock that nobody can set: a node's time is often
-    /// corrected after its boot, by years.
+    /// Since when jobs are known to be settled. By the monotonic clock: a node's time is often corrected
+    /// after its boot, by years.
     pub(super) settled: HashMap<RequestId, Instant>,
     _lock: File,
 }
 
-/// What became of a request that wanted to be a job.
+/// What [`Spool::create`] found under a request's id.
 #[derive(Debug)]
-pub enum Admission {
-    /// It is on disk now, and was not before.
+pub enum Created {
+    /// No job was there; this one is on disk now.
     New(Job),
     /// Its id was used before; nothing was changed.
-    Known(Job),
+    Existing(Job),
 }
 
 impl Spool {
@@ -60,7 +60,7 @@ impl Spool {
         let lock = lock::take(&state_dir)?;
         let jobs = state_dir.join("jobs");
         let building = jobs.join(".new");
-        // What cannot be removed (something is mounted there) is in nobody's way.
+        // What cannot be removed (something is mounted there) is in no job's way.
         fs::remove_dir_all(&building).ok();
         private(&building)?;
         Ok(Self {
@@ -96,10 +96,10 @@ impl Spool {
         request: &Request,
         origin: (&NodeId, &str),
         body: &[u8],
-    ) -> Result<Admission, Refusal> {
+    ) -> Result<Created, Refusal> {
         let job = self.job(id.clone());
         if job.dir.is_dir() {
-            return Ok(Admission::Known(job));
+            return Ok(Created::Existing(job));
         }
         let new = self.building.join(id.as_str());
         self.build(&new, request, origin, body)
@@ -145,10 +145,10 @@ impl Spool {
         store::sync_dir(new)
     }
 
-    fn commit(&self, new: &Path, job: Job) -> Result<Admission> {
+    fn commit(&self, new: &Path, job: Job) -> Result<Created> {
         match fs::rename(new, &job.dir) {
             Ok(()) => match store::sync_dir(&self.jobs) {
-                Ok(()) => Ok(Admission::New(job)),
+                Ok(()) => Ok(Created::New(job)),
                 Err(error) => {
                     // It is about to be refused, and must not be started by the next agent.
                     fs::rename(&job.dir, new).context("taking a job back")?;
@@ -157,7 +157,7 @@ impl Spool {
             },
             Err(error) if is_taken(&error) => {
                 fs::remove_dir_all(new).ok();
-                Ok(Admission::Known(job))
+                Ok(Created::Existing(job))
             }
             Err(error) => {
                 Err(error).with_context(|| format!("renaming {} into place", new.display()))
@@ -201,10 +201,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::End;
+    use crate::OutcomeRecord;
     use protocol::{Outcome, State};
 
-    fn admit(spool: &Spool, id: &str) -> Admission {
+    fn admit(spool: &Spool, id: &str) -> Created {
         let request = Request::script("true");
         let node = NodeId::parse("n1").unwrap();
         let id = RequestId::parse(id).unwrap();
@@ -214,8 +214,8 @@ mod tests {
 
     fn new_job(spool: &Spool, id: &str) -> Job {
         match admit(spool, id) {
-            Admission::New(job) => job,
-            Admission::Known(_) => panic!("{id} was known"),
+            Created::New(job) => job,
+            Created::Existing(_) => panic!("{id} was known"),
         }
     }
 
@@ -224,8 +224,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let spool = Spool::open(dir.path()).unwrap();
         let job = new_job(&spool, "r1");
-        job.write_end(&End::unseen(Outcome::Cancelled)).unwrap();
-        assert!(matches!(admit(&spool, "r1"), Admission::Known(known) if known == job));
+        job.write_outcome(&OutcomeRecord::unseen(Outcome::Cancelled))
+            .unwrap();
+        assert!(matches!(admit(&spool, "r1"), Created::Existing(known) if known == job));
         assert_eq!(job.state(), State::Ended);
         assert_eq!(fs::read_dir(&spool.building).unwrap().count(), 0);
     }

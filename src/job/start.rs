@@ -1,4 +1,4 @@
-//! Turns a request into a running process, or says why that cannot be.
+//! The start of a job's script: from a request to a process, or to a refusal that says why not.
 
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read};

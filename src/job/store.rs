@@ -1,4 +1,4 @@
-//! Files that are either there whole or not at all, also after a power cut.
+//! Atomic files: there whole or not at all, also after a power cut.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -23,8 +23,8 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     write().with_context(|| format!("writing {}", path.display()))
 }
 
-/// Opens a file for reading. A script may do what it likes in its directory; nobody shall wait for ever
-/// at a pipe that it made in the place of a file.
+/// Opens a file for reading. A script may do what it likes in its directory; the agent must not wait for
+/// ever at a pipe that the script made in the place of a file.
 pub fn open(path: &Path) -> io::Result<File> {
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new()
@@ -138,7 +138,7 @@ mod tests {
         write_json_reserved(&path, &reserved, &1).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "1");
         assert!(!reserved.exists());
-        // Written once more, by whoever did not know: whole all the same.
+        // Written once more, by a second writer: whole all the same.
         write_json_reserved(&path, &reserved, &2).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "2");
     }

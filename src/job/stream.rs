@@ -41,7 +41,7 @@ impl Stream {
     }
 }
 
-/// Reads and drops until nobody holds the other ends any more.
+/// Reads and drops until no process holds the other ends any more.
 pub(super) fn swallow(pipes: [Option<PipeReader>; 2]) {
     let mut pipes: Vec<PipeReader> = pipes.into_iter().flatten().collect();
     let mut buffer = [0; 4096];

@@ -21,7 +21,7 @@ use super::cgroup::Cgroup;
 use super::process::{self, Status};
 use super::start::{self, Started};
 use super::stream::{Stream, swallow};
-use super::{End, Job, Pids, ProcessRef, store};
+use super::{Job, OutcomeRecord, Pids, ProcessRef, store};
 
 /// Between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ const UNKILLABLE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(50);
 const PIECE: usize = 64 * 1024;
 /// Bytes of one stream before the other, and the clock, have their turn.
-const MOST_AT_ONCE: u64 = 1024 * 1024;
+const MAX_AT_ONCE: u64 = 1024 * 1024;
 
 /// The flag of a supervisor that waits.
 pub const NEXT: &str = "--next";
@@ -61,10 +61,10 @@ pub fn supervise(job: &Job) -> Result<()> {
         started_at: Timestamp::now(),
     };
     // A session of our own: the end of an agent makes its children's process groups orphans, and the
-    // kernel sends SIGHUP to those in which somebody is stopped. It fails for a group leader, who was
+    // kernel sends SIGHUP to those that have a stopped member. It fails for a group leader, which was
     // started by hand.
     setsid().ok();
-    // Whoever reads our pid may send us a signal.
+    // Before our pid is there to be read: an agent that reads it may send us a signal.
     let signals = Signals::register()?;
     // From here on the job counts as started, whatever happens to us.
     if !store::claim_json(&job.path("pid"), &pids)? {
@@ -72,17 +72,17 @@ pub fn supervise(job: &Job) -> Result<()> {
     }
     // An agent that came after the one that started us has taken the job for one that waits, and ended
     // it. It looks for `pid` after that, as we look for its outcome after ours.
-    if job.end()?.is_some() {
+    if job.outcome()?.is_some() {
         return Ok(());
     }
     if job.is_cancelled() {
-        return job.write_end(&End::unseen(Outcome::Cancelled));
+        return job.write_outcome(&OutcomeRecord::unseen(Outcome::Cancelled));
     }
     // Orphans of the script become our children, not init's, and so cannot slip away.
     set_child_subreaper(Some(getpid()))?;
     let cgroup = Cgroup::create(&job.id);
     match start::start(job, &request, cgroup.as_ref()) {
-        Err(refusal) => job.write_end(&End::unseen(Outcome::Refused(refusal))),
+        Err(refusal) => job.write_outcome(&OutcomeRecord::unseen(Outcome::Refused(refusal))),
         Ok(started) => {
             note_script(job, pids, started.script);
             let mut run = Run::new(job, &request, cgroup, signals, started);
@@ -230,13 +230,13 @@ impl<'a> Run<'a> {
         if drained(&mut self.signals.terminate) && self.stop.is_none() && self.ended.is_none() {
             match self.job.is_cancelled() {
                 true => self.begin_stop(Outcome::Cancelled),
-                // The machine is going down, or somebody sent us the signal that was meant for the
+                // The machine is going down, or an operator sent us the signal that was meant for the
                 // script: pass it on, and report what the script makes of it.
                 false => process::signal(&self.processes(), Signal::TERM),
             }
         }
-        self.stdout.drain(&mut self.buffer, MOST_AT_ONCE);
-        self.stderr.drain(&mut self.buffer, MOST_AT_ONCE);
+        self.stdout.drain(&mut self.buffer, MAX_AT_ONCE);
+        self.stderr.drain(&mut self.buffer, MAX_AT_ONCE);
     }
 
     /// A normal end leaves descendants alone; one that we bring about is over when all are gone.
@@ -315,7 +315,7 @@ impl<'a> Run<'a> {
         self.stdout.finish(&mut self.buffer);
         self.stderr.finish(&mut self.buffer);
         let elapsed = self.started.elapsed();
-        let end = End {
+        let end = OutcomeRecord {
             outcome: self.outcome(),
             ended_at: Timestamp::now(),
             started_at: Some(self.started_at),
@@ -367,8 +367,8 @@ fn drained(signal: &mut UnixStream) -> bool {
 }
 
 /// A full disk delays an outcome; it never loses one.
-fn write_until_it_is_there(job: &Job, end: &End) -> Result<()> {
-    while let Err(error) = job.write_end(end) {
+fn write_until_it_is_there(job: &Job, end: &OutcomeRecord) -> Result<()> {
+    while let Err(error) = job.write_outcome(end) {
         if !job.dir().exists() {
             return Err(error);
         }

@@ -197,7 +197,7 @@ proptest! {
         let wrong = [
             job.record().err(),
             job.pids().err(),
-            job.end().err(),
+            job.outcome().err(),
             Captured::read(&job.path("stdout"), max).err(),
             follow(&job.path("stdout"), max, 0, 64).err(),
         ];
