@@ -13,7 +13,7 @@ use super::run::InputArgs;
 use super::run_task::RunTaskArgs;
 use super::tasks::{TaskCommand, TasksArgs};
 use broker::Url;
-use client::{Client, Name, Selector};
+use client::{Client, NodeName, Selector};
 use protocol::RequestId;
 
 /// Finds bare-metal nodes over RabbitMQ and runs scripts on them.
@@ -355,7 +355,7 @@ impl TargetArgs {
         } else if self.compute {
             Selector::Compute
         } else {
-            Selector::Named(self.nodes.iter().cloned().map(Name).collect())
+            Selector::Named(self.nodes.iter().cloned().map(NodeName).collect())
         })
     }
 }

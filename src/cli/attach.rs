@@ -12,7 +12,7 @@ use super::run::{DEFAULT_WAIT, watch};
 use super::screen::View;
 use super::trace::Trace;
 use super::{Exit, find_targets};
-use client::{Client, PastRun, Plan, Runs, STATUS, Target, Verb};
+use client::{Action, Client, PastRun, Plan, Runs, STATUS_REQUEST, Target};
 use protocol::{Label, NodeId, Outcome};
 
 pub(crate) async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit> {
@@ -30,8 +30,8 @@ pub(crate) async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit
     let wait = past.as_ref().map(|past| past.start.wait);
     let plan = Plan {
         request: request.clone(),
-        verb: Verb::Attach,
-        body: STATUS.to_vec(),
+        action: Action::Attach,
+        body: STATUS_REQUEST.to_vec(),
         pickup: None,
         wait: args.wait.or(wait).unwrap_or(DEFAULT_WAIT),
         concurrency: None,

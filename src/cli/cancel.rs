@@ -9,7 +9,7 @@ use super::args::{BrokerArgs, CancelArgs};
 use super::run::interrupted;
 use super::trace::Trace;
 use super::{Exit, find_targets, json};
-use client::{Plan, Verb, run};
+use client::{Action, Plan, run};
 use protocol::{Label, Outcome};
 
 pub(crate) async fn cancel(broker: &BrokerArgs, args: CancelArgs) -> Result<Exit> {
@@ -19,7 +19,7 @@ pub(crate) async fn cancel(broker: &BrokerArgs, args: CancelArgs) -> Result<Exit
     let targets = find_targets(&client, &selector, args.discover.discover, &trace).await?;
     let plan = Plan {
         request: args.request,
-        verb: Verb::Cancel,
+        action: Action::Cancel,
         body: b"{}".to_vec(),
         pickup: None,
         wait: args.wait,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use client::Event;
+use client::RunEvent;
 use protocol::{NodeId, Progress, State};
 
 pub(super) struct Counter {
@@ -41,7 +41,7 @@ impl Counter {
         Self { bar, tally }
     }
 
-    pub(super) fn count(&mut self, event: &Event<'_>) {
+    pub(super) fn count(&mut self, event: &RunEvent<'_>) {
         self.tally.count(event);
         self.bar.set_message(self.tally.to_string());
     }
@@ -57,19 +57,19 @@ impl Counter {
 }
 
 impl Tally {
-    fn count(&mut self, event: &Event<'_>) {
+    fn count(&mut self, event: &RunEvent<'_>) {
         match event {
-            Event::Progress(target, progress) if progress.state == State::Running => {
+            RunEvent::Progress(target, progress) if progress.state == State::Running => {
                 let progress = Progress::clone(progress);
                 self.running.insert(target.id.clone(), progress);
             }
-            Event::Ended(result) => {
+            RunEvent::Ended(result) => {
                 self.running.remove(&result.target.id);
                 self.answered += usize::from(result.reply.is_some());
                 self.failed += usize::from(!result.outcome.is_success());
             }
-            Event::ConnectionLost(_) => self.cut_off = true,
-            Event::Reconnected => self.cut_off = false,
+            RunEvent::ConnectionLost(_) => self.cut_off = true,
+            RunEvent::Reconnected => self.cut_off = false,
             _ => {}
         }
     }
@@ -122,18 +122,18 @@ mod tests {
         let mut failed = result("n1", Outcome::Exited { status: 7 }, "", "");
         let mut other = result("n2", Outcome::Exited { status: 0 }, "", "");
         let mut progress = Progress::now(State::Running);
-        tally.count(&Event::Progress(&failed.target, &progress));
-        tally.count(&Event::Progress(&other.target, &progress));
+        tally.count(&RunEvent::Progress(&failed.target, &progress));
+        tally.count(&RunEvent::Progress(&other.target, &progress));
         assert_eq!(tally.to_string(), "0/3 answered, 2 running");
-        tally.count(&Event::Ended(&mut failed));
+        tally.count(&RunEvent::Ended(&mut failed));
         progress.percent = Some(40.0);
         progress.msg = Some("sdb: pass 1".to_owned());
-        tally.count(&Event::Progress(&other.target, &progress));
+        tally.count(&RunEvent::Progress(&other.target, &progress));
         assert_eq!(
             tally.to_string(),
             "1/3 answered, 1 failed, 1 running (40 % sdb: pass 1)"
         );
-        tally.count(&Event::Ended(&mut other));
+        tally.count(&RunEvent::Ended(&mut other));
         assert_eq!(tally.to_string(), "2/3 answered, 1 failed");
     }
 }

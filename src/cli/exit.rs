@@ -86,7 +86,9 @@ impl Exit {
         match error.downcast_ref::<Unselectable>() {
             Some(Unselectable::Missing(_) | Unselectable::Nobody { .. }) => Self::Missing,
             Some(Unselectable::Repeated(..) | Unselectable::Filter { .. }) => Self::Usage,
-            Some(Unselectable::Ambiguous(..) | Unselectable::Twins(_)) | None => Self::Error,
+            Some(Unselectable::Ambiguous(..) | Unselectable::DuplicateUuid(_)) | None => {
+                Self::Error
+            }
         }
     }
 

@@ -228,15 +228,15 @@ pub(super) mod tests {
                 id: NodeId::parse(&format!("uuid-of-{hostname}")).unwrap(),
                 mac: None,
                 hostname: hostname.to_owned(),
-                word: format!("uuid-of-{hostname}"),
+                routing_word: format!("uuid-of-{hostname}"),
                 agent: None,
             },
             outcome,
             reply,
-            more: serde_json::Map::new(),
-            heard: None,
-            away: false,
-            after: Duration::from_millis(1200),
+            unknown_fields: serde_json::Map::new(),
+            last_progress: None,
+            unroutable: false,
+            elapsed: Duration::from_millis(1200),
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) fn of_result(result: &NodeResult, request: &RequestId) -> Value {
         && !matches!(result.outcome, Outcome::Refused(_))
     {
         object["result"] = json!(reply);
-        for (name, value) in &result.more {
+        for (name, value) in &result.unknown_fields {
             object["result"][name] = value.clone();
         }
         if let Some(answer) = TaskResult::of(reply) {
@@ -34,7 +34,7 @@ pub(super) fn of_result(result: &NodeResult, request: &RequestId) -> Value {
         }
     }
     if result.outcome == Outcome::NoAnswer
-        && let Some(heard) = &result.heard
+        && let Some(heard) = &result.last_progress
     {
         object["heard"] = json!(heard);
     }
@@ -140,12 +140,12 @@ mod tests {
         assert!(ran.get("value").is_none());
         let mut newer = result("n1", Outcome::Exited { status: 0 }, "", "");
         newer
-            .more
+            .unknown_fields
             .insert("cgroup".to_owned(), json!({"oom_kills": 1}));
         let newer = of_result(&newer, &request);
         assert_eq!(newer["result"]["cgroup"]["oom_kills"], 1);
         let mut silent = result("n1", Outcome::NoAnswer, "", "");
-        silent.heard = Some(Progress::now(State::Running));
+        silent.last_progress = Some(Progress::now(State::Running));
         assert_eq!(of_result(&silent, &request)["heard"]["state"], "running");
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::args::{BrokerArgs, NodesArgs};
 use super::trace::Trace;
 use super::{Exit, find_nodes};
-use client::{Filter, Node, Twins, Unselectable, Wanted, matching, twins};
+use client::{DuplicateUuid, Filter, Node, Unselectable, Wanted, duplicate_uuids, matching};
 
 const HEADER: [&str; 10] = [
     "HOSTNAME", "UUID", "MAC", "IP", "CPUS", "MIB", "DISKS", "AGENT", "SETUP", "HEADNODE",
@@ -32,7 +32,7 @@ pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> 
         None => all.iter().collect(),
     };
 
-    let faults = twins(&all);
+    let faults = duplicate_uuids(&all);
 
     let mut out = io::stdout().lock();
     if args.json {
@@ -57,7 +57,7 @@ pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> 
 }
 
 /// A UUID that is not one machine's is marked.
-fn table(nodes: &[&Node], faults: &[Twins], header: bool) -> String {
+fn table(nodes: &[&Node], faults: &[DuplicateUuid], header: bool) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
     if header {
@@ -133,7 +133,7 @@ u2        u2    -                  -            -      -      -  node.js  -     
         let shown = table(&nodes.iter().collect::<Vec<_>>(), &[], true);
         assert_eq!(format!("\n{shown}"), expected);
         let twin = Node::new(NodeId::parse("u2").unwrap(), json!({"Hostname": "x"}));
-        let faults = twins(&[nodes[1].clone(), twin]);
+        let faults = duplicate_uuids(&[nodes[1].clone(), twin]);
         assert!(table(&[&nodes[1]], &faults, false).starts_with("u2  u2 !"));
     }
 }

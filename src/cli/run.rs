@@ -17,7 +17,7 @@ use super::args::{BrokerArgs, ExecArgs, FileArgs, RunArgs, ScriptArgs, TargetArg
 use super::screen::{Screen, View};
 use super::trace::Trace;
 use super::{Exit, find_targets};
-use client::{Client, Event, Plan, Report, RunFile, Runs, Start, Target, Verb, run};
+use client::{Action, Client, Plan, Report, RunEvent, RunFile, Runs, Start, Target, run};
 use protocol::{Program, Request, RequestId};
 
 /// How long a reply may take besides the script's own time.
@@ -109,7 +109,7 @@ pub(super) async fn send(
     request.origin = Some(origin(&client));
     let plan = Plan {
         request: args.request.clone().unwrap_or_else(RequestId::random),
-        verb: Verb::Execute,
+        action: Action::Execute,
         body: request.encode(),
         pickup: Some(args.pickup),
         wait: args.wait.unwrap_or_else(|| default_wait(request.timeout)),
@@ -167,7 +167,7 @@ pub(super) async fn watch(
 ) -> Result<Report> {
     let view = View::of(&args.view);
     let mut screen = Screen::new(targets.len(), view, args.quiet, &plan.request, trace);
-    let mut show = |event: Event<'_>| {
+    let mut show = |event: RunEvent<'_>| {
         if let Some(Err(error)) = file.as_mut().map(|file| file.note(&event)) {
             eprintln!("ur: recording the run, for `ur attach`: {error:#}");
             file = None;

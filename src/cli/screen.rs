@@ -9,7 +9,7 @@ use super::args::ViewArgs;
 use super::counter::Counter;
 use super::trace::Trace;
 use super::{group, json, summary};
-use client::{Event, NodeResult, Report, Target};
+use client::{NodeResult, Report, RunEvent, Target};
 use protocol::{NodeId, Output, RequestId, Stream, Text};
 
 /// What is printed on stdout.
@@ -86,11 +86,11 @@ impl<'a> Screen<'a> {
         }
     }
 
-    pub(super) fn show(&mut self, mut event: Event<'_>) -> Result<()> {
+    pub(super) fn show(&mut self, mut event: RunEvent<'_>) -> Result<()> {
         self.counter.count(&event);
         self.tell(&event);
         self.show_now(&event)?;
-        if let Event::Ended(result) = &mut event
+        if let RunEvent::Ended(result) = &mut event
             && !self.view.is_shown_at_the_end()
         {
             result.reply = None;
@@ -98,43 +98,43 @@ impl<'a> Screen<'a> {
         Ok(())
     }
 
-    fn show_now(&mut self, event: &Event<'_>) -> Result<()> {
+    fn show_now(&mut self, event: &RunEvent<'_>) -> Result<()> {
         match (self.view, event) {
-            (View::Lines, Event::Ended(result)) => {
+            (View::Lines, RunEvent::Ended(result)) => {
                 let line = json::of_result(result, self.request);
                 self.print(|out| writeln!(out, "{line}"))
             }
-            (View::Immediate, Event::Ended(result)) => {
+            (View::Immediate, RunEvent::Ended(result)) => {
                 self.print(|out| group::show_one(result, out))
             }
-            (View::Stream, Event::Output(target, output)) => self.stream(target, output),
-            (View::Stream, Event::Ended(result)) => self.end_streams(result),
+            (View::Stream, RunEvent::Output(target, output)) => self.stream(target, output),
+            (View::Stream, RunEvent::Ended(result)) => self.end_streams(result),
             _ => Ok(()),
         }
     }
 
-    fn tell(&self, event: &Event<'_>) {
+    fn tell(&self, event: &RunEvent<'_>) {
         let say = |target: &Target, what: &str| {
             self.trace.say(format_args!("{}: {what}", target.hostname));
         };
         match event {
-            Event::Leaving(_) => {}
-            Event::Sent(target) => say(target, "sent"),
-            Event::Again(target) => say(target, "nothing heard of it, sent again"),
-            Event::Progress(target, progress) => {
+            RunEvent::Publishing(_) => {}
+            RunEvent::Sent(target) => say(target, "sent"),
+            RunEvent::Resending(target) => say(target, "nothing heard of it, sent again"),
+            RunEvent::Progress(target, progress) => {
                 let state = format!("{:?}", progress.state).to_lowercase();
                 let percent = progress.percent.map(|percent| format!(" {percent:.0} %"));
                 let msg = progress.msg.as_ref().map(|msg| format!(" {msg}"));
                 let words = [Some(state), percent, msg];
                 say(target, &words.into_iter().flatten().collect::<String>());
             }
-            Event::Ended(result) => say(&result.target, &result.outcome.to_string()),
-            Event::Output(..) => {}
-            Event::ConnectionLost(why) => self.counter.aside(|| {
+            RunEvent::Ended(result) => say(&result.target, &result.outcome.to_string()),
+            RunEvent::Output(..) => {}
+            RunEvent::ConnectionLost(why) => self.counter.aside(|| {
                 eprintln!("ur: the connection to the broker is lost, connecting again: {why}");
             }),
-            Event::NoConnection(why) => self.trace.say(format_args!("not yet: {why}")),
-            Event::Reconnected => self.counter.aside(|| {
+            RunEvent::NoConnection(why) => self.trace.say(format_args!("not yet: {why}")),
+            RunEvent::Reconnected => self.counter.aside(|| {
                 eprintln!("ur: connected again; asking the nodes what became of the request");
             }),
         }

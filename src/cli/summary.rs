@@ -96,13 +96,13 @@ fn cancellable(unanswered: &[&NodeResult]) -> Option<String> {
 }
 
 fn how_far(result: &NodeResult) -> &'static str {
-    match result.heard.as_ref().map(|progress| progress.state) {
+    match result.last_progress.as_ref().map(|progress| progress.state) {
         Some(State::Running) => "it was running when last heard of",
         Some(State::Accepted | State::Queued) => "it was accepted, and not seen to start",
         Some(State::Ended | State::Replied) => "it has ended, the reply did not come",
         Some(State::Unknown) => "it was in a state this version does not know",
         None if result.target.agent.is_none() => "a Node.js agent, which tells nothing but the end",
-        None if result.away => "its agent is not connected any more",
+        None if result.unroutable => "its agent is not connected any more",
         None => "it did not say that it has it",
     }
 }
@@ -150,7 +150,7 @@ mod tests {
     fn silence_is_told_with_how_far_it_came_and_what_to_ask() {
         let silent = |name| result(name, Outcome::NoAnswer, "", "");
         let mut running = silent("node2");
-        running.heard = Some(Progress::now(State::Running));
+        running.last_progress = Some(Progress::now(State::Running));
         running.target.agent = Some("0.1.0".to_owned());
         let mut report = Report {
             results: vec![silent("node1"), running, silent("node3")],

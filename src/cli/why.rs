@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::args::{BrokerArgs, WhyArgs};
 use super::trace::Trace;
 use super::{Exit, find_nodes};
-use client::{Client, Name, Selector, Story, Target, Unselectable, story};
-use protocol::{ErrorCode, NodeId, Outcome, Progress, Reply, State};
+use client::{Client, JobStatus, NodeName, Selector, Target, Unselectable, job_status};
+use protocol::{ErrorCode, NodeId, Outcome, Progress, State};
 
 /// How long a node may take to say what it knows.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -19,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) async fn why(broker: &BrokerArgs, args: WhyArgs) -> Result<Exit> {
     let client = broker.connect().await?;
     let target = find(&client, &args).await?;
-    let address = (&target.id, target.word.as_str());
-    let story = story(&client, address, &args.request, PATIENCE).await?;
+    let address = (&target.id, target.routing_word.as_str());
+    let status = job_status(&client, address, &args.request, PATIENCE).await?;
     client.close().await;
     let mut out = io::stdout().lock();
     writeln!(
@@ -28,11 +28,11 @@ pub(crate) async fn why(broker: &BrokerArgs, args: WhyArgs) -> Result<Exit> {
         "{} on {} ({})",
         args.request, target.hostname, target.id
     )?;
-    for line in tell(&story, &target) {
+    for line in tell(&status, &target) {
         writeln!(out, "{line}")?;
     }
     out.flush()?;
-    Ok(if story.connected {
+    Ok(if status.connected {
         Exit::Ok
     } else {
         Exit::NoAnswer
@@ -41,14 +41,14 @@ pub(crate) async fn why(broker: &BrokerArgs, args: WhyArgs) -> Result<Exit> {
 
 /// A node that does not answer can be asked about all the same if its UUID is known.
 async fn find(client: &Client, args: &WhyArgs) -> Result<Target> {
-    let selector = Selector::Named(vec![Name(args.node.clone())]);
+    let selector = Selector::Named(vec![NodeName(args.node.clone())]);
     let trace = Trace::new(false);
     let nodes = find_nodes(client, args.discover.discover, &trace, selector.wanted()).await?;
     match (selector.select(&nodes), uuid::Uuid::parse_str(&args.node)) {
         (Err(Unselectable::Missing(_)), Ok(_)) => {
             let id = NodeId::parse(&args.node).map_err(anyhow::Error::msg)?;
             Ok(Target {
-                word: id.to_string(),
+                routing_word: id.to_string(),
                 hostname: id.to_string(),
                 id,
                 mac: None,
@@ -59,12 +59,12 @@ async fn find(client: &Client, args: &WhyArgs) -> Result<Target> {
     }
 }
 
-fn tell(story: &Story, target: &Target) -> Vec<String> {
-    if !story.connected {
+fn tell(status: &JobStatus, target: &Target) -> Vec<String> {
+    if !status.connected {
         let line = "the node is not connected: no agent listens for its requests";
         return vec![line.to_owned()];
     }
-    match (&story.progress, &story.reply) {
+    match (&status.progress, status.outcome()) {
         (None, None) if target.agent.is_none() => vec![
             "the node is connected".to_owned(),
             "its agent is Node.js Ur, which keeps no record of requests: no more can be known"
@@ -74,13 +74,16 @@ fn tell(story: &Story, target: &Target) -> Vec<String> {
             "the node is connected, and has not answered within {} s",
             PATIENCE.as_secs()
         )],
-        (None, Some(reply)) => without_record(reply),
-        (Some(progress), reply) => life(progress, reply.as_ref()),
+        (None, Some(outcome)) => without_record(&outcome),
+        (Some(progress), outcome) => {
+            let took = status.reply.as_ref().and_then(|reply| reply.duration_ms);
+            life(progress, outcome.as_ref(), took)
+        }
     }
 }
 
-fn without_record(reply: &Reply) -> Vec<String> {
-    match reply.outcome() {
+fn without_record(outcome: &Outcome) -> Vec<String> {
+    match outcome {
         Outcome::Refused(refusal) if refusal.code == ErrorCode::NotFound => vec![
             "the node is connected, and knows no such request:".to_owned(),
             "it never arrived there, or the node has forgotten it since (a reboot forgets all)"
@@ -91,7 +94,7 @@ fn without_record(reply: &Reply) -> Vec<String> {
 }
 
 /// The times of a request that the node remembers.
-fn life(progress: &Progress, reply: Option<&Reply>) -> Vec<String> {
+fn life(progress: &Progress, outcome: Option<&Outcome>, took: Option<u64>) -> Vec<String> {
     let sent = progress.timestamp.as_ref().and_then(Value::as_str);
     let sent = sent.and_then(|text| text.parse().ok());
     let ended = matches!(progress.state, State::Ended | State::Replied);
@@ -115,10 +118,7 @@ fn life(progress: &Progress, reply: Option<&Reply>) -> Vec<String> {
         ));
     }
     if ended {
-        let how = reply.map_or("how it ended did not come".to_owned(), |reply| {
-            reply.outcome().to_string()
-        });
-        let took = reply.and_then(|reply| reply.duration_ms);
+        let how = outcome.map_or("how it ended did not come".to_owned(), Outcome::to_string);
         let took = took.map_or(String::new(), |ms| {
             format!(", after {:.3} s", Duration::from_millis(ms).as_secs_f64())
         });
@@ -156,11 +156,11 @@ fn sender(origin: Option<&Value>) -> String {
 mod tests {
     use super::super::group::tests::result;
     use super::*;
-    use protocol::{Refusal, RequestId};
+    use protocol::{Refusal, Reply, RequestId};
     use serde_json::json;
 
     fn told(progress: Option<Progress>, outcome: Option<Outcome>) -> String {
-        let story = Story {
+        let status = JobStatus {
             connected: true,
             progress,
             reply: outcome.map(|outcome| Reply {
@@ -169,7 +169,7 @@ mod tests {
             }),
         };
         let target = result("n1", Outcome::NoAnswer, "", "").target;
-        tell(&story, &target).join("\n")
+        tell(&status, &target).join("\n")
     }
 
     #[test]
@@ -204,5 +204,21 @@ mod tests {
         let waiting = told(Some(Progress::now(State::Queued)), None);
         assert!(waiting.contains("waits for its turn"), "{waiting}");
         assert!(waiting.contains("somebody who did not say who"));
+    }
+
+    #[test]
+    fn an_error_in_the_result_of_a_task_ends_it_as_in_the_run() {
+        let reply = Reply {
+            name: Some("disk::erase".to_owned()),
+            stdout: r#"{"_error":{"msg":"no disk"}}"#.to_owned(),
+            ..Reply::of(&Outcome::Exited { status: 0 })
+        };
+        let status = JobStatus {
+            connected: true,
+            progress: None,
+            reply: Some(reply),
+        };
+        let target = result("n1", Outcome::NoAnswer, "", "").target;
+        assert_eq!(tell(&status, &target)[0], "ended: exit 1");
     }
 }

@@ -3,27 +3,29 @@
 //!
 //! The path of a run, in the order of the files: [`Client`] connects, [`discover`] asks who is
 //! there, [`Selector::select`] chooses, [`run`] sends and collects into a [`Report`]. [`ping`] and
-//! [`story`] are questions to single nodes.
+//! [`job_status`] are questions to single nodes.
 
 mod client;
 mod filter;
-mod ledger;
 mod nodes;
 mod order;
 mod ping;
 mod report;
 mod run;
+mod run_state;
+#[cfg(test)]
+mod run_tests;
 mod runs;
-mod story;
+mod status;
 mod targets;
 
 pub use client::{Client, Inbox, Letter, told};
 pub use filter::{BadFilter, Filter};
-pub use nodes::{AdminNic, Node, Twins, discover, twins};
+pub use nodes::{AdminNic, DuplicateUuid, Node, discover, duplicate_uuids};
 pub use order::by_name;
 pub use ping::{Pong, ping};
-pub use report::{Event, NodeResult, Report};
-pub use run::{Plan, STATUS, Verb, run};
+pub use report::{NodeResult, Report, RunEvent};
+pub use run::{Action, Plan, STATUS_REQUEST, run};
 pub use runs::{PastRun, RunFile, Runs, Start};
-pub use story::{Story, story};
-pub use targets::{Name, Selector, Target, Unselectable, Wanted, matching};
+pub use status::{JobStatus, job_status};
+pub use targets::{NodeName, Selector, Target, Unselectable, Wanted, matching};

@@ -90,20 +90,20 @@ impl Node {
 
 /// Several machines that answer to one UUID: whatever is sent to it, all of them run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Twins {
+pub struct DuplicateUuid {
     pub id: NodeId,
     /// MAC and hostname of each.
     pub machines: Vec<(Option<String>, String)>,
 }
 
 /// Every UUID that more than one of `nodes` has.
-pub fn twins(nodes: &[Node]) -> Vec<Twins> {
-    let mut found: Vec<Twins> = Vec::new();
+pub fn duplicate_uuids(nodes: &[Node]) -> Vec<DuplicateUuid> {
+    let mut found: Vec<DuplicateUuid> = Vec::new();
     let mut place: HashMap<&NodeId, usize> = HashMap::new();
     for node in nodes {
         let i = *place.entry(&node.id).or_insert(found.len());
         if i == found.len() {
-            found.push(Twins {
+            found.push(DuplicateUuid {
                 id: node.id.clone(),
                 machines: Vec::new(),
             });
@@ -209,7 +209,7 @@ pub(super) mod tests {
             node("n2", "00:00:00:00:00:02", "node2"),
             node("n1", "00:00:00:00:00:03", "node3"),
         ];
-        let found = twins(&nodes);
+        let found = duplicate_uuids(&nodes);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].machines[1].1, "node3");
     }

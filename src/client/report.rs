@@ -7,13 +7,13 @@ use protocol::{Outcome, Output, Progress, Reply};
 
 /// What happens in a run.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum RunEvent<'a> {
     /// The first message for this node is about to be published.
-    Leaving(&'a Target),
+    Publishing(&'a Target),
     /// The broker has put it into the node's queue.
     Sent(&'a Target),
     /// Nothing was heard of it: the request is sent once more.
-    Again(&'a Target),
+    Resending(&'a Target),
     Progress(&'a Target, &'a Progress),
     Output(&'a Target, Output),
     /// It is over for this node. Whoever has shown the reply may take it out: thousands of outputs
@@ -33,13 +33,13 @@ pub struct NodeResult {
     /// Absent where no node can have answered.
     pub reply: Option<Reply>,
     /// What its reply has that this version does not know, as JSON.
-    pub more: serde_json::Map<String, serde_json::Value>,
+    pub unknown_fields: serde_json::Map<String, serde_json::Value>,
     /// The last that the node said of the request, if it said anything.
-    pub heard: Option<Progress>,
+    pub last_progress: Option<Progress>,
     /// When the last message for it was published, no agent was there to take it.
-    pub away: bool,
+    pub unroutable: bool,
     /// Since the request was sent.
-    pub after: Duration,
+    pub elapsed: Duration,
 }
 
 /// What is known when a run is over.

@@ -1,5 +1,5 @@
 //! One request to many nodes: send, collect, survive the loss of the broker. What is done with the
-//! messages is in the ledger; this is the loop that waits for them.
+//! messages is in the state; this is the loop that waits for them.
 
 use std::collections::HashMap;
 use std::pin::{Pin, pin};
@@ -11,8 +11,8 @@ use futures_util::stream::FuturesUnordered;
 use tokio::select;
 use tokio::time::{Instant, Interval, interval, sleep};
 
-use super::ledger::{Ledger, What};
-use super::report::{Event, Report};
+use super::report::{Report, RunEvent};
+use super::run_state::{Payload, RunState};
 use super::{Client, Inbox, Letter, Target, told};
 use broker::clock;
 use broker::{Publisher, Routing, backoff, is_refusal, message_limit};
@@ -24,12 +24,12 @@ const UNCONFIRMED_BYTES: usize = 64 * 1024 * 1024;
 /// How exactly time limits are kept.
 const TICK: Duration = Duration::from_millis(100);
 /// Asks a node what became of a request. Starts nothing.
-pub const STATUS: &[u8] = br#"{"type":"status"}"#;
+pub const STATUS_REQUEST: &[u8] = br#"{"type":"status"}"#;
 
 /// What is to be sent, and how.
 pub struct Plan {
     pub request: RequestId,
-    pub verb: Verb,
+    pub action: Action,
     /// The same for every node.
     pub body: Vec<u8>,
     /// How long a node may take to say that it has the request. It is sent again meanwhile, and not
@@ -51,7 +51,7 @@ pub struct Plan {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
+pub enum Action {
     Execute,
     Cancel,
     /// Starts nothing: asks for the answers to a request that was sent before.
@@ -61,12 +61,12 @@ pub enum Verb {
 impl Plan {
     fn key(&self, target: &Target) -> RoutingKey {
         let request = self.request.to_string();
-        match self.verb {
-            Verb::Execute | Verb::Attach => RoutingKey::Execute {
-                node: target.word.clone(),
+        match self.action {
+            Action::Execute | Action::Attach => RoutingKey::Execute {
+                node: target.routing_word.clone(),
                 request,
             },
-            Verb::Cancel => RoutingKey::Cancel {
+            Action::Cancel => RoutingKey::Cancel {
                 node: target.id.to_string(),
                 request,
             },
@@ -112,12 +112,12 @@ pub async fn run(
     plan: &Plan,
     targets: Vec<Target>,
     stop: impl Future<Output = ()>,
-    on_event: &mut dyn FnMut(Event<'_>) -> Result<()>,
+    on_event: &mut dyn FnMut(RunEvent<'_>) -> Result<()>,
 ) -> Result<Report> {
     let inbox = client.listen(&plan.answers()).await?;
     let mut run = Run {
         plan,
-        ledger: Ledger::new(targets, plan),
+        state: RunState::new(targets, plan),
         tick: interval(TICK),
         on_event,
     };
@@ -130,16 +130,16 @@ pub async fn run(
         };
     }
     // An interrupted run has some.
-    let unanswered = run.ledger.unanswered();
+    let unanswered = run.state.unanswered();
     run.give_up(unanswered)?;
-    Ok(run.ledger.into_report())
+    Ok(run.state.into_report())
 }
 
 struct Run<'a> {
     plan: &'a Plan,
-    ledger: Ledger<'a>,
+    state: RunState<'a>,
     tick: Interval,
-    on_event: &'a mut dyn FnMut(Event<'_>) -> Result<()>,
+    on_event: &'a mut dyn FnMut(RunEvent<'_>) -> Result<()>,
 }
 
 /// Why a session is over.
@@ -158,7 +158,7 @@ enum Step {
 /// What became of a message of ours.
 struct Delivered {
     to: usize,
-    what: What,
+    payload: Payload,
     routing: Result<Routing>,
 }
 
@@ -172,12 +172,12 @@ impl Run<'_> {
     ) -> Result<Ended> {
         let publisher = client.publisher();
         let mut leaving = FuturesUnordered::new();
-        while !self.ledger.is_over() {
+        while !self.state.is_over() {
             while leaving.len() < self.plan.window()
-                && let Some((i, what)) = self.next()?
+                && let Some((i, payload)) = self.next()?
             {
-                let message = self.message(i, what);
-                leaving.push(deliver(&publisher, i, what, message));
+                let message = self.message(i, payload);
+                leaving.push(deliver(&publisher, i, payload, message));
             }
             let step = select! {
                 () = &mut stop => Step::Stop,
@@ -186,8 +186,8 @@ impl Run<'_> {
                 Some(delivered) = leaving.next() => Step::Delivered(delivered),
             };
             if let Err(error) = self.handle(step)? {
-                (self.on_event)(Event::ConnectionLost(&told(&error)))?;
-                self.ledger.connection_lost(Instant::now());
+                (self.on_event)(RunEvent::ConnectionLost(&told(&error)))?;
+                self.state.connection_lost(Instant::now());
                 return Ok(Ended::Lost);
             }
         }
@@ -199,19 +199,23 @@ impl Run<'_> {
         let now = Instant::now();
         let event = match step {
             Step::Stop => {
-                self.ledger.interrupt();
+                self.state.interrupt();
                 None
             }
             Step::Tick => {
-                let overdue = self.ledger.overdue(now);
+                let overdue = self.state.overdue(now);
                 return self.give_up(overdue).map(Ok);
             }
-            Step::Letter(Ok(letter)) => self.ledger.received(&letter, now),
+            Step::Letter(Ok(letter)) => self.state.received(&letter, now),
             Step::Letter(Err(error)) => return Ok(Err(error)),
-            Step::Delivered(Delivered { to, what, routing }) => match (what, routing) {
-                (What::Request, Ok(routing)) => self.ledger.sent(to, routing, now),
-                (What::Question, Ok(routing)) => {
-                    self.ledger.asked(to, routing, now);
+            Step::Delivered(Delivered {
+                to,
+                payload,
+                routing,
+            }) => match (payload, routing) {
+                (Payload::Request, Ok(routing)) => self.state.sent(to, routing, now),
+                (Payload::StatusRequest, Ok(routing)) => {
+                    self.state.asked(to, routing, now);
                     None
                 }
                 (_, Err(error)) => return self.refused(error).map(Err),
@@ -236,7 +240,7 @@ impl Run<'_> {
     fn give_up(&mut self, nodes: Vec<usize>) -> Result<()> {
         let now = Instant::now();
         for i in nodes {
-            if let Some(event) = self.ledger.give_up(i, now) {
+            if let Some(event) = self.state.give_up(i, now) {
                 (self.on_event)(event)?;
             }
         }
@@ -245,33 +249,33 @@ impl Run<'_> {
 
     /// Who is to be sent to, and what. Those who wait for an answer come before those whose turn it
     /// is next.
-    fn next(&mut self) -> Result<Option<(usize, What)>> {
+    fn next(&mut self) -> Result<Option<(usize, Payload)>> {
         let now = Instant::now();
-        if let Some((i, what)) = self.ledger.next_due(now) {
-            if what == What::Request {
-                (self.on_event)(Event::Again(self.ledger.target(i)))?;
+        if let Some((i, payload)) = self.state.next_due(now) {
+            if payload == Payload::Request {
+                (self.on_event)(RunEvent::Resending(self.state.target(i)))?;
             }
-            return Ok(Some((i, what)));
+            return Ok(Some((i, payload)));
         }
-        let Some(i) = self.ledger.next_to_send(now) else {
+        let Some(i) = self.state.next_to_send(now) else {
             return Ok(None);
         };
-        (self.on_event)(Event::Leaving(self.ledger.target(i)))?;
-        Ok(Some((i, What::Request)))
+        (self.on_event)(RunEvent::Publishing(self.state.target(i)))?;
+        Ok(Some((i, Payload::Request)))
     }
 
-    fn message(&self, i: usize, what: What) -> Message {
-        let target = self.ledger.target(i);
-        if what == What::Question {
+    fn message(&self, i: usize, payload: Payload) -> Message {
+        let target = self.state.target(i);
+        if payload == Payload::StatusRequest {
             let request = self.plan.request.to_string();
-            let node = target.word.clone();
+            let node = target.routing_word.clone();
             return Message {
                 key: RoutingKey::Execute { node, request },
-                body: STATUS.to_vec(),
+                body: STATUS_REQUEST.to_vec(),
                 limit: None,
             };
         }
-        let limit = self.ledger.left_to_pick_up(i, Instant::now());
+        let limit = self.state.left_to_pick_up(i, Instant::now());
         // Only where both sides know the time: the node looks at its own clock.
         let start_before = limit.zip(clock::synchronized_now());
         let start_before = start_before.and_then(|(limit, now)| now.checked_add(limit).ok());
@@ -300,13 +304,13 @@ impl Run<'_> {
             attempt += 1;
             let mut connecting = pin!(connect(client, attempt, &answers));
             let connected = loop {
-                if self.ledger.is_over() {
+                if self.state.is_over() {
                     return Ok(None);
                 }
                 select! {
-                    () = &mut stop => self.ledger.interrupt(),
+                    () = &mut stop => self.state.interrupt(),
                     _ = self.tick.tick() => {
-                        let overdue = self.ledger.overdue(Instant::now());
+                        let overdue = self.state.overdue(Instant::now());
                         self.give_up(overdue)?;
                     }
                     connected = &mut connecting => break connected,
@@ -314,10 +318,10 @@ impl Run<'_> {
             };
             match connected {
                 Ok(inbox) => {
-                    (self.on_event)(Event::Reconnected)?;
+                    (self.on_event)(RunEvent::Reconnected)?;
                     return Ok(Some(inbox));
                 }
-                Err(error) => (self.on_event)(Event::NoConnection(&told(&error)))?,
+                Err(error) => (self.on_event)(RunEvent::NoConnection(&told(&error)))?,
             }
         }
     }
@@ -330,7 +334,12 @@ struct Message {
     limit: Option<Duration>,
 }
 
-async fn deliver(publisher: &Publisher, to: usize, what: What, message: Message) -> Delivered {
+async fn deliver(
+    publisher: &Publisher,
+    to: usize,
+    payload: Payload,
+    message: Message,
+) -> Delivered {
     let key = message.key.to_string();
     let routing = async {
         let sent = publisher.publish_within(&key, &message.body, message.limit);
@@ -338,7 +347,7 @@ async fn deliver(publisher: &Publisher, to: usize, what: What, message: Message)
     };
     Delivered {
         to,
-        what,
+        payload,
         routing: routing.await,
     }
 }

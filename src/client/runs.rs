@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Event, Target};
+use super::{RunEvent, Target};
 use protocol::{NodeId, Outcome, RequestId};
 
 /// The latest runs that are kept. A node keeps an answer for an hour; the rest is history.
@@ -143,10 +143,10 @@ impl Runs {
 
 impl RunFile {
     /// Writes what has to be known later.
-    pub fn note(&mut self, event: &Event<'_>) -> Result<()> {
+    pub fn note(&mut self, event: &RunEvent<'_>) -> Result<()> {
         match event {
-            Event::Leaving(target) => self.write(&Line::Sent(target.id.clone())),
-            Event::Ended(result) => self.write(&Line::Ended {
+            RunEvent::Publishing(target) => self.write(&Line::Sent(target.id.clone())),
+            RunEvent::Ended(result) => self.write(&Line::Ended {
                 node: result.target.id.clone(),
                 outcome: result.outcome.clone(),
             }),
@@ -222,10 +222,10 @@ mod tests {
             target: target.clone(),
             outcome,
             reply: None,
-            more: serde_json::Map::new(),
-            heard: None,
-            away: false,
-            after: Duration::ZERO,
+            unknown_fields: serde_json::Map::new(),
+            last_progress: None,
+            unroutable: false,
+            elapsed: Duration::ZERO,
         }
     }
 
@@ -235,15 +235,15 @@ mod tests {
         let (runs, start) = (Runs(dir.path().join("runs")), start("r1"));
         let targets = start.targets.clone();
         let mut file = runs.create(start.clone()).unwrap();
-        file.note(&Event::Leaving(&targets[0])).unwrap();
-        file.note(&Event::Leaving(&targets[1])).unwrap();
+        file.note(&RunEvent::Publishing(&targets[0])).unwrap();
+        file.note(&RunEvent::Publishing(&targets[1])).unwrap();
         let exited = Outcome::Exited { status: 7 };
         let mut results = [
             ended(&targets[0], exited.clone()),
             ended(&targets[1], Outcome::NoAnswer),
         ];
         for result in &mut results {
-            file.note(&Event::Ended(result)).unwrap();
+            file.note(&RunEvent::Ended(result)).unwrap();
         }
         file.0.write_all(b"{\"ended\":{\"no").unwrap();
         let past = runs.find(&start.request).unwrap().unwrap();
@@ -258,7 +258,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (runs, start) = (Runs(dir.path().to_owned()), start("r1"));
         let mut file = runs.create(start.clone()).unwrap();
-        file.note(&Event::Leaving(&start.targets[0])).unwrap();
+        file.note(&RunEvent::Publishing(&start.targets[0])).unwrap();
         runs.create(start.clone()).unwrap();
         let past = runs.find(&start.request).unwrap().unwrap();
         assert!(past.sent.is_empty());

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::nodes::{Node, Twins, twins};
+use super::nodes::{DuplicateUuid, Node, duplicate_uuids};
 use super::{BadFilter, Filter};
 use protocol::NodeId;
 
@@ -16,13 +16,13 @@ pub enum Selector {
     All,
     /// All but headnodes.
     Compute,
-    Named(Vec<Name>),
+    Named(Vec<NodeName>),
     Where(Filter),
 }
 
 /// A node as a person names it: its UUID, its UUID-MAC, or its hostname.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Name(pub String);
+pub struct NodeName(pub String);
 
 /// A node that something is to be sent to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +31,9 @@ pub struct Target {
     pub mac: Option<String>,
     pub hostname: String,
     /// The word for it in a routing key: its UUID, or UUID-MAC if it was named so.
-    pub word: String,
+    /// Runs recorded before its name was changed say `word`.
+    #[serde(alias = "word")]
+    pub routing_word: String,
     /// The version of ur-agent; a Node.js agent gives none.
     pub agent: Option<String>,
 }
@@ -48,12 +50,12 @@ pub enum Unselectable {
     /// One hostname for several nodes.
     Ambiguous(String, Vec<NodeId>),
     /// One UUID for several machines.
-    Twins(Vec<Twins>),
+    DuplicateUuid(Vec<DuplicateUuid>),
     /// The expression failed on this node.
     Filter { hostname: String, message: String },
 }
 
-impl Name {
+impl NodeName {
     fn is_uuid_and_mac_of(&self, node: &Node) -> bool {
         let Some(mac) = &node.mac else { return false };
         self.0.eq_ignore_ascii_case(&format!("{}-{mac}", node.id))
@@ -70,19 +72,19 @@ impl Name {
     }
 }
 
-/// The [`Name::key`] of every name that may mean `node`: thousands of names are looked up, not compared.
+/// The [`NodeName::key`] of every name that may mean `node`: thousands of names are looked up, not compared.
 fn keys_of(node: &Node) -> Vec<String> {
     let mut names = vec![node.hostname.clone(), node.id.to_string()];
     let mac = node.mac.as_ref();
     names.extend(mac.map(|mac| format!("{}-{mac}", node.id)));
-    let mut keys: Vec<String> = names.into_iter().map(|name| Name(name).key()).collect();
+    let mut keys: Vec<String> = names.into_iter().map(|name| NodeName(name).key()).collect();
     keys.dedup();
     keys
 }
 
 /// Who has not answered yet, where that can be known.
 #[derive(Debug)]
-pub struct Wanted(Option<HashMap<String, Vec<Name>>>);
+pub struct Wanted(Option<HashMap<String, Vec<NodeName>>>);
 
 impl Wanted {
     /// One that nobody can satisfy.
@@ -114,7 +116,7 @@ impl Target {
             id: node.id.clone(),
             mac: node.mac.clone(),
             hostname: node.hostname.clone(),
-            word: node.id.to_string(),
+            routing_word: node.id.to_string(),
             agent: node.agent().map(str::to_owned),
         }
     }
@@ -123,7 +125,7 @@ impl Target {
     fn with_mac(node: &Node) -> Self {
         let mut target = Self::of(node);
         if let Some(mac) = &node.mac {
-            target.word = format!("{}-{mac}", node.id);
+            target.routing_word = format!("{}-{mac}", node.id);
         }
         target
     }
@@ -138,7 +140,7 @@ impl Selector {
         let Self::Named(names) = self else {
             return Wanted::everybody();
         };
-        let mut missing: HashMap<String, Vec<Name>> = HashMap::new();
+        let mut missing: HashMap<String, Vec<NodeName>> = HashMap::new();
         for name in names {
             missing.entry(name.key()).or_default().push(name.clone());
         }
@@ -165,11 +167,14 @@ impl Selector {
                 answered: nodes.len(),
             });
         }
-        let mut faults = twins(nodes);
-        let words: HashSet<&str> = targets.iter().map(|target| target.word.as_str()).collect();
+        let mut faults = duplicate_uuids(nodes);
+        let words: HashSet<&str> = targets
+            .iter()
+            .map(|target| target.routing_word.as_str())
+            .collect();
         faults.retain(|twins| words.contains(twins.id.as_str()));
         if !faults.is_empty() {
-            return Err(Unselectable::Twins(faults));
+            return Err(Unselectable::DuplicateUuid(faults));
         }
         Ok(targets)
     }
@@ -193,7 +198,7 @@ pub fn matching<'a>(filter: &Filter, nodes: &'a [Node]) -> Result<Vec<&'a Node>,
     Ok(found)
 }
 
-fn named(names: &[Name], nodes: &[Node]) -> Result<Vec<Target>, Unselectable> {
+fn named(names: &[NodeName], nodes: &[Node]) -> Result<Vec<Target>, Unselectable> {
     let mut by_key: HashMap<String, Vec<&Node>> = HashMap::new();
     for node in nodes {
         for key in keys_of(node) {
@@ -202,7 +207,7 @@ fn named(names: &[Name], nodes: &[Node]) -> Result<Vec<Target>, Unselectable> {
     }
     let mut targets = Vec::new();
     let mut missing = Vec::new();
-    let mut names_of: HashMap<NodeId, &Name> = HashMap::new();
+    let mut names_of: HashMap<NodeId, &NodeName> = HashMap::new();
     for name in names {
         let mut meant = by_key.get(&name.key()).cloned().unwrap_or_default();
         meant.retain(|node| name.means(node));
@@ -242,12 +247,12 @@ impl fmt::Display for Unselectable {
                 write!(f, "{name} is the hostname of several nodes:")?;
                 ids.iter().try_for_each(|id| write!(f, " {id}"))
             }
-            Self::Twins(faults) => {
-                for (i, twins) in faults.iter().enumerate() {
+            Self::DuplicateUuid(faults) => {
+                for (i, duplicate) in faults.iter().enumerate() {
                     if i > 0 {
                         f.write_str("\n")?;
                     }
-                    write!(f, "{twins}")?;
+                    write!(f, "{duplicate}")?;
                 }
                 f.write_str("\naddress one of them as UUID-MAC")
             }
@@ -259,7 +264,7 @@ impl fmt::Display for Unselectable {
     }
 }
 
-impl fmt::Display for Twins {
+impl fmt::Display for DuplicateUuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -293,14 +298,23 @@ mod tests {
     }
 
     fn by_name(names: &[&str], nodes: &[Node]) -> Result<Vec<String>, Unselectable> {
-        let names = names.iter().map(|name| Name((*name).to_owned())).collect();
+        let names = names
+            .iter()
+            .map(|name| NodeName((*name).to_owned()))
+            .collect();
         let targets = Selector::Named(names).select(nodes)?;
-        Ok(targets.into_iter().map(|target| target.word).collect())
+        Ok(targets
+            .into_iter()
+            .map(|target| target.routing_word)
+            .collect())
     }
 
     fn words(selector: &Selector) -> Vec<String> {
         let targets = selector.select(&three()).unwrap();
-        targets.into_iter().map(|target| target.word).collect()
+        targets
+            .into_iter()
+            .map(|target| target.routing_word)
+            .collect()
     }
 
     #[test]
@@ -311,7 +325,7 @@ mod tests {
 
     #[test]
     fn waiting_ends_when_all_that_were_named_have_answered() {
-        let names = ["node1", "U2-00:00:00:00:00:0A"].map(|name| Name(name.to_owned()));
+        let names = ["node1", "U2-00:00:00:00:00:0A"].map(|name| NodeName(name.to_owned()));
         let mut wanted = Selector::Named(names.into()).wanted();
         let nodes = three();
         assert!(!wanted.answered(&nodes[2]) && !wanted.answered(&nodes[1]));
@@ -347,11 +361,11 @@ mod tests {
         nodes.push(node("u2", "00:00:00:00:00:09", "twin"));
         assert!(matches!(
             by_name(&["u2"], &nodes),
-            Err(Unselectable::Twins(_))
+            Err(Unselectable::DuplicateUuid(_))
         ));
         assert!(matches!(
             Selector::All.select(&nodes),
-            Err(Unselectable::Twins(_))
+            Err(Unselectable::DuplicateUuid(_))
         ));
         assert_eq!(by_name(&["node1"], &nodes).unwrap(), ["u1"]);
         let one = by_name(&["u2-00:00:00:00:00:09"], &nodes).unwrap();

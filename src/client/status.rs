@@ -5,21 +5,26 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::{Instant, timeout_at};
 
-use super::run::{STATUS, answers};
+use super::run::{STATUS_REQUEST, answers};
 use super::{Client, Letter};
 use broker::Routing;
-use protocol::{NodeId, Progress, Reply, RequestId, RoutingKey, State};
+use protocol::{NodeId, Outcome, Progress, Reply, RequestId, RoutingKey, State};
 
 /// What a node knows of a request. A Node.js agent knows nothing and says nothing.
 #[derive(Debug, Default)]
-pub struct Story {
+pub struct JobStatus {
     /// Somebody listens for this node's requests.
     pub connected: bool,
     pub progress: Option<Progress>,
     pub reply: Option<Reply>,
 }
 
-impl Story {
+impl JobStatus {
+    /// How it ended, judged as a run judges the same reply.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.reply.as_ref().map(task::outcome)
+    }
+
     /// Nothing more can come.
     fn is_complete(&self) -> bool {
         let ended = |progress: &Progress| matches!(progress.state, State::Ended | State::Replied);
@@ -41,20 +46,20 @@ impl Story {
 }
 
 /// Asks the node that listens to `word`, and waits for its answer for at most `wait`.
-pub async fn story(
+pub async fn job_status(
     client: &Client,
     (node, word): (&NodeId, &str),
     request: &RequestId,
     wait: Duration,
-) -> Result<Story> {
+) -> Result<JobStatus> {
     let mut inbox = client.listen(&answers(request, false)).await?;
     let question = RoutingKey::Execute {
         node: word.to_owned(),
         request: request.to_string(),
     };
-    let mut story = Story {
-        connected: client.send(&question, STATUS).await? == Routing::Taken,
-        ..Story::default()
+    let mut story = JobStatus {
+        connected: client.send(&question, STATUS_REQUEST).await? == Routing::Taken,
+        ..JobStatus::default()
     };
     let until = Instant::now() + wait;
     while story.connected && !story.is_complete() {

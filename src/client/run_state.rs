@@ -6,44 +6,44 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::report::{Event, NodeResult, Report};
-use super::{Letter, Plan, Target, Verb};
+use super::report::{NodeResult, Report, RunEvent};
+use super::{Action, Letter, Plan, Target};
 use broker::Routing;
 use protocol::{ErrorCode, NodeId, Outcome, Output, Progress, Reply, RoutingKey};
 
 /// How long until a node that has said nothing, or was not there, is sent to once more.
-const AGAIN: Duration = Duration::from_secs(5);
+pub(super) const AGAIN: Duration = Duration::from_secs(5);
 /// How long a node that has the request may say nothing until it is asked whether it still has it: a
 /// reboot forgets, and tells nobody.
 const STILL_THERE: Duration = Duration::from_secs(30);
 
-pub(super) struct Ledger<'a> {
+pub(super) struct RunState<'a> {
     plan: &'a Plan,
-    entries: Vec<Entry>,
+    entries: Vec<NodeRun>,
     by_node: HashMap<NodeId, usize>,
     waiting: VecDeque<usize>,
     /// Who is to be sent to once more, and when.
-    due: BTreeSet<(Instant, usize)>,
-    in_flight: usize,
+    pub(super) retries: BTreeSet<(Instant, usize)>,
+    pub(super) in_flight: usize,
     failed: usize,
     /// Agents may be connecting again, as we did: one that is not there is not absent yet.
-    lost: bool,
+    reconnecting: bool,
     interrupted: bool,
 }
 
-struct Entry {
+struct NodeRun {
     target: Target,
     stage: Stage,
     /// The first time.
     sent_at: Option<Instant>,
     /// The request may be in the hands of the node: a queue took it, or nobody knows.
     taken: bool,
-    heard: Option<Progress>,
-    /// Its place in `due`.
+    last_progress: Option<Progress>,
+    /// Its place in `retries`.
     again_at: Option<Instant>,
     /// It was asked what became of the request, and has said nothing since.
     asked: bool,
-    away: bool,
+    unroutable: bool,
     result: Option<NodeResult>,
 }
 
@@ -51,7 +51,7 @@ struct Entry {
 enum Stage {
     Waiting,
     /// Published; whether the broker has it is not known.
-    Leaving,
+    Publishing,
     Sent,
     /// The node has said that it has the request.
     PickedUp(Instant),
@@ -60,24 +60,24 @@ enum Stage {
 
 /// A message to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum Payload {
     Request,
     /// What became of the request. Starts nothing.
-    Question,
+    StatusRequest,
 }
 
-impl<'a> Ledger<'a> {
+impl<'a> RunState<'a> {
     pub(super) fn new(targets: Vec<Target>, plan: &'a Plan) -> Self {
         let by_node = targets.iter().enumerate();
         Self {
             by_node: by_node.map(|(i, t)| (t.id.clone(), i)).collect(),
             waiting: (0..targets.len()).collect(),
-            entries: targets.into_iter().map(Entry::of).collect(),
+            entries: targets.into_iter().map(NodeRun::of).collect(),
             plan,
-            due: BTreeSet::new(),
+            retries: BTreeSet::new(),
             in_flight: 0,
             failed: 0,
-            lost: false,
+            reconnecting: false,
             interrupted: false,
         }
     }
@@ -101,9 +101,9 @@ impl<'a> Ledger<'a> {
             self.in_flight += 1;
             let entry = &mut self.entries[i];
             entry.sent_at = Some(now);
-            entry.stage = Stage::Leaving;
+            entry.stage = Stage::Publishing;
             // It cannot be asked, but its reply may be on its way.
-            if self.plan.verb == Verb::Attach && !entry.is_ur_agent() {
+            if self.plan.action == Action::Attach && !entry.is_ur_agent() {
                 (entry.stage, entry.taken) = (Stage::Sent, true);
                 continue;
             }
@@ -112,7 +112,7 @@ impl<'a> Ledger<'a> {
         None
     }
 
-    fn is_stopped(&self) -> bool {
+    pub(super) fn is_stopped(&self) -> bool {
         self.interrupted || self.failed >= self.plan.max_fail.unwrap_or(usize::MAX)
     }
 
@@ -122,42 +122,49 @@ impl<'a> Ledger<'a> {
 
     /// Who is to be sent to once more, and what. A request goes to a Node.js agent a second time only
     /// if no queue took the first one: it runs it as often as it comes.
-    pub(super) fn next_due(&mut self, now: Instant) -> Option<(usize, What)> {
-        let (at, i) = *self.due.first()?;
+    pub(super) fn next_due(&mut self, now: Instant) -> Option<(usize, Payload)> {
+        let (at, i) = *self.retries.first()?;
         if at > now {
             return None;
         }
         self.schedule(i, None);
-        let repeatable = match self.plan.verb {
-            Verb::Execute | Verb::Attach => !self.is_picked_up(i),
-            Verb::Cancel => !self.entries[i].taken,
+        let repeatable = match self.plan.action {
+            Action::Execute | Action::Attach => !self.is_picked_up(i),
+            Action::Cancel => !self.entries[i].taken,
         };
         if !repeatable {
-            return Some((i, What::Question));
+            return Some((i, Payload::StatusRequest));
         }
-        self.entries[i].stage = Stage::Leaving;
-        Some((i, What::Request))
+        self.entries[i].stage = Stage::Publishing;
+        Some((i, Payload::Request))
     }
 
     /// What the broker did with the request.
-    pub(super) fn sent(&mut self, i: usize, routing: Routing, now: Instant) -> Option<Event<'_>> {
+    pub(super) fn sent(
+        &mut self,
+        i: usize,
+        routing: Routing,
+        now: Instant,
+    ) -> Option<RunEvent<'_>> {
         let entry = &mut self.entries[i];
-        if entry.stage != Stage::Leaving {
+        if entry.stage != Stage::Publishing {
             return None;
         }
         let first = !entry.taken;
         entry.stage = Stage::Sent;
-        entry.away = routing == Routing::Unroutable;
-        let knows = entry.is_ur_agent() && self.plan.verb != Verb::Cancel;
+        entry.unroutable = routing == Routing::Unroutable;
+        let knows = entry.is_ur_agent() && self.plan.action != Action::Cancel;
         match routing {
             // Rejected by one queue, it may be in another: the node's.
             Routing::Taken | Routing::Rejected => {
                 entry.taken = true;
-                entry.asked = self.plan.verb == Verb::Attach;
+                entry.asked = self.plan.action == Action::Attach;
                 self.schedule(i, knows.then_some(now + AGAIN));
-                first.then(|| Event::Sent(&self.entries[i].target))
+                first.then(|| RunEvent::Sent(&self.entries[i].target))
             }
-            Routing::Unroutable if entry.taken || self.lost || self.plan.verb == Verb::Attach => {
+            Routing::Unroutable
+                if entry.taken || self.reconnecting || self.plan.action == Action::Attach =>
+            {
                 self.schedule(i, Some(now + AGAIN));
                 None
             }
@@ -170,12 +177,12 @@ impl<'a> Ledger<'a> {
         let entry = &mut self.entries[i];
         if entry.is_in_flight() {
             entry.asked |= routing != Routing::Unroutable;
-            entry.away = routing == Routing::Unroutable;
+            entry.unroutable = routing == Routing::Unroutable;
             self.schedule(i, Some(now + AGAIN));
         }
     }
 
-    pub(super) fn received(&mut self, letter: &Letter, now: Instant) -> Option<Event<'_>> {
+    pub(super) fn received(&mut self, letter: &Letter, now: Instant) -> Option<RunEvent<'_>> {
         let (node, kind) = match RoutingKey::parse(&letter.key).ok()? {
             RoutingKey::ExecuteReply { node, .. } => (node, Kind::Reply),
             RoutingKey::Progress { node, .. } => (node, Kind::Progress),
@@ -186,20 +193,20 @@ impl<'a> Ledger<'a> {
         if !self.entries[i].is_in_flight() {
             return None;
         }
-        self.entries[i].away = false;
+        self.entries[i].unroutable = false;
         match kind {
             Kind::Reply => self.replied(i, &letter.body, now),
             Kind::Progress => {
                 let progress = serde_json::from_slice(&letter.body).ok()?;
                 self.picked_up(i, now);
                 let entry = &mut self.entries[i];
-                let heard = entry.heard.insert(progress);
-                Some(Event::Progress(&entry.target, heard))
+                let heard = entry.last_progress.insert(progress);
+                Some(RunEvent::Progress(&entry.target, heard))
             }
             Kind::Output => {
                 let output: Output = serde_json::from_slice(&letter.body).ok()?;
                 self.picked_up(i, now);
-                Some(Event::Output(&self.entries[i].target, output))
+                Some(RunEvent::Output(&self.entries[i].target, output))
             }
         }
     }
@@ -217,7 +224,7 @@ impl<'a> Ledger<'a> {
         matches!(self.entries[i].stage, Stage::PickedUp(_))
     }
 
-    fn replied(&mut self, i: usize, body: &[u8], now: Instant) -> Option<Event<'_>> {
+    fn replied(&mut self, i: usize, body: &[u8], now: Instant) -> Option<RunEvent<'_>> {
         let (mut reply, more) = match Reply::decode(body) {
             Ok(read) => read,
             Err(error) => {
@@ -246,8 +253,8 @@ impl<'a> Ledger<'a> {
             outcome => outcome,
         };
         let mut event = self.end(i, outcome, Some(reply), now);
-        if let Some(Event::Ended(result)) = &mut event {
-            result.more = more;
+        if let Some(RunEvent::Ended(result)) = &mut event {
+            result.unknown_fields = more;
         }
         event
     }
@@ -258,7 +265,7 @@ impl<'a> Ledger<'a> {
         outcome: Outcome,
         reply: Option<Reply>,
         now: Instant,
-    ) -> Option<Event<'_>> {
+    ) -> Option<RunEvent<'_>> {
         self.schedule(i, None);
         let entry = &mut self.entries[i];
         let outcome = match &outcome {
@@ -275,12 +282,12 @@ impl<'a> Ledger<'a> {
             target: entry.target.clone(),
             outcome,
             reply,
-            more: serde_json::Map::new(),
-            heard: entry.heard.take(),
-            away: entry.away,
-            after: entry.sent_at.map_or(Duration::ZERO, |sent| now - sent),
+            unknown_fields: serde_json::Map::new(),
+            last_progress: entry.last_progress.take(),
+            unroutable: entry.unroutable,
+            elapsed: entry.sent_at.map_or(Duration::ZERO, |sent| now - sent),
         });
-        Some(Event::Ended(result))
+        Some(RunEvent::Ended(result))
     }
 
     /// Those whose time to answer is over.
@@ -288,7 +295,7 @@ impl<'a> Ledger<'a> {
         self.those(|entry| entry.is_in_flight() && self.is_overdue(entry, now))
     }
 
-    fn is_overdue(&self, entry: &Entry, now: Instant) -> bool {
+    fn is_overdue(&self, entry: &NodeRun, now: Instant) -> bool {
         let Plan { pickup, wait, .. } = self.plan;
         let (since, limit) = match entry.stage {
             Stage::PickedUp(at) => (Some(at), wait),
@@ -299,10 +306,10 @@ impl<'a> Ledger<'a> {
         since.is_some_and(|since| now - since >= *limit)
     }
 
-    pub(super) fn give_up(&mut self, i: usize, now: Instant) -> Option<Event<'_>> {
+    pub(super) fn give_up(&mut self, i: usize, now: Instant) -> Option<RunEvent<'_>> {
         let entry = &self.entries[i];
         // Then the node cannot have it.
-        let absent = !entry.taken && entry.away && self.plan.verb != Verb::Attach;
+        let absent = !entry.taken && entry.unroutable && self.plan.action != Action::Attach;
         let outcome = if absent {
             Outcome::NotConnected
         } else {
@@ -313,10 +320,10 @@ impl<'a> Ledger<'a> {
 
     /// What was on its way may have arrived or not, and what nodes said may be missed.
     pub(super) fn connection_lost(&mut self, now: Instant) {
-        self.lost = true;
-        for i in self.those(Entry::is_in_flight) {
+        self.reconnecting = true;
+        for i in self.those(NodeRun::is_in_flight) {
             let entry = &mut self.entries[i];
-            if entry.stage == Stage::Leaving {
+            if entry.stage == Stage::Publishing {
                 (entry.stage, entry.taken) = (Stage::Sent, true);
             }
             if entry.is_ur_agent() || !entry.taken {
@@ -328,9 +335,9 @@ impl<'a> Ledger<'a> {
     fn schedule(&mut self, i: usize, at: Option<Instant>) {
         let again_at = &mut self.entries[i].again_at;
         if let Some(old) = std::mem::replace(again_at, at) {
-            self.due.remove(&(old, i));
+            self.retries.remove(&(old, i));
         }
-        self.due.extend(at.map(|at| (at, i)));
+        self.retries.extend(at.map(|at| (at, i)));
     }
 
     /// The operator wants to wait no longer.
@@ -338,7 +345,7 @@ impl<'a> Ledger<'a> {
         self.interrupted = true;
     }
 
-    fn those(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<usize> {
+    fn those(&self, wanted: impl Fn(&NodeRun) -> bool) -> Vec<usize> {
         let entries = self.entries.iter().enumerate();
         entries
             .filter_map(|(i, entry)| wanted(entry).then_some(i))
@@ -347,7 +354,7 @@ impl<'a> Ledger<'a> {
 
     /// Those who were sent to and have not ended.
     pub(super) fn unanswered(&self) -> Vec<usize> {
-        self.those(Entry::is_in_flight)
+        self.those(NodeRun::is_in_flight)
     }
 
     pub(super) fn into_report(self) -> Report {
@@ -365,17 +372,17 @@ impl<'a> Ledger<'a> {
     }
 }
 
-impl Entry {
+impl NodeRun {
     fn of(target: Target) -> Self {
         Self {
             target,
             stage: Stage::Waiting,
             sent_at: None,
             taken: false,
-            heard: None,
+            last_progress: None,
             again_at: None,
             asked: false,
-            away: false,
+            unroutable: false,
             result: None,
         }
     }
@@ -394,6 +401,3 @@ enum Kind {
     Progress,
     Output,
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,391 @@
+//! Every turn that a run can take, without a broker and without waiting.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::run_state::{AGAIN, RunState};
+use super::{Action, JobStatus, Letter, NodeResult, Plan, RunEvent, Target};
+use broker::Routing;
+use protocol::{ErrorCode, NodeId, Outcome, Progress, Reply};
+use protocol::{Label, Refusal, RequestId, State};
+
+fn plan(action: Action) -> Plan {
+    Plan {
+        request: RequestId::parse("r").unwrap(),
+        action,
+        body: Vec::new(),
+        pickup: (action == Action::Execute).then_some(Duration::from_secs(20)),
+        wait: Duration::from_secs(60),
+        concurrency: None,
+        max_fail: None,
+        stream: false,
+        earlier: HashMap::new(),
+        label: Label::default(),
+    }
+}
+
+/// Nodes n0, n1…: with ur-agent, but for the last, whose agent is Node.js Ur.
+fn state(nodes: usize, plan: &Plan) -> RunState<'_> {
+    let target = |i: usize| Target {
+        id: NodeId::parse(&format!("n{i}")).unwrap(),
+        mac: None,
+        hostname: format!("host{i}"),
+        routing_word: format!("n{i}"),
+        agent: (i + 1 < nodes).then(|| "0.1.0".to_owned()),
+    };
+    RunState::new((0..nodes).map(target).collect(), plan)
+}
+
+fn send_all(state: &mut RunState<'_>, now: Instant) {
+    while let Some(i) = state.next_to_send(now) {
+        state.sent(i, Routing::Taken, now);
+    }
+}
+
+fn reply(
+    state: &mut RunState<'_>,
+    node: usize,
+    outcome: &Outcome,
+    now: Instant,
+) -> Option<Outcome> {
+    let letter = Letter {
+        key: format!("ur.execute-reply.n{node}.r"),
+        body: Reply::of(outcome).encode(),
+    };
+    match state.received(&letter, now) {
+        Some(RunEvent::Ended(result)) => Some(result.outcome.clone()),
+        _ => None,
+    }
+}
+
+fn progress(state: &mut RunState<'_>, node: usize, job_state: State, now: Instant) {
+    let letter = Letter {
+        key: format!("ur.execute-progress.n{node}.r"),
+        body: serde_json::to_vec(&Progress::now(job_state)).unwrap(),
+    };
+    assert!(state.received(&letter, now).is_some());
+}
+
+fn outcomes(mut state: RunState<'_>, now: Instant) -> Vec<&'static str> {
+    for i in state.unanswered() {
+        state.give_up(i, now);
+    }
+    let report = state.into_report();
+    report.results.iter().map(|r| r.outcome.state()).collect()
+}
+
+const OK: Outcome = Outcome::Exited { status: 0 };
+const FAILED: Outcome = Outcome::Exited { status: 7 };
+
+#[test]
+fn a_node_ends_once_whatever_comes_after() {
+    let plan = plan(Action::Execute);
+    let (mut state, now) = (state(2, &plan), Instant::now());
+    assert_eq!(reply(&mut state, 0, &OK, now), None, "not sent yet");
+    send_all(&mut state, now);
+    assert_eq!(reply(&mut state, 0, &FAILED, now), Some(FAILED));
+    assert_eq!(reply(&mut state, 0, &OK, now), None);
+    assert_eq!(reply(&mut state, 7, &OK, now), None, "never asked");
+    assert!(!state.is_over());
+    assert_eq!(reply(&mut state, 1, &OK, now), Some(OK));
+    assert!(state.is_over());
+}
+
+#[test]
+fn a_request_that_no_queue_took_ends_at_once() {
+    let plan = plan(Action::Execute);
+    let (mut state, now) = (state(1, &plan), Instant::now());
+    let i = state.next_to_send(now).unwrap();
+    state.sent(i, Routing::Unroutable, now);
+    assert!(state.is_over());
+    assert_eq!(outcomes(state, now), ["not_connected"]);
+}
+
+#[test]
+fn no_more_are_at_work_than_may_be() {
+    let mut plan = plan(Action::Execute);
+    plan.concurrency = Some(2);
+    let (mut state, now) = (state(3, &plan), Instant::now());
+    send_all(&mut state, now);
+    assert_eq!((state.in_flight, state.next_to_send(now)), (2, None));
+    reply(&mut state, 1, &OK, now);
+    assert_eq!(state.next_to_send(now), Some(2));
+}
+
+#[test]
+fn after_so_many_failures_nothing_more_is_sent() {
+    let mut plan = plan(Action::Execute);
+    (plan.concurrency, plan.max_fail) = (Some(2), Some(1));
+    let (mut state, now) = (state(4, &plan), Instant::now());
+    send_all(&mut state, now);
+    reply(&mut state, 0, &FAILED, now);
+    assert_eq!(state.next_to_send(now), None);
+    assert!(!state.is_over(), "one is still at work");
+    reply(&mut state, 1, &OK, now);
+    assert!(state.is_over());
+    let report = state.into_report();
+    assert_eq!((report.results.len(), report.not_sent.len()), (2, 2));
+}
+
+/// Everything that is to be sent by then, as `n1 Request`.
+fn due(state: &mut RunState<'_>, now: Instant) -> Vec<String> {
+    let mut words = Vec::new();
+    while let Some((i, what)) = state.next_due(now) {
+        words.push(format!("{} {what:?}", state.target(i).id));
+    }
+    words
+}
+
+fn give_up(state: &mut RunState<'_>, now: Instant) -> Vec<usize> {
+    let overdue = state.overdue(now);
+    for &i in &overdue {
+        state.give_up(i, now);
+    }
+    overdue
+}
+
+fn after(now: Instant, seconds: u64) -> Instant {
+    now + Duration::from_secs(seconds)
+}
+
+#[test]
+fn silence_is_no_answer_and_is_told_with_what_was_heard() {
+    let plan = plan(Action::Execute);
+    let (mut state, now) = (state(3, &plan), Instant::now());
+    send_all(&mut state, now);
+    progress(&mut state, 0, State::Running, after(now, 10));
+    assert_eq!(give_up(&mut state, after(now, 19)), [0; 0]);
+    assert_eq!(give_up(&mut state, after(now, 20)), [1], "never picked up");
+    assert_eq!(
+        give_up(&mut state, after(now, 60)),
+        [2],
+        "Node.js does not say"
+    );
+    assert_eq!(give_up(&mut state, after(now, 69)), [0; 0]);
+    assert_eq!(give_up(&mut state, after(now, 70)), [0]);
+    assert!(state.is_over());
+    let report = state.into_report();
+    let heard = |i: usize| {
+        report.results[i]
+            .last_progress
+            .as_ref()
+            .map(|heard| heard.state)
+    };
+    assert_eq!((heard(0), heard(1)), (Some(State::Running), None));
+    let no_answer = |result: &NodeResult| result.outcome == Outcome::NoAnswer;
+    assert!(report.results.iter().all(no_answer));
+}
+
+#[test]
+fn a_request_is_sent_again_until_it_is_picked_up_but_never_to_a_node_js_agent() {
+    let plan = plan(Action::Execute);
+    let (mut state, now) = (state(3, &plan), Instant::now());
+    send_all(&mut state, now);
+    progress(&mut state, 0, State::Accepted, now);
+    assert_eq!(due(&mut state, after(now, 4)), [""; 0]);
+    assert_eq!(due(&mut state, after(now, 5)), ["n1 Request"]);
+    assert_eq!(due(&mut state, after(now, 9)), [""; 0], "it is on its way");
+    assert_eq!(
+        state.left_to_pick_up(1, after(now, 5)),
+        Some(Duration::from_secs(15))
+    );
+    state.sent(1, Routing::Unroutable, after(now, 6));
+    assert_eq!(
+        due(&mut state, after(now, 11)),
+        ["n1 Request"],
+        "it may come back"
+    );
+    state.sent(1, Routing::Taken, after(now, 11));
+    progress(&mut state, 1, State::Queued, after(now, 12));
+    assert_eq!(due(&mut state, after(now, 29)), [""; 0]);
+}
+
+#[test]
+fn a_node_that_has_the_request_and_is_silent_is_asked_whether_it_still_has_it() {
+    let plan = plan(Action::Execute);
+    let (mut state, now) = (state(2, &plan), Instant::now());
+    send_all(&mut state, now);
+    progress(&mut state, 0, State::Running, now);
+    assert_eq!(due(&mut state, after(now, 30)), ["n0 StatusRequest"]);
+    state.asked(0, Routing::Unroutable, after(now, 30));
+    assert_eq!(due(&mut state, after(now, 35)), ["n0 StatusRequest"]);
+    state.asked(0, Routing::Taken, after(now, 35));
+    let unknown = Outcome::Refused(Refusal::new(ErrorCode::NotFound, "no such request"));
+    let outcome = reply(&mut state, 0, &unknown, after(now, 36)).unwrap();
+    assert_eq!(outcome.state(), "undetermined");
+}
+
+#[test]
+fn what_may_have_left_is_sent_again_only_where_that_is_harmless() {
+    let plan = plan(Action::Execute);
+    let (mut state, now) = (state(2, &plan), Instant::now());
+    assert!(state.next_to_send(now).is_some() && state.next_to_send(now).is_some());
+    state.connection_lost(now);
+    assert_eq!(due(&mut state, now), ["n0 Request"]);
+    assert_eq!(state.next_to_send(now), None);
+    assert_eq!(outcomes(state, now), ["no_answer", "no_answer"]);
+}
+
+#[test]
+fn after_a_lost_connection_a_node_that_is_not_there_yet_is_not_absent_yet() {
+    let plan = plan(Action::Execute);
+    let (mut state, now) = (state(2, &plan), Instant::now());
+    state.connection_lost(now);
+    for i in [0, 1] {
+        assert_eq!(state.next_to_send(now), Some(i));
+        state.sent(i, Routing::Unroutable, now);
+    }
+    // Nobody has it, so a Node.js agent cannot run it twice; but when nobody knows, it might.
+    assert_eq!(due(&mut state, after(now, 5)), ["n0 Request", "n1 Request"]);
+    state.sent(0, Routing::Unroutable, after(now, 5));
+    state.connection_lost(after(now, 6));
+    assert_eq!(due(&mut state, after(now, 19)), ["n0 Request"]);
+    state.sent(0, Routing::Unroutable, after(now, 19));
+    assert_eq!(give_up(&mut state, after(now, 60)), [0, 1]);
+    assert_eq!(outcomes(state, now), ["not_connected", "no_answer"]);
+}
+
+#[test]
+fn after_a_lost_connection_nodes_are_asked_until_they_are_there() {
+    let plan = plan(Action::Execute);
+    let (mut state, now) = (state(3, &plan), Instant::now());
+    send_all(&mut state, now);
+    progress(&mut state, 1, State::Running, now);
+    reply(&mut state, 0, &OK, now);
+    state.connection_lost(now);
+    assert_eq!(due(&mut state, now), ["n1 StatusRequest"]);
+    state.asked(1, Routing::Unroutable, now);
+    assert_eq!(due(&mut state, now), [""; 0]);
+    assert_eq!(due(&mut state, now + AGAIN), ["n1 StatusRequest"]);
+    state.asked(1, Routing::Taken, now);
+    progress(&mut state, 1, State::Ended, now);
+    assert_eq!(due(&mut state, now + AGAIN * 2), [""; 0]);
+    assert_eq!(reply(&mut state, 1, &FAILED, now), Some(FAILED));
+}
+
+#[test]
+fn a_program_that_was_not_found_is_not_a_request_that_was_not_found() {
+    let plan = plan(Action::Attach);
+    let (mut state, now) = (state(3, &plan), Instant::now());
+    send_all(&mut state, now);
+    let missing = Outcome::Refused(Refusal::new(ErrorCode::NotFound, "no /bin/ksh"));
+    let outcome = reply(&mut state, 0, &missing, now).unwrap();
+    assert_eq!(outcome.state(), "undetermined");
+    // Of a job the output is counted, even where there is none.
+    let mut body = Reply::of(&missing);
+    body.stdout_bytes = Some(0);
+    let letter = Letter {
+        key: "ur.execute-reply.n1.r".to_owned(),
+        body: body.encode(),
+    };
+    state.received(&letter, now);
+    assert_eq!(
+        outcomes(state, now),
+        ["undetermined", "refused", "no_answer"]
+    );
+}
+
+#[test]
+fn attaching_asks_again_and_tells_what_was_known_before_where_nothing_is_known_now() {
+    let mut plan = plan(Action::Attach);
+    plan.earlier = [(NodeId::parse("n1").unwrap(), FAILED)].into();
+    let (mut state, now) = (state(4, &plan), Instant::now());
+    assert_eq!(state.next_to_send(now), Some(0));
+    state.sent(0, Routing::Unroutable, now);
+    assert_eq!(
+        (state.next_to_send(now), state.next_to_send(now)),
+        (Some(1), Some(2))
+    );
+    assert_eq!(
+        state.next_to_send(now),
+        None,
+        "a Node.js agent cannot be asked"
+    );
+    state.sent(1, Routing::Taken, now);
+    state.sent(2, Routing::Taken, now);
+    reply(&mut state, 2, &OK, now);
+    assert_eq!(due(&mut state, after(now, 5)), ["n0 Request", "n1 Request"]);
+    assert_eq!(reply(&mut state, 3, &OK, now), Some(OK), "it may still run");
+    assert_eq!(give_up(&mut state, after(now, 60)), [0, 1]);
+    assert_eq!(
+        outcomes(state, now),
+        ["no_answer", "exited", "exited", "exited"]
+    );
+}
+
+#[test]
+fn ten_thousand_nodes_each_end_once() {
+    let plan = plan(Action::Execute);
+    let (mut state, now) = (state(10_000, &plan), Instant::now());
+    send_all(&mut state, now);
+    assert_eq!(due(&mut state, after(now, 5)).len(), 9_999);
+    for i in 0..9_999 {
+        state.sent(i, Routing::Taken, after(now, 5));
+        progress(&mut state, i, State::Accepted, after(now, 6));
+        assert_eq!(state.next_due(after(now, 6)), None);
+    }
+    for i in 0..9_000 {
+        assert_eq!(reply(&mut state, i, &OK, after(now, 7)), Some(OK));
+    }
+    assert_eq!(give_up(&mut state, after(now, 66)).len(), 1_000);
+    assert!(state.is_over() && state.retries.is_empty());
+    let outcomes = outcomes(state, now);
+    let answered = outcomes.iter().filter(|state| **state == "exited").count();
+    assert_eq!((outcomes.len(), answered), (10_000, 9_000));
+}
+
+#[test]
+fn a_reply_that_cannot_be_read_is_an_ending_nobody_knows() {
+    let plan = plan(Action::Execute);
+    let (mut state, now) = (state(1, &plan), Instant::now());
+    send_all(&mut state, now);
+    let letter = Letter {
+        key: "ur.execute-reply.n0.r".to_owned(),
+        body: b"{".to_vec(),
+    };
+    state.received(&letter, now);
+    assert_eq!(outcomes(state, now), ["undetermined"]);
+}
+
+#[test]
+fn an_interrupted_run_tells_what_was_sent_and_what_was_not() {
+    let mut plan = plan(Action::Execute);
+    plan.concurrency = Some(2);
+    let (mut state, now) = (state(3, &plan), Instant::now());
+    send_all(&mut state, now);
+    reply(&mut state, 0, &OK, now);
+    state.interrupt();
+    assert!(state.is_over());
+    for i in state.unanswered() {
+        state.give_up(i, now);
+    }
+    let report = state.into_report();
+    assert!(report.interrupted);
+    assert_eq!((report.results.len(), report.not_sent.len()), (2, 1));
+}
+
+#[test]
+fn an_error_in_the_result_of_a_task_is_a_failure_also_where_the_agent_does_not_say_what_it_ran() {
+    let now = Instant::now();
+    let mut plan = plan(Action::Execute);
+    plan.max_fail = Some(1);
+    plan.label.name = Some("disk::erase".to_owned());
+    let mut state = state(2, &plan);
+    send_all(&mut state, now);
+    let letter = Letter {
+        key: "ur.execute-reply.n1.r".to_owned(),
+        body: br#"{"exit_status":0,"stdout":"{\"_error\":{\"msg\":\"no disk\"}}"}"#.to_vec(),
+    };
+    let Some(RunEvent::Ended(result)) = state.received(&letter, now) else {
+        panic!("the reply ends it");
+    };
+    assert_eq!(result.outcome, Outcome::Exited { status: 1 });
+    let asked_later = JobStatus {
+        reply: result.reply.clone(),
+        ..JobStatus::default()
+    };
+    assert_eq!(asked_later.outcome(), Some(result.outcome.clone()));
+    assert!(state.is_stopped());
+}
