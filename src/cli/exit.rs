@@ -12,7 +12,7 @@ use task::BadParameter;
 
 /// What `ur` tells the shell. In the order of weight: of several, the last is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Exit {
+pub(crate) enum Exit {
     Ok = 0,
     Error = 1,
     Usage = 2,
@@ -30,10 +30,10 @@ pub enum Exit {
 
 /// What was typed cannot be meant.
 #[derive(Debug)]
-pub(super) struct Usage(pub(super) String);
+pub(crate) struct Usage(pub(crate) String);
 
 impl Exit {
-    pub(super) fn of_run(report: &Report) -> Self {
+    pub(crate) fn of_run(report: &Report) -> Self {
         if report.interrupted {
             return Self::Interrupted;
         }
@@ -45,7 +45,7 @@ impl Exit {
     }
 
     /// Of a cancel: that it runs no more is what was wanted, however it ended.
-    pub(super) fn of_cancel(report: &Report) -> Self {
+    pub(crate) fn of_cancel(report: &Report) -> Self {
         match Self::of_run(report) {
             Self::Failed
                 if !report
@@ -59,7 +59,7 @@ impl Exit {
         }
     }
 
-    pub(super) fn of_attach(report: &Report, some_not_sent: bool) -> Self {
+    pub(crate) fn of_attach(report: &Report, some_not_sent: bool) -> Self {
         match Self::of_run(report) {
             exit if some_not_sent => exit.max(Self::NoAnswer),
             exit => exit,
@@ -93,7 +93,7 @@ impl Exit {
     }
 
     /// Prints the error, if there is one. A reader that has gone away is not told about it.
-    pub fn report(done: Result<Self>) -> ExitCode {
+    pub(crate) fn report(done: Result<Self>) -> ExitCode {
         let exit = done.unwrap_or_else(|error| {
             let broken = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
             if !error.downcast_ref::<io::Error>().is_some_and(broken) {
@@ -121,8 +121,8 @@ impl std::error::Error for Usage {}
 
 #[cfg(test)]
 mod tests {
-    use super::super::group::tests::result;
     use super::*;
+    use crate::view::fixture::result;
     use protocol::{ErrorCode, Refusal};
 
     fn report(outcomes: Vec<Outcome>) -> Report {

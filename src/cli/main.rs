@@ -1,95 +1,54 @@
-//! `ur`: flags → command.
+//! `ur`, the operator's tool: flags → command.
 //!
-//! What a person at the headnode types and sees: flags, tables, folding, progress, JSON, exit
-//! codes. Knows the terminal; does not know what travels between headnode and nodes.
+//! Rooms, each of which knows only those above it:
+//! - `exit`: the exit status, and errors as the operator reads them;
+//! - `view`: what is printed, as tables, groups, JSON, counter, summary. Knows no flags;
+//! - `commands`: a file for each command, with its flags. The flags that several commands share, and
+//!   what they stand for, are in files of their own: `broker`, `targets`, `output`, `watch`, `send`,
+//!   `input`, `modules`, `values`. No command knows another.
+//!
+//! What travels between headnode and nodes is the business of the crate `client`.
 
-mod args;
-mod attach;
-mod cancel;
-mod counter;
-mod docs;
+mod commands;
 mod exit;
-mod fold;
-mod group;
-mod json;
-mod nodes;
-mod ping;
-mod run;
-mod run_task;
-mod screen;
-mod snoop;
-mod summary;
-mod tasks;
-mod trace;
-mod why;
+mod view;
 
-use std::future::Future;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Parser;
-use client::{Client, Node, Selector, Target, Wanted, discover};
+use clap::{CommandFactory, Parser};
 
-use args::{Args, Command};
+use commands::{Args, Command};
+use commands::{
+    attach, cancel, docs, exec, file, nodes, ping, run, script, snoop, task, tasks, why,
+};
 use exit::Exit;
-use trace::Trace;
 
 fn main() -> ExitCode {
-    let Args { broker, command } = Args::parse();
-    Exit::report(block_on(async {
+    Exit::report(run_command(Args::parse()))
+}
+
+fn run_command(Args { broker, command }: Args) -> Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(async {
         match command {
             Command::Nodes(args) => nodes::nodes(&broker, args).await,
-            Command::Exec(args) => run::exec(&broker, args).await,
-            Command::Script(args) => run::script(&broker, args).await,
-            Command::File(args) => run::file(&broker, args).await,
-            Command::Run(args) => run_task::run_task(&broker, args).await,
+            Command::Exec(args) => exec::exec(&broker, args).await,
+            Command::Script(args) => script::script(&broker, args).await,
+            Command::File(args) => file::file(&broker, args).await,
+            Command::Run(args) => run::run(&broker, args).await,
             Command::Tasks(args) => tasks::tasks(&args),
-            Command::Task(command) => tasks::task(command),
+            Command::Task(command) => task::task(command),
             Command::Ping(args) => ping::ping(&broker, args).await,
             Command::Attach(args) => attach::attach(&broker, args).await,
             Command::Cancel(args) => cancel::cancel(&broker, args).await,
             Command::Snoop(args) => snoop::snoop(&broker, args).await,
             Command::Why(args) => why::why(&broker, args).await,
-            Command::Completions { shell } => docs::completions(shell),
-            Command::Man { dir } => docs::manuals(&dir),
+            Command::Completions { shell } => docs::completions(Args::command(), shell),
+            Command::Man { dir } => docs::manuals(Args::command(), &dir),
         }
-    }))
-}
-
-/// Runs a command to its end, on this thread alone.
-///
-/// # Errors
-/// If the kernel gives no runtime.
-pub fn block_on(command: impl Future<Output = Result<Exit>>) -> Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    runtime.block_on(command)
-}
-
-/// The nodes a command is for: asks who is there, and refuses what is not exactly what was meant.
-async fn find_targets(
-    client: &Client,
-    selector: &Selector,
-    quiet: Duration,
-    trace: &Trace,
-) -> Result<Vec<Target>> {
-    let nodes = find_nodes(client, quiet, trace, selector.wanted()).await?;
-    let targets = selector.select(&nodes)?;
-    trace.say(format_args!("{} of them are meant", targets.len()));
-    Ok(targets)
-}
-
-async fn find_nodes(
-    client: &Client,
-    quiet: Duration,
-    trace: &Trace,
-    wanted: Wanted,
-) -> Result<Vec<Node>> {
-    trace.say(format_args!("connected; asking who is there"));
-    let nodes = discover(client, quiet, wanted).await?;
-    trace.say(format_args!("{} nodes answered", nodes.len()));
-    Ok(nodes)
+    })
 }

@@ -1,19 +1,41 @@
-//! `ur ping`: milliseconds per node.
+//! `ur ping`: how long each node's agent takes to answer.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use anyhow::Result;
+use clap::Args;
 
-use super::args::{BrokerArgs, PingArgs};
-use super::trace::Trace;
-use super::{Exit, find_targets, json};
+use super::broker::BrokerArgs;
+use super::output::JsonArgs;
+use super::targets::{DiscoverArgs, TargetArgs};
+use super::values::seconds;
+use crate::exit::Exit;
+use crate::view::{Trace, json};
 use client::{Pong, ping as ping_all};
+
+#[derive(Debug, Args)]
+#[command(override_usage = "ur ping [OPTIONS] TARGETS")]
+pub(crate) struct PingArgs {
+    #[command(flatten)]
+    targets: TargetArgs,
+    /// How long to wait [default: 5]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(default_value = "5", hide_default_value = true)]
+    wait: Duration,
+    #[command(flatten)]
+    discover: DiscoverArgs,
+    #[command(flatten)]
+    json: JsonArgs,
+}
 
 pub(crate) async fn ping(broker: &BrokerArgs, args: PingArgs) -> Result<Exit> {
     let selector = args.targets.selector()?;
     let client = broker.connect().await?;
-    let trace = Trace::new(false);
-    let targets = find_targets(&client, &selector, args.discover.discover, &trace).await?;
+    let discover = &args.discover;
+    let targets = discover
+        .find_targets(&client, &selector, &Trace::off())
+        .await?;
     let pongs = ping_all(&client, &targets, args.wait).await?;
     client.close().await;
 
@@ -21,9 +43,8 @@ pub(crate) async fn ping(broker: &BrokerArgs, args: PingArgs) -> Result<Exit> {
     let all = pongs.iter().all(|pong| matches!(pong, Pong::After(_)));
     let exit = if all { Exit::Ok } else { Exit::NoAnswer };
     let answers = targets.iter().zip(&pongs);
-    if args.json.is_wanted() {
-        let values: Vec<_> = answers.map(|(t, pong)| json::of_pong(t, *pong)).collect();
-        json::write(&values, &args.json, &mut out)?;
+    if let Some(form) = args.json.form() {
+        form.write(answers.map(|(t, pong)| json::of_pong(t, *pong)), &mut out)?;
         return Ok(exit);
     }
     let width = targets.iter().map(|t| t.hostname.len()).max().unwrap_or(0);

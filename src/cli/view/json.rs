@@ -1,15 +1,53 @@
-//! One node of a run as JSON. uuid, hostname, result and error are named as sdc-oneachnode names
-//! them.
+//! A node as JSON, and many of them: as an array, or a line for each. uuid, hostname, result and error
+//! are named as sdc-oneachnode names them.
 
-use std::io::Write;
+use std::io::{self, BufWriter, Write};
 
-use anyhow::Result;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::args::JsonArgs;
 use client::{NodeResult, Pong, Report, Target};
 use protocol::{Outcome, RequestId};
 use task::TaskResult;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Array,
+    Lines,
+}
+
+impl Form {
+    /// What two flags ask for, if they ask for JSON.
+    pub(crate) fn of(array: bool, lines: bool) -> Option<Self> {
+        match (array, lines) {
+            (true, _) => Some(Self::Array),
+            (_, true) => Some(Self::Lines),
+            _ => None,
+        }
+    }
+
+    /// Writes one value after the other: none but that one is in memory as JSON.
+    pub(crate) fn write(
+        self,
+        values: impl Iterator<Item = impl Serialize>,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let mut out = BufWriter::new(out);
+        match self {
+            Self::Array => {
+                serde_json::Serializer::pretty(&mut out).collect_seq(values)?;
+                out.write_all(b"\n")?;
+            }
+            Self::Lines => {
+                for value in values {
+                    serde_json::to_writer(&mut out, &value)?;
+                    out.write_all(b"\n")?;
+                }
+            }
+        }
+        out.flush()
+    }
+}
 
 pub(super) fn of_result(result: &NodeResult, request: &RequestId) -> Value {
     let mut object = of_target(&result.target, result.outcome.state(), request);
@@ -29,8 +67,8 @@ pub(super) fn of_result(result: &NodeResult, request: &RequestId) -> Value {
         for (name, value) in &result.unknown_fields {
             object["result"][name] = value.clone();
         }
-        if let Some(answer) = TaskResult::of(reply) {
-            object["value"] = answer.into_json();
+        if let Some(value) = TaskResult::of(reply) {
+            object["value"] = value.into_json();
         }
     }
     if result.outcome == Outcome::NoAnswer
@@ -46,18 +84,18 @@ pub(super) fn of_result(result: &NodeResult, request: &RequestId) -> Value {
 
 fn of_unsent(target: &Target, request: &RequestId) -> Value {
     let mut object = of_target(target, "not_sent", request);
-    object["error"] = error("not_sent", "its turn never came");
+    object["error"] = error("not_sent", "the run stopped before its turn");
     object
 }
 
 /// All nodes of a run.
-pub(super) fn of_report(report: &Report, request: &RequestId) -> Vec<Value> {
+pub(crate) fn of_report(report: &Report, request: &RequestId) -> impl Iterator<Item = Value> {
     let results = report.results.iter().map(|r| of_result(r, request));
-    results.chain(unsent(report, request)).collect()
+    results.chain(unsent(report, request))
 }
 
 /// What a node made of a ping.
-pub(super) fn of_pong(target: &Target, pong: Pong) -> Value {
+pub(crate) fn of_pong(target: &Target, pong: Pong) -> Value {
     let state = match pong {
         Pong::After(_) => "answered",
         Pong::NotConnected => "not_connected",
@@ -68,17 +106,6 @@ pub(super) fn of_pong(target: &Target, pong: Pong) -> Value {
         object["ms"] = json!((time.as_secs_f64() * 1e6).round() / 1e3);
     }
     object
-}
-
-/// An array, or a line for each.
-pub(super) fn write(values: &[Value], args: &JsonArgs, out: &mut dyn Write) -> Result<()> {
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(values)?)?;
-        return Ok(());
-    }
-    Ok(values
-        .iter()
-        .try_for_each(|value| writeln!(out, "{value}"))?)
 }
 
 pub(super) fn unsent(report: &Report, request: &RequestId) -> impl Iterator<Item = Value> {
@@ -105,9 +132,23 @@ fn error(code: &str, message: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::group::tests::result;
+    use super::super::fixture::result;
     use super::*;
     use protocol::{ErrorCode, Progress, Refusal, State};
+
+    #[test]
+    fn an_array_is_written_as_if_it_were_one_value() {
+        let written = |form: Form, values: &[Value]| {
+            let mut out = Vec::new();
+            form.write(values.iter(), &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let values = [json!({"a": [1, {}]}), json!([])];
+        let whole = serde_json::to_string_pretty(&values).unwrap();
+        assert_eq!(written(Form::Array, &values), whole + "\n");
+        assert_eq!(written(Form::Array, &[]), "[]\n");
+        assert_eq!(written(Form::Lines, &values), "{\"a\":[1,{}]}\n[]\n");
+    }
 
     #[test]
     fn a_node_has_a_result_or_an_error() {

@@ -1,38 +1,14 @@
-//! `ur tasks`, `ur task …`: which tasks there are, and what it takes to have more. No broker is asked.
+//! `ur task …`: shows, writes, checks and releases tasks. Needs no broker.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::{Args as ClapArgs, Subcommand};
-use comfy_table::Table;
-use comfy_table::presets::NOTHING;
+use clap::{Args, Subcommand};
 
-use super::Exit;
-use super::exit::Usage;
-use task::{Library, Lock, Task, TaskName, check, create, local, own_modules, write_pages};
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct TasksArgs {
-    #[command(flatten)]
-    modules: ModuleArgs,
-    /// No header
-    #[arg(short, long)]
-    quiet: bool,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(super) struct ModuleArgs {
-    /// Where modules are, besides ~/.ur/modules and ours;
-    /// these go first
-    #[arg(
-        long,
-        value_name = "DIR:…",
-        value_delimiter = ':',
-        verbatim_doc_comment
-    )]
-    modulepath: Vec<PathBuf>,
-}
+use super::modules::{ModuleArgs, task_name};
+use crate::exit::Exit;
+use task::{Library, Lock, check, create, own_modules, write_pages};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TaskCommand {
@@ -49,7 +25,7 @@ pub(crate) enum TaskCommand {
     Pages { dir: PathBuf },
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
     #[command(flatten)]
     modules: ModuleArgs,
@@ -57,7 +33,7 @@ pub(crate) struct ShowArgs {
     task: String,
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Args)]
 pub(crate) struct NewArgs {
     /// MODULE::TASK
     task: String,
@@ -65,73 +41,21 @@ pub(crate) struct NewArgs {
     dir: Option<PathBuf>,
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
     /// A directory of modules
     dir: PathBuf,
-}
-
-impl ModuleArgs {
-    pub(super) fn library(&self) -> Library {
-        let mut directories = self.modulepath.clone();
-        directories.extend(own_modules());
-        Library::of(directories)
-    }
-}
-
-/// What was typed as a task: a name, or the path of a file.
-pub(super) fn find(library: &Library, task: &str) -> Result<Task> {
-    if task.contains('/') {
-        return local(Path::new(task));
-    }
-    let name: TaskName = task.parse().map_err(|error| Usage(format!("{error:#}")))?;
-    library.find(&name)
-}
-
-pub(crate) fn tasks(args: &TasksArgs) -> Result<Exit> {
-    let (tasks, broken) = args.modules.library().tasks()?;
-    let mut table = Table::new();
-    table.load_style(NOTHING);
-    if !args.quiet {
-        table.set_header(["NAME", "VERSION", "CLASS", "DESCRIPTION"]);
-    }
-    for task in tasks.iter().filter(|task| !task.is_private()) {
-        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-        table.add_row([
-            task.name.to_string(),
-            or_dash(task.version()),
-            or_dash(task.class().map(|class| class.to_string())),
-            task.summary().to_owned(),
-        ]);
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    let mut out = io::stdout().lock();
-    writeln!(out, "{}", table.trim_fmt())?;
-    out.flush()?;
-    for error in &broken {
-        eprintln!("ur: {error:#}");
-    }
-    Ok(if broken.is_empty() {
-        Exit::Ok
-    } else {
-        Exit::Error
-    })
 }
 
 pub(crate) fn task(command: TaskCommand) -> Result<Exit> {
     let mut out = io::stdout().lock();
     match command {
         TaskCommand::Show(args) => {
-            let task = find(&args.modules.library(), &args.task)?;
+            let task = args.modules.find(&args.task)?;
             write!(out, "{}", task.page())?;
         }
         TaskCommand::New(args) => {
-            let name: TaskName = args
-                .task
-                .parse()
-                .map_err(|error| Usage(format!("{error:#}")))?;
+            let name = task_name(&args.task)?;
             let dir = args.dir.or_else(own_modules);
             let dir = dir.context("HOME is not set: say which directory")?;
             for path in create(&dir, &name)? {

@@ -1,19 +1,20 @@
-//! What is said at the end of a run: how many ended how, and what can be done about the rest.
+//! The summary of a run: how many nodes ended how, and what the operator can do about the rest.
 
 use std::time::Duration;
 
+use super::ending;
 use super::fold::fold;
 use client::{NodeResult, Report, Target};
 use protocol::{Outcome, RequestId, State};
 
-/// So many nodes are spelled out where a command line is offered.
-const NAMED: usize = 10;
+/// Nodes that are spelled out where a command line is offered.
+const MAX_NAMED: usize = 10;
 
 /// `40 nodes: 38 ok, 1 exit 7 (node4), 1 not connected (node9)  1.2 s`
 pub(super) fn summary(report: &Report, took: Duration) -> String {
     let mut endings: Vec<(String, Vec<&str>)> = Vec::new();
     for result in &report.results {
-        add(&mut endings, ending(&result.outcome), &result.target);
+        add(&mut endings, ending::kind(&result.outcome), &result.target);
     }
     for target in &report.not_sent {
         add(&mut endings, "not sent".to_owned(), target);
@@ -39,16 +40,6 @@ fn add<'a>(endings: &mut Vec<(String, Vec<&'a str>)>, word: String, target: &'a 
     match endings.iter_mut().find(|(known, _)| *known == word) {
         Some((_, names)) => names.push(name),
         None => endings.push((word, vec![name])),
-    }
-}
-
-/// The outcome without what only one node said.
-fn ending(outcome: &Outcome) -> String {
-    match outcome {
-        outcome if outcome.is_success() => "ok".to_owned(),
-        Outcome::Refused(_) => "refused".to_owned(),
-        Outcome::Undetermined { .. } => "undetermined".to_owned(),
-        outcome => outcome.to_string(),
     }
 }
 
@@ -88,8 +79,8 @@ fn cancellable(unanswered: &[&NodeResult]) -> Option<String> {
     let targets = unanswered.iter().map(|result| &result.target);
     let able = targets.filter(|target| target.agent.is_some());
     let mut names: Vec<&str> = able.map(|target| target.hostname.as_str()).collect();
-    if names.len() > NAMED {
-        names.truncate(NAMED);
+    if names.len() > MAX_NAMED {
+        names.truncate(MAX_NAMED);
         names.push("…");
     }
     (!names.is_empty()).then(|| names.join(","))
@@ -97,19 +88,21 @@ fn cancellable(unanswered: &[&NodeResult]) -> Option<String> {
 
 fn how_far(result: &NodeResult) -> &'static str {
     match result.last_progress.as_ref().map(|progress| progress.state) {
-        Some(State::Running) => "it was running when last heard of",
-        Some(State::Accepted | State::Queued) => "it was accepted, and not seen to start",
-        Some(State::Ended | State::Replied) => "it has ended, the reply did not come",
-        Some(State::Unknown) => "it was in a state this version does not know",
-        None if result.target.agent.is_none() => "a Node.js agent, which tells nothing but the end",
-        None if result.unroutable => "its agent is not connected any more",
-        None => "it did not say that it has it",
+        Some(State::Running) => "running, by its last message",
+        Some(State::Accepted | State::Queued) => "accepted, and not known to have started",
+        Some(State::Ended | State::Replied) => "the script has ended, its reply has not arrived",
+        Some(State::Unknown) => "in a state that this version does not know",
+        None if result.target.agent.is_none() => {
+            "a Node.js agent, which sends nothing but the reply"
+        }
+        None if result.unroutable => "its agent is no longer connected",
+        None => "its agent did not acknowledge the request",
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::group::tests::result;
+    use super::super::fixture::result;
     use super::*;
     use protocol::Progress;
 
@@ -158,8 +151,8 @@ mod tests {
         };
         let request = RequestId::parse("r1").unwrap();
         let expected = [
-            "no answer from node[1,3]: a Node.js agent, which tells nothing but the end",
-            "no answer from node2: it was running when last heard of",
+            "no answer from node[1,3]: a Node.js agent, which sends nothing but the reply",
+            "no answer from node2: running, by its last message",
             "to go on waiting: ur attach r1",
             "to learn more: ur why node1 r1",
         ];

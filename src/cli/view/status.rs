@@ -1,69 +1,20 @@
-//! `ur why`: the story of a request on a node, line by line, and what of it nobody knows.
+//! The status of a request on a node, line by line with its times, and what of it is not known.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
-use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::args::{BrokerArgs, WhyArgs};
-use super::trace::Trace;
-use super::{Exit, find_nodes};
-use client::{Client, JobStatus, NodeName, Selector, Target, Unselectable, job_status};
-use protocol::{ErrorCode, NodeId, Outcome, Progress, State};
+use super::ending;
+use client::{JobStatus, Target};
+use protocol::{ErrorCode, Outcome, Progress, State};
 
-/// How long a node may take to say what it knows.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-pub(crate) async fn why(broker: &BrokerArgs, args: WhyArgs) -> Result<Exit> {
-    let client = broker.connect().await?;
-    let target = find(&client, &args).await?;
-    let address = (&target.id, target.routing_word.as_str());
-    let status = job_status(&client, address, &args.request, PATIENCE).await?;
-    client.close().await;
-    let mut out = io::stdout().lock();
-    writeln!(
-        out,
-        "{} on {} ({})",
-        args.request, target.hostname, target.id
-    )?;
-    for line in tell(&status, &target) {
-        writeln!(out, "{line}")?;
-    }
-    out.flush()?;
-    Ok(if status.connected {
-        Exit::Ok
-    } else {
-        Exit::NoAnswer
-    })
-}
-
-/// A node that does not answer can be asked about all the same if its UUID is known.
-async fn find(client: &Client, args: &WhyArgs) -> Result<Target> {
-    let selector = Selector::Named(vec![NodeName(args.node.clone())]);
-    let trace = Trace::new(false);
-    let nodes = find_nodes(client, args.discover.discover, &trace, selector.wanted()).await?;
-    match (selector.select(&nodes), uuid::Uuid::parse_str(&args.node)) {
-        (Err(Unselectable::Missing(_)), Ok(_)) => {
-            let id = NodeId::parse(&args.node).map_err(anyhow::Error::msg)?;
-            Ok(Target {
-                routing_word: id.to_string(),
-                hostname: id.to_string(),
-                id,
-                mac: None,
-                agent: None,
-            })
-        }
-        (selected, _) => Ok(selected?.remove(0)),
-    }
-}
-
-fn tell(status: &JobStatus, target: &Target) -> Vec<String> {
+pub(crate) fn lines(status: &JobStatus, target: &Target, waited: Duration) -> Vec<String> {
     if !status.connected {
         let line = "the node is not connected: no agent listens for its requests";
         return vec![line.to_owned()];
     }
+    let how = |outcome: &Outcome| ending::words(outcome, status.reply.as_ref());
     match (&status.progress, status.outcome()) {
         (None, None) if target.agent.is_none() => vec![
             "the node is connected".to_owned(),
@@ -72,63 +23,65 @@ fn tell(status: &JobStatus, target: &Target) -> Vec<String> {
         ],
         (None, None) => vec![format!(
             "the node is connected, and has not answered within {} s",
-            PATIENCE.as_secs()
+            waited.as_secs()
         )],
-        (None, Some(outcome)) => without_record(&outcome),
+        (None, Some(outcome)) => without_record(&outcome, &how(&outcome)),
         (Some(progress), outcome) => {
-            let took = status.reply.as_ref().and_then(|reply| reply.duration_ms);
-            life(progress, outcome.as_ref(), took)
+            let mut lines = before_the_end(progress);
+            if matches!(progress.state, State::Ended | State::Replied) {
+                let took = status.reply.as_ref().and_then(|reply| reply.duration_ms);
+                lines.extend(the_end(progress, outcome.as_ref().map(how), took));
+            }
+            lines
         }
     }
 }
 
-fn without_record(outcome: &Outcome) -> Vec<String> {
+fn without_record(outcome: &Outcome, how: &str) -> Vec<String> {
     match outcome {
         Outcome::Refused(refusal) if refusal.code == ErrorCode::NotFound => vec![
-            "the node is connected, and knows no such request:".to_owned(),
+            "the node is connected, and has no record of this request:".to_owned(),
             "it never arrived there, or the node has forgotten it since (a reboot forgets all)"
                 .to_owned(),
         ],
-        outcome => vec![format!("ended: {outcome}"), "when is not known".to_owned()],
+        _ => vec![format!("ended: {how}"), "time not known".to_owned()],
     }
 }
 
 /// The times of a request that the node remembers.
-fn life(progress: &Progress, outcome: Option<&Outcome>, took: Option<u64>) -> Vec<String> {
+fn before_the_end(progress: &Progress) -> Vec<String> {
     let sent = progress.timestamp.as_ref().and_then(Value::as_str);
     let sent = sent.and_then(|text| text.parse().ok());
-    let ended = matches!(progress.state, State::Ended | State::Replied);
+    let sender = sender(progress.origin.as_ref());
     let mut lines = vec![
-        line(
-            sent,
-            &format!("published by {}", sender(progress.origin.as_ref())),
-        ),
+        line(sent, &format!("published by {sender}")),
         line(progress.accepted_at, "accepted by the node"),
+        match (progress.started_at, progress.state) {
+            (Some(at), _) => line(Some(at), "started"),
+            (None, State::Running) => line(None, "started"),
+            (None, State::Ended | State::Replied) => line(None, "no start is recorded"),
+            (None, _) => line(None, "queued on the node, not started yet"),
+        },
     ];
-    match (progress.started_at, progress.state) {
-        (Some(at), _) => lines.push(line(Some(at), "started")),
-        (None, State::Running) => lines.push(line(None, "started")),
-        (None, _) if ended => lines.push(line(None, "never started, or nobody saw it")),
-        (None, _) => lines.push(line(None, "not started yet: it waits for its turn")),
-    }
     if progress.state == State::Running {
-        lines.push(line(
-            Some(progress.at),
-            &format!("running{}", so_far(progress)),
-        ));
-    }
-    if ended {
-        let how = outcome.map_or("how it ended did not come".to_owned(), Outcome::to_string);
-        let took = took.map_or(String::new(), |ms| {
-            format!(", after {:.3} s", Duration::from_millis(ms).as_secs_f64())
-        });
-        lines.push(line(progress.ended_at, &format!("ended: {how}{took}")));
-        lines.push(match progress.replied_at {
-            Some(at) => line(Some(at), "replied: the broker has confirmed it"),
-            None => line(None, "the broker has not confirmed the reply yet"),
-        });
+        let so_far = so_far(progress);
+        lines.push(line(Some(progress.at), &format!("running{so_far}")));
     }
     lines
+}
+
+fn the_end(progress: &Progress, how: Option<String>, took: Option<u64>) -> [String; 2] {
+    let how = how.unwrap_or_else(|| "the node has not sent how".to_owned());
+    let took = took.map_or(String::new(), |ms| {
+        format!(", after {:.3} s", Duration::from_millis(ms).as_secs_f64())
+    });
+    [
+        line(progress.ended_at, &format!("ended: {how}{took}")),
+        match progress.replied_at {
+            Some(at) => line(Some(at), "replied: the broker has confirmed it"),
+            None => line(None, "the broker has not confirmed the reply yet"),
+        },
+    ]
 }
 
 fn so_far(progress: &Progress) -> String {
@@ -148,13 +101,13 @@ fn sender(origin: Option<&Value>) -> String {
     match (field("user"), field("hostname")) {
         (Some(user), Some(hostname)) => format!("{user}@{hostname}"),
         (Some(name), None) | (None, Some(name)) => name.to_owned(),
-        (None, None) => "somebody who did not say who".to_owned(),
+        (None, None) => "an unknown sender (the request has no origin)".to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::group::tests::result;
+    use super::super::fixture::result;
     use super::*;
     use protocol::{Refusal, Reply, RequestId};
     use serde_json::json;
@@ -169,7 +122,7 @@ mod tests {
             }),
         };
         let target = result("n1", Outcome::NoAnswer, "", "").target;
-        tell(&status, &target).join("\n")
+        lines(&status, &target, Duration::from_secs(5)).join("\n")
     }
 
     #[test]
@@ -197,13 +150,15 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_known_is_said() {
+    fn what_is_not_known_is_said() {
         assert!(told(None, None).contains("keeps no record"));
         let unknown = Refusal::new(ErrorCode::NotFound, RequestId::random().to_string());
-        assert!(told(None, Some(Outcome::Refused(unknown))).contains("knows no such request"));
+        assert!(
+            told(None, Some(Outcome::Refused(unknown))).contains("has no record of this request")
+        );
         let waiting = told(Some(Progress::now(State::Queued)), None);
-        assert!(waiting.contains("waits for its turn"), "{waiting}");
-        assert!(waiting.contains("somebody who did not say who"));
+        assert!(waiting.contains("queued on the node"), "{waiting}");
+        assert!(waiting.contains("an unknown sender (the request has no origin)"));
     }
 
     #[test]
@@ -219,6 +174,9 @@ mod tests {
             reply: Some(reply),
         };
         let target = result("n1", Outcome::NoAnswer, "", "").target;
-        assert_eq!(tell(&status, &target)[0], "ended: exit 1");
+        assert_eq!(
+            lines(&status, &target, Duration::ZERO)[0],
+            "ended: exit 1: no disk"
+        );
     }
 }

@@ -1,29 +1,29 @@
-//! `ur run`: a task and its parameters → a request like any other. Whatever can be wrong with them is
-//! told before a node is asked, and nobody destroys anything by accident.
+//! `ur run`: a task and its parameters → a request like any other. What is wrong with them is told before
+//! a node is asked, and the operator confirms what destroys data.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use clap::Args as ClapArgs;
+use clap::Args;
 use serde_json::{Map, Value};
 
-use super::Exit;
-use super::args::{BrokerArgs, RunArgs, TargetArgs};
-use super::exit::Usage;
-use super::fold::fold;
-use super::run::{assignment, send, text};
-use super::tasks::{ModuleArgs, find};
+use super::broker::BrokerArgs;
+use super::input::read_text;
+use super::modules::ModuleArgs;
+use super::send::{SendArgs, send};
+use super::values::assignment;
+use crate::exit::{Exit, Usage};
+use crate::view::fold;
 use client::Target;
 use protocol::Request;
 use task::{Class, Given, ScriptInput, Task};
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Args)]
 #[command(override_usage = "ur run [OPTIONS] TARGETS TASK [NAME=VALUE]...")]
-pub(crate) struct RunTaskArgs {
+pub(crate) struct RunArgs {
     #[command(flatten)]
-    targets: TargetArgs,
-    #[command(flatten)]
-    run: RunArgs,
+    send: SendArgs,
     #[command(flatten)]
     modules: ModuleArgs,
     /// Parameters as a JSON object, from a file or as it is
@@ -42,23 +42,19 @@ pub(crate) struct RunTaskArgs {
     words: Vec<(String, String)>,
 }
 
-pub(crate) async fn run_task(broker: &BrokerArgs, args: RunTaskArgs) -> Result<Exit> {
+pub(crate) async fn run(broker: &BrokerArgs, args: RunArgs) -> Result<Exit> {
     let library = args.modules.library();
-    let task = find(&library, &args.task)?;
+    let task = args.modules.find(&args.task)?;
+    let json = args.params.as_deref().map(parameters).transpose()?;
     let given = Given {
         words: args.words,
-        json: args
-            .params
-            .as_deref()
-            .map(parameters)
-            .transpose()?
-            .unwrap_or_default(),
+        json: json.unwrap_or_default(),
         noop: args.noop,
     };
     let input = task.prepare(&given)?;
     let destroys = task.class() == Some(Class::Destructive) && !args.noop;
     if destroys {
-        refuse_blind(&task, &input, args.yes)?;
+        refuse_unconfirmable(&task, &input, args.yes)?;
     }
     let bundle = task.bundle(&library)?;
     let mut request = Request::script(bundle.as_str());
@@ -67,7 +63,7 @@ pub(crate) async fn run_task(broker: &BrokerArgs, args: RunTaskArgs) -> Result<E
     request.env = Some(input.env.clone());
     request.stdin.clone_from(&input.stdin);
     let ask = destroys && !args.yes;
-    send(broker, &args.targets, &args.run, request, |targets| {
+    send(broker, &args.send, request, |targets| {
         refuse_without_stdin(&task, &input, targets)?;
         if ask {
             confirm(&task, &input, targets)
@@ -78,15 +74,15 @@ pub(crate) async fn run_task(broker: &BrokerArgs, args: RunTaskArgs) -> Result<E
     .await
 }
 
-/// What is destroyed must have been named, and somebody must be there to be asked.
-fn refuse_blind(task: &Task, input: &ScriptInput, yes: bool) -> Result<()> {
+/// The operator must have named what is destroyed, and have a terminal to be asked on, or given --yes.
+fn refuse_unconfirmable(task: &Task, input: &ScriptInput, yes: bool) -> Result<()> {
     let name = &task.name;
     if let Some(parameter) = &input.unconfirmed {
         let bad = format!("{name} is destructive: `{parameter}` must name what is destroyed");
         return Err(Usage(bad).into());
     }
-    let somebody_there = io::stdin().is_terminal() && io::stderr().is_terminal();
-    if !yes && !somebody_there {
+    let can_ask = io::stdin().is_terminal() && io::stderr().is_terminal();
+    if !yes && !can_ask {
         let bad = format!("{name} is destructive, and there is no terminal to ask on: give --yes");
         return Err(Usage(bad).into());
     }
@@ -111,17 +107,17 @@ fn refuse_without_stdin(task: &Task, input: &ScriptInput, targets: &[Target]) ->
 fn confirm(task: &Task, input: &ScriptInput, targets: &[Target]) -> Result<()> {
     let nodes = fold(targets.iter().map(|target| target.hostname.as_str()));
     let count = targets.len();
-    let mut screen = io::stderr().lock();
+    let mut out = io::stderr().lock();
     let version = task
         .version()
         .map(|version| format!(" {version}"))
         .unwrap_or_default();
-    writeln!(screen, "{}{version} destroys data on {nodes}", task.name)?;
+    writeln!(out, "{}{version} destroys data on {nodes}", task.name)?;
     if !input.shown.is_empty() {
-        writeln!(screen, "  {}", input.shown)?;
+        writeln!(out, "  {}", input.shown)?;
     }
-    write!(screen, "To go on, type how many nodes these are: ")?;
-    screen.flush()?;
+    write!(out, "To go on, type how many nodes these are: ")?;
+    out.flush()?;
     let mut line = String::new();
     io::stdin()
         .read_line(&mut line)
@@ -134,10 +130,7 @@ fn confirm(task: &Task, input: &ScriptInput, targets: &[Target]) -> Result<()> {
 
 fn parameters(text_or_file: &str) -> Result<Map<String, Value>> {
     let json = match text_or_file.strip_prefix('@') {
-        Some(path) => {
-            let bytes = std::fs::read(path).with_context(|| format!("reading {path}"))?;
-            text(bytes, path)?
-        }
+        Some(path) => read_text(Path::new(path))?,
         None => text_or_file.to_owned(),
     };
     // Without the position in a message of serde's there is nothing of the text in it.
@@ -152,8 +145,8 @@ fn parameters(text_or_file: &str) -> Result<Map<String, Value>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::group::tests::result;
     use super::*;
+    use crate::view::fixture::result;
     use protocol::Outcome;
 
     #[test]

@@ -14,7 +14,7 @@ struct Kind<'a> {
 }
 
 /// Folds names: sorted, numbers in ranges, zero padding kept.
-pub(super) fn fold<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn fold<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut numbered: BTreeMap<Kind<'a>, Vec<u64>> = BTreeMap::new();
     let mut parts: Vec<(&str, &str, String)> = Vec::new();
     for name in names {

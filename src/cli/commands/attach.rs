@@ -1,19 +1,36 @@
-//! `ur attach`: waits for the answers of a run whose `ur` is gone. Nothing is sent that starts anything.
+//! `ur attach`: waits for the answers of a run whose `ur` is gone. Sends nothing that starts anything.
 
-use std::io::{self, Write};
+use std::io;
+use std::time::Duration;
 
 use anyhow::Result;
-use comfy_table::presets::NOTHING;
-use comfy_table::{Cell, CellAlignment, Table};
+use clap::Args;
 
-use super::args::{AttachArgs, BrokerArgs};
-use super::exit::Usage;
-use super::run::{DEFAULT_WAIT, watch};
-use super::screen::View;
-use super::trace::Trace;
-use super::{Exit, find_targets};
+use super::broker::BrokerArgs;
+use super::send::DEFAULT_WAIT;
+use super::targets::TargetArgs;
+use super::values::{request_id, seconds};
+use super::watch::{WatchArgs, watch};
+use crate::exit::{Exit, Usage};
+use crate::view::{Table, Trace, View};
 use client::{Action, Client, PastRun, Plan, Runs, STATUS_REQUEST, Target};
-use protocol::{Label, NodeId, Outcome};
+use protocol::{Label, NodeId, Outcome, RequestId};
+
+#[derive(Debug, Args)]
+#[command(override_usage = "ur attach [OPTIONS] [TARGETS] [REQUEST]")]
+#[command(mut_group("TargetArgs", |group| group.required(false).requires("request")))]
+pub(crate) struct AttachArgs {
+    #[command(flatten)]
+    targets: Option<TargetArgs>,
+    /// The request's id; without one, recent runs are listed
+    #[arg(value_parser = request_id)]
+    request: Option<RequestId>,
+    /// How long to wait for an answer [default: as the run]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    wait: Option<Duration>,
+    #[command(flatten)]
+    watch: WatchArgs,
+}
 
 pub(crate) async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit> {
     let runs = Runs::of_this_user();
@@ -36,7 +53,7 @@ pub(crate) async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit
         wait: args.wait.or(wait).unwrap_or(DEFAULT_WAIT),
         concurrency: None,
         max_fail: None,
-        stream: View::of(&args.watch.view) == View::Stream,
+        stream: args.watch.view.view() == View::Stream,
         earlier: past.iter().flat_map(PastRun::known).map(owned).collect(),
         label: Label::default(),
     };
@@ -44,7 +61,8 @@ pub(crate) async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit
     let report = watch(&mut client, &plan, targets, &args.watch, (&trace, file)).await?;
     client.close().await;
     for target in &not_sent {
-        eprintln!("ur: not sent to {}: its turn never came", target.hostname);
+        let name = &target.hostname;
+        eprintln!("ur: not sent to {name}: the run stopped before its turn");
     }
     Ok(Exit::of_attach(&report, !not_sent.is_empty()))
 }
@@ -53,7 +71,7 @@ fn owned((node, outcome): (&NodeId, &Outcome)) -> (NodeId, Outcome) {
     (node.clone(), outcome.clone())
 }
 
-/// Whom to ask, and who was not sent to: as recorded, unless targets are given.
+/// The nodes to ask, and those that were not sent to: as recorded, unless targets are given.
 async fn targets(
     client: &Client,
     args: &AttachArgs,
@@ -62,8 +80,8 @@ async fn targets(
 ) -> Result<(Vec<Target>, Vec<Target>)> {
     if let Some(targets) = &args.targets {
         let selector = targets.selector()?;
-        let discover = args.watch.discover.discover;
-        let found = find_targets(client, &selector, discover, trace).await?;
+        let discover = &args.watch.discover;
+        let found = discover.find_targets(client, &selector, trace).await?;
         return Ok((found, Vec::new()));
     }
     let Some(past) = past else {
@@ -75,23 +93,21 @@ async fn targets(
 }
 
 fn list(runs: &Runs) -> Result<Exit> {
-    let mut table = Table::new();
-    table.load_style(NOTHING);
-    table.set_header(["REQUEST", "SENT", "NODES", "ENDED", "WHAT"]);
-    for run in runs.list()? {
+    let runs = runs.list()?;
+    let table = Table {
+        header: Some(["REQUEST", "SENT", "NODES", "ENDED", "WHAT"]),
+        numbers: &[2, 3],
+    };
+    let rows = runs.iter().map(|run| {
         let start = &run.start;
-        let number = |n: usize| Cell::new(n).set_alignment(CellAlignment::Right);
-        table.add_row([
-            Cell::new(&start.request),
-            Cell::new(format!("{:.0}", start.at)),
-            number(start.targets.len()),
-            number(run.known().count()),
-            Cell::new(&start.what),
-        ]);
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    writeln!(io::stdout().lock(), "{}", table.trim_fmt())?;
+        [
+            start.request.to_string(),
+            format!("{:.0}", start.at),
+            start.targets.len().to_string(),
+            run.known().count().to_string(),
+            start.what.clone(),
+        ]
+    });
+    table.write(rows, &mut io::stdout().lock())?;
     Ok(Exit::Ok)
 }

@@ -1,12 +1,14 @@
-//! The live line on stderr: `37/40 answered, 2 failed, 1 running 0:12`. Only where a person looks.
+//! The counter: a live line on stderr, `37/40 answered, 2 failed, 1 running 0:12`, where that is a
+//! terminal.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::progress;
 use client::RunEvent;
-use protocol::{NodeId, Progress, State};
+use protocol::{NodeId, State};
 
 pub(super) struct Counter {
     bar: ProgressBar,
@@ -19,7 +21,8 @@ struct Tally {
     nodes: usize,
     answered: usize,
     failed: usize,
-    running: HashMap<NodeId, Progress>,
+    /// How far each is, if it tells.
+    running: HashMap<NodeId, Option<String>>,
     cut_off: bool,
 }
 
@@ -60,8 +63,8 @@ impl Tally {
     fn count(&mut self, event: &RunEvent<'_>) {
         match event {
             RunEvent::Progress(target, progress) if progress.state == State::Running => {
-                let progress = Progress::clone(progress);
-                self.running.insert(target.id.clone(), progress);
+                let far = progress::words(progress);
+                self.running.insert(target.id.clone(), far);
             }
             RunEvent::Ended(result) => {
                 self.running.remove(&result.target.id);
@@ -74,16 +77,13 @@ impl Tally {
         }
     }
 
-    /// How far the only one that runs is, if it says so.
-    fn of_the_only_one(&self) -> Option<String> {
+    /// How far the only one that runs is, if it tells.
+    fn of_the_only_one(&self) -> Option<&str> {
         let mut running = self.running.values();
-        let (Some(progress), None) = (running.next(), running.next()) else {
-            return None;
-        };
-        let percent = progress.percent.map(|percent| format!("{percent:.0} %"));
-        let words = [percent, progress.msg.clone()];
-        let words: Vec<String> = words.into_iter().flatten().collect();
-        (!words.is_empty()).then(|| words.join(" "))
+        match (running.next(), running.next()) {
+            (Some(far), None) => far.as_deref(),
+            _ => None,
+        }
     }
 }
 
@@ -108,9 +108,9 @@ impl std::fmt::Display for Tally {
 
 #[cfg(test)]
 mod tests {
-    use super::super::group::tests::result;
+    use super::super::fixture::result;
     use super::*;
-    use protocol::Outcome;
+    use protocol::{Outcome, Progress};
 
     #[test]
     fn the_line_tells_what_has_happened() {

@@ -3,12 +3,27 @@
 use std::io::{self, Write};
 
 use anyhow::Result;
+use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Exit;
-use super::args::{BrokerArgs, SnoopArgs};
+use super::broker::BrokerArgs;
+use crate::exit::Exit;
 use client::{Filter, Letter};
+
+#[derive(Debug, Args)]
+#[command(override_usage = "ur snoop [OPTIONS] [KEY PATTERN]")]
+pub(crate) struct SnoopArgs {
+    /// Routing keys: * is a word, # any words
+    #[arg(value_name = "KEY PATTERN", default_value = "ur.#")]
+    pattern: String,
+    /// Only what a jq expression on {key, body} accepts
+    #[arg(short = 'w', long = "where", value_name = "EXPR")]
+    expression: Option<String>,
+    /// Print a line of JSON for each
+    #[arg(short = 'J', long)]
+    json_lines: bool,
+}
 
 pub(crate) async fn snoop(broker: &BrokerArgs, args: SnoopArgs) -> Result<Exit> {
     let filter = args.expression.as_deref().map(Filter::parse).transpose()?;

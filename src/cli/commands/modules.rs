@@ -1,0 +1,43 @@
+//! `--modulepath`: the modules whose tasks can be run, and finding a task in them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::exit::Usage;
+use task::{Library, Task, TaskName, local, own_modules};
+
+#[derive(Debug, Args)]
+pub(crate) struct ModuleArgs {
+    /// Where modules are, besides ~/.ur/modules and ours;
+    /// these go first
+    #[arg(
+        long,
+        value_name = "DIR:…",
+        value_delimiter = ':',
+        verbatim_doc_comment
+    )]
+    modulepath: Vec<PathBuf>,
+}
+
+impl ModuleArgs {
+    pub(super) fn library(&self) -> Library {
+        let mut directories = self.modulepath.clone();
+        directories.extend(own_modules());
+        Library::of(directories)
+    }
+
+    /// What was typed as a task: a name, or the path of a file.
+    pub(super) fn find(&self, task: &str) -> Result<Task> {
+        if task.contains('/') {
+            return local(Path::new(task));
+        }
+        self.library().find(&task_name(task)?)
+    }
+}
+
+pub(super) fn task_name(text: &str) -> Result<TaskName> {
+    let name = text.parse();
+    Ok(name.map_err(|error| Usage(format!("{error:#}")))?)
+}

@@ -1,0 +1,70 @@
+//! `ur nodes`: the nodes that answer.
+
+use std::io::{self, BufWriter, Write};
+
+use anyhow::Result;
+use clap::Args;
+
+use super::broker::BrokerArgs;
+use super::targets::DiscoverArgs;
+use crate::exit::Exit;
+use crate::view::json::Form;
+use crate::view::{self, Trace};
+use client::{Filter, Unselectable, Wanted, duplicate_uuids, matching};
+
+#[derive(Debug, Args)]
+#[command(override_usage = "ur nodes [OPTIONS]")]
+pub(crate) struct NodesArgs {
+    /// Only those that a jq expression on sysinfo accepts
+    #[arg(short = 'w', long = "where", value_name = "EXPR")]
+    expression: Option<String>,
+    /// Print one JSON array of sysinfo
+    #[arg(short, long, conflicts_with = "json_lines")]
+    json: bool,
+    /// Print a line of JSON for each
+    #[arg(short = 'J', long)]
+    json_lines: bool,
+    /// No header
+    #[arg(short, long)]
+    quiet: bool,
+    /// Trace on stderr what happens when
+    #[arg(short, long)]
+    verbose: bool,
+    #[command(flatten)]
+    discover: DiscoverArgs,
+}
+
+pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> {
+    let trace = Trace::new(args.verbose);
+    let filter = args.expression.as_deref().map(Filter::parse).transpose()?;
+    let client = broker.connect().await?;
+    let all = args
+        .discover
+        .find_nodes(&client, Wanted::everybody(), &trace)
+        .await?;
+    client.close().await;
+    if all.is_empty() {
+        return Err(Unselectable::Nobody { answered: 0 }.into());
+    }
+    let meant = match &filter {
+        Some(filter) => matching(filter, &all)?,
+        None => all.iter().collect(),
+    };
+
+    let faults = duplicate_uuids(&all);
+    let mut out = BufWriter::new(io::stdout().lock());
+    match Form::of(args.json, args.json_lines) {
+        Some(form) => form.write(meant.iter().map(|node| &node.sysinfo), &mut out)?,
+        None if meant.is_empty() => {}
+        None => view::nodes::write(&meant, &faults, !args.quiet, &mut out)?,
+    }
+    out.flush()?;
+    for fault in &faults {
+        eprintln!("ur: {fault}");
+    }
+    Ok(if faults.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Error
+    })
+}

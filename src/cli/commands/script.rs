@@ -1,0 +1,33 @@
+//! `ur script`: a local file, sent to every node and run there.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use super::broker::BrokerArgs;
+use super::input::{InputArgs, read_text};
+use super::send::{SendArgs, send};
+use crate::exit::Exit;
+use protocol::Request;
+
+#[derive(Debug, Args)]
+#[command(override_usage = "ur script [OPTIONS] TARGETS FILE [ARG]...")]
+pub(crate) struct ScriptArgs {
+    #[command(flatten)]
+    pub(super) send: SendArgs,
+    #[command(flatten)]
+    input: InputArgs,
+    /// A local file, and its arguments: all that follows
+    #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["FILE", "ARG"])]
+    pub(super) file_and_args: Vec<String>,
+}
+
+pub(crate) async fn script(broker: &BrokerArgs, args: ScriptArgs) -> Result<Exit> {
+    let mut words = args.file_and_args.into_iter();
+    let path = words.next().context("no file")?;
+    let mut request = Request::script(read_text(Path::new(&path))?);
+    request.args = words.collect();
+    args.input.add_to(&mut request)?;
+    send(broker, &args.send, request, |_| Ok(())).await
+}

@@ -1,0 +1,188 @@
+//! Sending a request to the nodes that were chosen, as `ur exec`, `script`, `file` and `run` do, and
+//! their common flags: time limits, how many nodes at a time, when to stop.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::broker::BrokerArgs;
+use super::targets::TargetArgs;
+use super::values::{request_id, seconds};
+use super::watch::{WatchArgs, watch};
+use crate::exit::Exit;
+use crate::view::{Trace, View};
+use client::{Action, Client, Plan, RunFile, Runs, Start, Target};
+use protocol::{Program, Request, RequestId};
+
+/// How long a reply may take besides the script's own time.
+const ROUND_TRIP: Duration = Duration::from_secs(15);
+/// How long to wait for the answer to a request without a time limit.
+pub(super) const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+/// What all output of a run that is shown at its end may come to, in bytes: it is in memory until then.
+const MAX_HELD_OUTPUT: u64 = 512 * 1024 * 1024;
+/// Characters of what is run that are recorded for people.
+const MAX_RECORDED: usize = 60;
+
+#[derive(Debug, Args)]
+pub(crate) struct SendArgs {
+    #[command(flatten)]
+    targets: TargetArgs,
+    /// How long a script may run [default: no limit]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(super) timeout: Option<Duration>,
+    /// How long a node may take to accept the request;
+    /// it is not started later [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, verbatim_doc_comment)]
+    #[arg(default_value = "60", hide_default_value = true)]
+    pickup: Duration,
+    /// How long to wait for the answer after that
+    /// [default: --timeout and 15, else 60]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, verbatim_doc_comment)]
+    wait: Option<Duration>,
+    /// Nodes at work at a time [default: all]
+    #[arg(long, value_name = "N")]
+    concurrency: Option<NonZeroUsize>,
+    /// Send to no more nodes when N have failed
+    #[arg(long, value_name = "N")]
+    max_fail: Option<NonZeroUsize>,
+    /// The script's working directory
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<String>,
+    /// The request's id [default: a random one]
+    #[arg(long, value_name = "ID", value_parser = request_id)]
+    request: Option<RequestId>,
+    #[command(flatten)]
+    watch: WatchArgs,
+}
+
+/// Finds the targets, sends unless `refuse` does, and shows what comes back.
+pub(super) async fn send(
+    broker: &BrokerArgs,
+    args: &SendArgs,
+    mut request: Request,
+    refuse: impl FnOnce(&[Target]) -> Result<()>,
+) -> Result<Exit> {
+    let trace = Trace::new(args.watch.verbose);
+    let selector = args.targets.selector()?;
+    let view = args.watch.view.view();
+    request.timeout = args.timeout.or(request.timeout);
+    request.cwd.clone_from(&args.cwd);
+    request.stream = view == View::Stream;
+
+    let mut client = broker.connect().await?;
+    let discover = &args.watch.discover;
+    let targets = discover.find_targets(&client, &selector, &trace).await?;
+    refuse(&targets)?;
+    if view.is_shown_at_the_end() {
+        let share = MAX_HELD_OUTPUT / 2 / targets.len().max(1) as u64;
+        request.max_output = request.max_output.min(share);
+    }
+    request.timestamp = Some(json!(format!("{:.3}", Timestamp::now())));
+    request.origin = Some(origin(&client));
+    let plan = args.plan(&request);
+    trace.say(format_args!("sending request {}", plan.request));
+    let file = record(&plan, &targets, &request);
+    let report = watch(&mut client, &plan, targets, &args.watch, (&trace, file)).await?;
+    client.close().await;
+    Ok(Exit::of_run(&report))
+}
+
+impl SendArgs {
+    fn plan(&self, request: &Request) -> Plan {
+        Plan {
+            request: self.request.clone().unwrap_or_else(RequestId::random),
+            action: Action::Execute,
+            body: request.encode(),
+            pickup: Some(self.pickup),
+            wait: self.wait.unwrap_or_else(|| default_wait(request.timeout)),
+            concurrency: self.concurrency.map(usize::from),
+            max_fail: self.max_fail.map(usize::from),
+            stream: request.stream,
+            earlier: HashMap::new(),
+            label: request.label.clone(),
+        }
+    }
+}
+
+fn default_wait(timeout: Option<Duration>) -> Duration {
+    timeout.map_or(DEFAULT_WAIT, |timeout| timeout.saturating_add(ROUND_TRIP))
+}
+
+/// Records the targets before anything is sent to them. A run without a record is a run all the same.
+fn record(plan: &Plan, targets: &[Target], request: &Request) -> Option<RunFile> {
+    let start = Start {
+        request: plan.request.clone(),
+        at: Timestamp::now(),
+        what: what(request),
+        wait: plan.wait,
+        targets: targets.to_vec(),
+    };
+    match Runs::of_this_user().and_then(|runs| runs.create(start)) {
+        Ok(file) => Some(file),
+        Err(error) => {
+            eprintln!("ur: recording the run, for `ur attach`: {error:#}");
+            None
+        }
+    }
+}
+
+/// A task's name, or the first line of a script that is not about its interpreter, or the path of a
+/// file.
+fn what(request: &Request) -> String {
+    if let Some(name) = &request.label.name {
+        return name.clone();
+    }
+    let text = match &request.program {
+        Program::Script(text) => text.lines().find(|line| !line.starts_with("#!")),
+        Program::File(path) => Some(path.as_str()),
+    };
+    text.unwrap_or_default()
+        .chars()
+        .take(MAX_RECORDED)
+        .collect()
+}
+
+/// The sender, for the logs of the nodes.
+fn origin(client: &Client) -> serde_json::Value {
+    let user = ["SUDO_USER", "USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok());
+    let user = user.unwrap_or_else(|| rustix::process::getuid().as_raw().to_string());
+    let hostname = rustix::system::uname();
+    json!({
+        "user": user,
+        "hostname": hostname.nodename().to_string_lossy(),
+        "ips": [client.address()],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_is_longer_than_the_time_limit() {
+        assert_eq!(default_wait(None), Duration::from_secs(60));
+        let limit = Some(Duration::from_secs(300));
+        assert_eq!(default_wait(limit), Duration::from_secs(315));
+    }
+
+    #[test]
+    fn a_run_is_recorded_by_its_first_line() {
+        assert_eq!(
+            what(&Request::script("#!/bin/sh\necho a\necho b")),
+            "echo a"
+        );
+        assert_eq!(what(&Request::script("")), "");
+        assert_eq!(what(&Request::file("/opt/x.sh")), "/opt/x.sh");
+        let mut task = Request::script("#!/bin/bash\n");
+        task.label.name = Some("disk::erase".to_owned());
+        assert_eq!(what(&task), "disk::erase");
+        assert_eq!(what(&Request::script("ü".repeat(100))).chars().count(), 60);
+    }
+}

@@ -1,0 +1,80 @@
+//! `-a`, `-c`, `-n`, `-w`, `--discover`: which nodes a command is for, and finding them.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::values::seconds;
+use crate::view::Trace;
+use client::{Client, Node, NodeName, Selector, Target, Wanted, discover};
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct TargetArgs {
+    /// All nodes that answer
+    #[arg(short, long, help_heading = TARGETS)]
+    all: bool,
+    /// All but headnodes
+    #[arg(short, long, help_heading = TARGETS)]
+    compute: bool,
+    /// By UUID, UUID-MAC or hostname
+    #[arg(short, long, help_heading = TARGETS, value_name = "NODE,…", value_delimiter = ',')]
+    nodes: Vec<String>,
+    /// By a jq expression on sysinfo
+    #[arg(short = 'w', long = "where", help_heading = TARGETS, value_name = "EXPR")]
+    expression: Option<String>,
+}
+
+const TARGETS: &str = "Targets, exactly one of";
+
+#[derive(Debug, Args)]
+pub(crate) struct DiscoverArgs {
+    /// Silence that ends the search [default: 1]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(default_value = "1", hide_default_value = true)]
+    discover: Duration,
+}
+
+impl TargetArgs {
+    pub(super) fn selector(&self) -> Result<Selector> {
+        if let Some(expression) = &self.expression {
+            return Ok(Selector::compile(expression)?);
+        }
+        Ok(if self.all {
+            Selector::All
+        } else if self.compute {
+            Selector::Compute
+        } else {
+            Selector::Named(self.nodes.iter().cloned().map(NodeName).collect())
+        })
+    }
+}
+
+impl DiscoverArgs {
+    /// The nodes that `selector` chooses. Fails unless they are exactly what was asked for.
+    pub(super) async fn find_targets(
+        &self,
+        client: &Client,
+        selector: &Selector,
+        trace: &Trace,
+    ) -> Result<Vec<Target>> {
+        let nodes = self.find_nodes(client, selector.wanted(), trace).await?;
+        let targets = selector.select(&nodes)?;
+        trace.say(format_args!("{} of them are meant", targets.len()));
+        Ok(targets)
+    }
+
+    /// Every node that answers; those that are `wanted` end the search.
+    pub(super) async fn find_nodes(
+        &self,
+        client: &Client,
+        wanted: Wanted,
+        trace: &Trace,
+    ) -> Result<Vec<Node>> {
+        trace.say(format_args!("connected; asking who is there"));
+        let nodes = discover(client, self.discover, wanted).await?;
+        trace.say(format_args!("{} nodes answered", nodes.len()));
+        Ok(nodes)
+    }
+}

@@ -1,0 +1,75 @@
+//! `ur why`: what became of a request on a node.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::broker::BrokerArgs;
+use super::targets::DiscoverArgs;
+use super::values::request_id;
+use crate::exit::Exit;
+use crate::view::{Trace, status};
+use client::{Client, NodeName, Selector, Target, Unselectable, job_status};
+use protocol::{NodeId, RequestId};
+
+/// How long a node may take to say what it knows.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Args)]
+#[command(override_usage = "ur why [OPTIONS] NODE REQUEST")]
+pub(crate) struct WhyArgs {
+    /// UUID, UUID-MAC or hostname
+    node: String,
+    /// The request's id
+    #[arg(value_parser = request_id)]
+    request: RequestId,
+    #[command(flatten)]
+    discover: DiscoverArgs,
+}
+
+pub(crate) async fn why(broker: &BrokerArgs, args: WhyArgs) -> Result<Exit> {
+    let client = broker.connect().await?;
+    let target = find(&client, &args).await?;
+    let address = (&target.id, target.routing_word.as_str());
+    let status = job_status(&client, address, &args.request, PATIENCE).await?;
+    client.close().await;
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "{} on {} ({})",
+        args.request, target.hostname, target.id
+    )?;
+    for line in status::lines(&status, &target, PATIENCE) {
+        writeln!(out, "{line}")?;
+    }
+    out.flush()?;
+    Ok(if status.connected {
+        Exit::Ok
+    } else {
+        Exit::NoAnswer
+    })
+}
+
+/// A node that does not answer can be asked about all the same if its UUID is known.
+async fn find(client: &Client, args: &WhyArgs) -> Result<Target> {
+    let selector = Selector::Named(vec![NodeName(args.node.clone())]);
+    let discover = &args.discover;
+    let nodes = discover
+        .find_nodes(client, selector.wanted(), &Trace::off())
+        .await?;
+    match (selector.select(&nodes), uuid::Uuid::parse_str(&args.node)) {
+        (Err(Unselectable::Missing(_)), Ok(_)) => {
+            let id = NodeId::parse(&args.node).map_err(anyhow::Error::msg)?;
+            Ok(Target {
+                routing_word: id.to_string(),
+                hostname: id.to_string(),
+                id,
+                mac: None,
+                agent: None,
+            })
+        }
+        (selected, _) => Ok(selected?.remove(0)),
+    }
+}

@@ -1,0 +1,24 @@
+//! What is printed: tables, groups of nodes, JSON, the counter, the summary. Knows no flags.
+
+mod counter;
+mod ending;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod fold;
+mod group;
+mod group_key;
+pub(crate) mod json;
+mod last_line;
+pub(crate) mod nodes;
+mod progress;
+mod screen;
+pub(crate) mod status;
+mod stream;
+mod summary;
+mod table;
+mod trace;
+
+pub(crate) use fold::fold;
+pub(crate) use screen::{Screen, View};
+pub(crate) use table::Table;
+pub(crate) use trace::Trace;

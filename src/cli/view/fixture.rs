@@ -1,0 +1,39 @@
+//! Results of nodes, for tests.
+
+use std::time::Duration;
+
+use client::{NodeResult, Target};
+use protocol::{NodeId, Outcome, Reply, Text};
+
+pub(crate) fn result(hostname: &str, outcome: Outcome, stdout: &str, stderr: &str) -> NodeResult {
+    let has_reply = !matches!(outcome, Outcome::NotConnected | Outcome::NoAnswer);
+    let reply = has_reply.then(|| {
+        let mut reply = Reply::of(&outcome);
+        reply.set_stdout(Text::of(stdout.into()), stdout.len() as u64);
+        reply.set_stderr(Text::of(stderr.into()), stderr.len() as u64);
+        reply
+    });
+    NodeResult {
+        target: Target {
+            id: NodeId::parse(&format!("uuid-of-{hostname}")).unwrap(),
+            mac: None,
+            hostname: hostname.to_owned(),
+            routing_word: format!("uuid-of-{hostname}"),
+            agent: None,
+        },
+        outcome,
+        reply,
+        unknown_fields: serde_json::Map::new(),
+        last_progress: None,
+        unroutable: false,
+        elapsed: Duration::from_millis(1200),
+    }
+}
+
+pub(crate) fn ok(hostname: &str, stdout: &str) -> NodeResult {
+    result(hostname, Outcome::Exited { status: 0 }, stdout, "")
+}
+
+pub(crate) fn exit(hostname: &str, status: i32, stderr: &str) -> NodeResult {
+    result(hostname, Outcome::Exited { status }, "", stderr)
+}

@@ -1,0 +1,56 @@
+//! What the nodes of a group agree in: how it ended, and what was printed.
+
+use super::ending::remark;
+use client::NodeResult;
+use task::TaskResult;
+
+/// The order of the fields is the order of the groups: good ones first, and without remarks before
+/// those with some.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct GroupKey {
+    pub(super) failed: bool,
+    /// What the header says besides the names. Nothing, if all is well.
+    pub(super) remark: String,
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
+    /// Bytes of stdout and stderr that the agent left out.
+    pub(super) left_out: [u64; 2],
+}
+
+impl GroupKey {
+    pub(super) fn of(result: &NodeResult) -> Self {
+        let mut key = Self {
+            failed: !result.outcome.is_success(),
+            remark: remark(&result.outcome, result.reply.as_ref()),
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            left_out: [0, 0],
+        };
+        if let Some(reply) = &result.reply {
+            key.stdout = reply.stdout_as_bytes();
+            key.stderr = reply.stderr_as_bytes();
+            key.left_out = [
+                left_out(reply.stdout_bytes, &key.stdout),
+                left_out(reply.stderr_bytes, &key.stderr),
+            ];
+            if let Some(result) = TaskResult::of(reply) {
+                key.stdout = result.to_text().into_bytes();
+            }
+        }
+        key
+    }
+
+    /// Nothing to say but at most one line.
+    pub(super) fn is_row(&self) -> bool {
+        self.remark.is_empty() && self.stderr.is_empty() && self.has_at_most_a_line()
+    }
+
+    pub(super) fn has_at_most_a_line(&self) -> bool {
+        let text = &self.stdout;
+        !text.strip_suffix(b"\n").unwrap_or(text).contains(&b'\n')
+    }
+}
+
+fn left_out(produced: Option<u64>, kept: &[u8]) -> u64 {
+    produced.unwrap_or(0).saturating_sub(kept.len() as u64)
+}

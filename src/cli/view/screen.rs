@@ -1,0 +1,172 @@
+//! What is printed of a run, and when: at once, as each node ends, or at the end.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::counter::Counter;
+use super::group::{Groups, write_one};
+use super::last_line::LastLines;
+use super::stream::Streams;
+use super::trace::Trace;
+use super::{json, summary};
+use client::{NodeResult, Report, RunEvent};
+use protocol::{RequestId, Stream};
+
+/// What is printed on stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum View {
+    Groups,
+    Array,
+    Lines,
+    LastLine,
+    Immediate,
+    Stream,
+}
+
+impl View {
+    /// Output is kept until then.
+    pub(crate) fn is_shown_at_the_end(self) -> bool {
+        matches!(self, Self::Groups | Self::Array | Self::LastLine)
+    }
+}
+
+/// A view and what it keeps. Only [`Kept::Array`] leaves the replies in the report.
+enum Kept {
+    Groups(Groups),
+    Array,
+    Lines,
+    LastLine(LastLines),
+    Immediate,
+    Stream(Streams),
+}
+
+pub(crate) struct Screen<'a> {
+    kept: Kept,
+    quiet: bool,
+    trace: &'a Trace,
+    request: &'a RequestId,
+    counter: Counter,
+    started: Instant,
+}
+
+impl<'a> Screen<'a> {
+    pub(crate) fn new(
+        nodes: usize,
+        view: View,
+        quiet: bool,
+        request: &'a RequestId,
+        trace: &'a Trace,
+    ) -> Self {
+        let live = !quiet && !trace.is_on() && io::stderr().is_terminal();
+        Self {
+            kept: match view {
+                View::Groups => Kept::Groups(Groups::default()),
+                View::Array => Kept::Array,
+                View::Lines => Kept::Lines,
+                View::LastLine => Kept::LastLine(LastLines::default()),
+                View::Immediate => Kept::Immediate,
+                View::Stream => Kept::Stream(Streams::default()),
+            },
+            quiet,
+            trace,
+            request,
+            counter: Counter::new(nodes, live),
+            started: Instant::now(),
+        }
+    }
+
+    pub(crate) fn show(&mut self, event: RunEvent<'_>) -> Result<()> {
+        self.counter.count(&event);
+        self.trace.event(&event);
+        match event {
+            RunEvent::Ended(result) => self.ended(result),
+            RunEvent::Output(target, output) => match &mut self.kept {
+                Kept::Stream(streams) => {
+                    let lines = streams.add(target, &output);
+                    print_stream(&self.counter, output.stream, &lines)
+                }
+                _ => Ok(()),
+            },
+            RunEvent::ConnectionLost(why) => {
+                self.tell(&format!(
+                    "ur: connection to the broker lost, reconnecting: {why}"
+                ));
+                Ok(())
+            }
+            RunEvent::Reconnected => {
+                self.tell("ur: reconnected; asking the nodes for the status of the request");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn ended(&mut self, result: &mut NodeResult) -> Result<()> {
+        let counter = &self.counter;
+        match &mut self.kept {
+            Kept::Array => return Ok(()),
+            Kept::Groups(groups) => groups.add(result),
+            Kept::LastLine(lines) => lines.add(result),
+            Kept::Lines => {
+                let line = json::of_result(result, self.request);
+                print(counter, |out| writeln!(out, "{line}"))?;
+            }
+            Kept::Immediate => print(counter, |out| write_one(result, out))?,
+            Kept::Stream(streams) => {
+                for stream in [Stream::Stdout, Stream::Stderr] {
+                    print_stream(counter, stream, &streams.end(result, stream))?;
+                }
+                if !result.outcome.is_success() {
+                    self.tell(&format!("{}: {}", result.target.hostname, result.outcome));
+                }
+            }
+        }
+        result.reply = None;
+        result.unknown_fields.clear();
+        Ok(())
+    }
+
+    /// Prints what can only be said at the end.
+    pub(crate) fn finish(&self, report: &Report) -> Result<()> {
+        self.counter.clear();
+        print(&self.counter, |out| match &self.kept {
+            Kept::Groups(groups) => groups.write(out),
+            Kept::LastLine(lines) => lines.write(out),
+            Kept::Array => {
+                let nodes = json::of_report(report, self.request);
+                json::Form::Array.write(nodes, out)
+            }
+            Kept::Lines => json::Form::Lines.write(json::unsent(report, self.request), out),
+            Kept::Immediate | Kept::Stream(_) => Ok(()),
+        })?;
+        if !self.quiet {
+            eprintln!("{}", summary::summary(report, self.started.elapsed()));
+        }
+        let advice = summary::advice(report, self.request);
+        advice.iter().for_each(|line| eprintln!("{line}"));
+        Ok(())
+    }
+
+    fn tell(&self, line: &str) {
+        self.counter.aside(|| eprintln!("{line}"));
+    }
+}
+
+fn print(counter: &Counter, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    counter.aside(|| {
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        write(&mut out)?;
+        out.flush()?;
+        Ok(())
+    })
+}
+
+/// The node's stdout goes to ours, its stderr to ours.
+fn print_stream(counter: &Counter, stream: Stream, lines: &[u8]) -> Result<()> {
+    match stream {
+        Stream::Stdout => print(counter, |out| out.write_all(lines)),
+        Stream::Stderr => Ok(counter.aside(|| io::stderr().lock().write_all(lines))?),
+    }
+}

@@ -1,0 +1,133 @@
+//! `--stream`: output as it is written, by whole lines, each with its node.
+
+use std::collections::HashMap;
+
+use client::{NodeResult, Target};
+use protocol::{NodeId, Output, Stream, Text};
+
+#[derive(Default)]
+pub(super) struct Streams(HashMap<(NodeId, Stream), Piece>);
+
+/// A stream of one node.
+#[derive(Default)]
+struct Piece {
+    /// How far it has been shown or is in `line`, in bytes.
+    offset: u64,
+    /// The beginning of a line whose end has not come.
+    line: Vec<u8>,
+}
+
+impl Streams {
+    /// The lines that are whole now.
+    pub(super) fn add(&mut self, target: &Target, output: &Output) -> Vec<u8> {
+        let bytes = Text::bytes(&output.data, output.data_base64.as_deref());
+        let piece = self.piece(target, output.stream);
+        prefixed(target, &piece.add(output.offset, &bytes))
+    }
+
+    /// What has not been shown: the last line, or all of it where the agent cannot stream.
+    pub(super) fn end(&mut self, result: &NodeResult, stream: Stream) -> Vec<u8> {
+        let key = (result.target.id.clone(), stream);
+        let mut lines = Vec::new();
+        if let Some(reply) = &result.reply {
+            let (bytes, produced) = match stream {
+                Stream::Stdout => (reply.stdout_as_bytes(), reply.stdout_bytes),
+                Stream::Stderr => (reply.stderr_as_bytes(), reply.stderr_bytes),
+            };
+            // Which part of a truncated stream was shown cannot be told: only if none was.
+            let whole = produced.is_none_or(|produced| produced == bytes.len() as u64);
+            if whole || !self.0.contains_key(&key) {
+                lines = self.piece(&result.target, stream).add(0, &bytes);
+            }
+        }
+        if let Some(piece) = self.0.remove(&key)
+            && !piece.line.is_empty()
+        {
+            lines.extend(piece.line);
+            lines.push(b'\n');
+        }
+        prefixed(&result.target, &lines)
+    }
+
+    fn piece(&mut self, target: &Target, stream: Stream) -> &mut Piece {
+        self.0.entry((target.id.clone(), stream)).or_default()
+    }
+}
+
+impl Piece {
+    fn add(&mut self, offset: u64, bytes: &[u8]) -> Vec<u8> {
+        let missing = offset.saturating_sub(self.offset);
+        let known = usize::try_from(self.offset.saturating_sub(offset));
+        let fresh = known.ok().and_then(|known| bytes.get(known..));
+        let Some(fresh) = fresh.filter(|fresh| !fresh.is_empty()) else {
+            return Vec::new();
+        };
+        if missing > 0 {
+            let note = format!("\n--- {missing} bytes are left out\n");
+            self.line.extend_from_slice(note.as_bytes());
+        }
+        self.offset = offset + bytes.len() as u64;
+        self.line.extend_from_slice(fresh);
+        let whole = self.line.iter().rposition(|&byte| byte == b'\n');
+        self.line.drain(..whole.map_or(0, |end| end + 1)).collect()
+    }
+}
+
+fn prefixed(target: &Target, lines: &[u8]) -> Vec<u8> {
+    let prefix = format!("{}: ", target.hostname);
+    let lines = lines.split_inclusive(|&byte| byte == b'\n');
+    lines
+        .flat_map(|line| [prefix.as_bytes(), line])
+        .flatten()
+        .copied()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{ok, result};
+    use super::*;
+    use protocol::Outcome;
+
+    fn output(offset: u64, data: &str) -> Output {
+        Output {
+            stream: Stream::Stdout,
+            offset,
+            data: data.to_owned(),
+            data_base64: None,
+        }
+    }
+
+    fn shown(pieces: &[(u64, &str)], ended: &NodeResult) -> String {
+        let mut streams = Streams::default();
+        let pieces = pieces.iter();
+        let mut shown: Vec<u8> = pieces
+            .flat_map(|(offset, data)| streams.add(&ended.target, &output(*offset, data)))
+            .collect();
+        shown.extend(streams.end(ended, Stream::Stdout));
+        assert!(streams.0.is_empty());
+        String::from_utf8(shown).unwrap()
+    }
+
+    #[test]
+    fn lines_are_shown_once_when_they_are_whole_and_the_last_at_the_end() {
+        let ended = ok("n1", "one\ntwo\nthree");
+        assert_eq!(
+            shown(&[(0, "one\ntw"), (6, "o\n"), (6, "o\n")], &ended),
+            "n1: one\nn1: two\nn1: three\n"
+        );
+        assert_eq!(shown(&[], &ended), "n1: one\nn1: two\nn1: three\n");
+    }
+
+    #[test]
+    fn what_is_missing_is_counted_and_a_truncated_reply_adds_nothing() {
+        let mut ended = ok("n1", "one\nmore\n");
+        ended.reply.as_mut().unwrap().stdout_bytes = Some(1000);
+        assert_eq!(
+            shown(&[(0, "one\n"), (10, "x\n")], &ended),
+            "n1: one\nn1: \nn1: --- 6 bytes are left out\nn1: x\n"
+        );
+        let lost = result("n1", Outcome::NoAnswer, "", "");
+        assert_eq!(shown(&[(0, "half")], &lost), "n1: half\n");
+    }
+}

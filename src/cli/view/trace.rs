@@ -1,0 +1,47 @@
+//! `-v`: the trace on stderr of what happens when.
+
+use std::fmt;
+use std::time::Instant;
+
+use super::progress;
+use client::{RunEvent, Target};
+
+pub(crate) struct Trace(Option<Instant>);
+
+impl Trace {
+    pub(crate) fn new(wanted: bool) -> Self {
+        Self(wanted.then(Instant::now))
+    }
+
+    pub(crate) fn off() -> Self {
+        Self(None)
+    }
+
+    pub(super) fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub(crate) fn say(&self, what: fmt::Arguments<'_>) {
+        if let Some(started) = self.0 {
+            eprintln!("[{:6}] ms {what}", started.elapsed().as_millis());
+        }
+    }
+
+    pub(super) fn event(&self, event: &RunEvent<'_>) {
+        let say = |target: &Target, what: &dyn fmt::Display| {
+            self.say(format_args!("{}: {what}", target.hostname));
+        };
+        match event {
+            RunEvent::Sent(target) => say(target, &"sent"),
+            RunEvent::Resending(target) => say(target, &"not acknowledged, sent again"),
+            RunEvent::Progress(target, progress) => {
+                let state = format!("{:?}", progress.state).to_lowercase();
+                let far = progress::words(progress).map(|far| format!(" {far}"));
+                say(target, &format!("{state}{}", far.unwrap_or_default()));
+            }
+            RunEvent::Ended(result) => say(&result.target, &result.outcome),
+            RunEvent::NoConnection(why) => self.say(format_args!("not connected yet: {why}")),
+            _ => {}
+        }
+    }
+}
