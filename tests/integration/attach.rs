@@ -21,7 +21,7 @@ fn killed(node: &Node, request: &str, more: &[&str]) {
 }
 
 #[test]
-fn the_answers_of_a_run_whose_ur_was_killed_are_collected_as_often_as_one_likes() {
+fn the_replies_of_a_run_whose_ur_was_killed_are_collected_again_and_again() {
     let node = Node::start();
     killed(&node, "r1", &[]);
     let listed = ur(&node, &["attach"]).exits(0);
@@ -68,7 +68,7 @@ fn a_run_of_another_headnode_is_attached_to_by_its_nodes() {
 }
 
 #[test]
-fn an_outcome_that_was_told_once_is_told_when_the_node_has_forgotten_it() {
+fn an_outcome_is_still_known_when_the_node_has_forgotten_it() {
     let node = Node::start();
     ur(&node, &["exec", "-a", "--request", "r1", "exit 7"]).exits(3);
     fs::remove_dir_all(node.job("r1")).unwrap();

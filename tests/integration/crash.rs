@@ -28,7 +28,7 @@ fn no_other_reply(node: &mut Node) {
 }
 
 #[test]
-fn a_script_outlives_its_agent_and_the_next_agent_answers_once_with_all_its_output() {
+fn a_script_outlives_its_agent_and_the_next_one_answers_with_all_its_output() {
     let mut node = Node::start();
     let (mark, gate) = (node.agent.dir().join("mark"), node.agent.dir().join("gate"));
     let id = node.send(&gated(&mark, &gate));
@@ -106,7 +106,7 @@ fn a_script_that_kills_its_supervisor_is_answered_as_undetermined() {
 }
 
 #[test]
-fn a_supervisor_that_dies_while_there_is_no_agent_is_answered_as_undetermined_once() {
+fn a_supervisor_that_dies_without_an_agent_is_answered_as_undetermined_once() {
     let mut node = Node::start();
     let (mark, gate) = (node.agent.dir().join("mark"), node.agent.dir().join("gate"));
     let request = script(&format!(
@@ -128,7 +128,7 @@ fn a_supervisor_that_dies_while_there_is_no_agent_is_answered_as_undetermined_on
 }
 
 #[test]
-fn a_request_repeated_until_it_is_answered_runs_once_however_often_the_agent_is_killed() {
+fn a_request_repeated_until_it_is_answered_runs_once_under_kills_of_the_agent() {
     let mut node = Node::start();
     let mark = node.agent.dir().join("mark");
     let request = script(&format!("echo $UR_REQUEST >>{}; sleep 0.1", mark.display()));

@@ -209,7 +209,7 @@ fn two_gigabytes_of_output_are_counted_and_both_ends_of_them_arrive() {
 
 #[test]
 #[ignore = "takes minutes: make flood"]
-fn fifty_megabytes_from_each_of_sixty_four_scripts_are_counted_and_both_ends_of_them_arrive() {
+fn fifty_megabytes_from_each_of_64_scripts_are_counted_and_both_ends_arrive() {
     flood("50 MB of output from each of 64 scripts at once", |node| {
         let gate = node.agent.dir().join("gate");
         let text = format!(

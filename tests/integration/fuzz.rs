@@ -229,7 +229,7 @@ fn samples<T>(strategy: &impl Strategy<Value = T>, count: usize) -> Vec<T> {
 }
 
 #[test]
-fn an_agent_that_finds_three_hundred_spoilt_jobs_serves_and_leaves_what_it_cannot_read() {
+fn an_agent_serves_beside_300_spoilt_jobs_and_leaves_what_it_cannot_read() {
     let mut node = Node::start();
     node.agent.kill();
     let jobs = node.agent.state_dir().join("jobs");
@@ -257,7 +257,7 @@ fn an_agent_that_finds_three_hundred_spoilt_jobs_serves_and_leaves_what_it_canno
 }
 
 #[test]
-fn an_agent_answers_a_ping_after_five_hundred_messages_that_are_almost_requests() {
+fn an_agent_answers_a_ping_after_500_messages_that_are_almost_requests() {
     let mut node = Node::with(Setup::args(&["--max-jobs", "4"]));
     let bodies = almost(&[r#"{"type":"script","script":"exit 3","timeout":5}"#]);
     for body in samples(&bodies, 500) {

@@ -11,7 +11,7 @@ use crate::support::client::{Client, Message};
 use crate::support::{Node, and, code, is_root, runs, script, text_of, wait_until_bound};
 
 #[test]
-fn a_reply_that_is_longer_than_the_broker_takes_is_shortened_and_the_session_goes_on() {
+fn a_reply_longer_than_the_broker_takes_is_shortened_and_the_session_goes_on() {
     let broker = PrivateBroker::with("max_message_size = 100000");
     let mut node = Node::at(broker.vhost(), Setup::default());
     let text = "echo HEAD; head -c 1000000 /dev/zero | tr '\\0' x; echo; echo TAIL";
@@ -35,7 +35,7 @@ fn a_reply_that_is_longer_than_the_broker_takes_is_shortened_and_the_session_goe
 }
 
 #[test]
-fn a_request_id_that_is_too_long_is_refused_or_where_no_key_can_answer_it_logged() {
+fn a_request_id_that_is_too_long_is_refused_or_logged_where_no_key_can_answer() {
     let mut node = Node::start();
     let request = script("true").to_string();
     let longest_answered = 255 - node.key("execute-reply", "").len();
@@ -57,7 +57,7 @@ fn a_request_id_that_is_too_long_is_refused_or_where_no_key_can_answer_it_logged
 }
 
 #[test]
-fn a_routing_key_with_too_few_or_too_many_words_reaches_nobody_and_its_sender_is_told() {
+fn a_routing_key_with_a_wrong_number_of_words_is_unroutable_for_its_sender() {
     let vhost = Vhost::new();
     // One that does not itself listen to what it sends.
     let sender = Client::connect(&vhost.url, "nobody");
@@ -85,7 +85,7 @@ fn a_routing_key_with_too_few_or_too_many_words_reaches_nobody_and_its_sender_is
 }
 
 #[test]
-fn a_thousand_requests_at_once_are_each_answered_once_and_a_ping_among_them_too() {
+fn a_thousand_requests_at_once_are_each_answered_once_and_a_ping_too() {
     let mut node = Node::with(Setup::args(&["--max-jobs", "8"]));
     let gate = node.agent.dir().join("gate");
     let request = script(&format!(

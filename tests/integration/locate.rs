@@ -126,7 +126,7 @@ fn the_config_file_names_the_broker_by_a_url_or_in_parts() {
 }
 
 #[test]
-fn a_broker_that_is_named_wrongly_is_said_to_be_so_without_its_password() {
+fn a_broker_url_that_is_wrong_is_told_without_its_password() {
     let mut agent = Agent::start("n1", "amqps://u:s3cr3t@head", Setup::default());
     wait_until("it says so twice", || {
         agent.log().matches("speaks no TLS").count() > 1

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::agent::{Agent, Setup};
 use crate::support::broker::Vhost;
 use crate::support::client::Client;
-use crate::support::door::{Door, Manner};
+use crate::support::fake_broker::{FakeBroker, Fault};
 use crate::support::{Node, wait_until, wait_until_bound};
 
 /// The back-off's thirty seconds become 30 ms.
@@ -183,18 +183,18 @@ fn parts(url: &str) -> (&str, SocketAddr, &str) {
     (login, address.parse().expect("an address"), vhost)
 }
 
-fn behind_a_door(manner: Manner, said: &'static str, attempts: usize) {
+fn with_a_fake_broker(fault: Fault, said: &'static str, attempts: usize) {
     let vhost = Vhost::new();
     let (login, broker, name) = parts(&vhost.url);
-    let mut door = Door::shut(manner, broker);
-    let url = format!("{login}@{}/{name}", door.address());
+    let mut fake = FakeBroker::start(fault, broker);
+    let url = format!("{login}@{}/{name}", fake.address());
     let case = Case {
-        what: format!("{manner:?}"),
+        what: format!("{fault:?}"),
         said,
         attempts,
     };
     let let_in = |vhost| {
-        door.open();
+        fake.let_in();
         vhost
     };
     println!("{}", outage(&case, &url, vhost, let_in).0);
@@ -221,22 +221,22 @@ fn with_a_wrong_password(attempts: usize) {
 
 #[test]
 fn two_hundred_attempts_that_are_refused_leave_nothing_behind() {
-    behind_a_door(Manner::Refused, "Connection refused", 200);
+    with_a_fake_broker(Fault::Refused, "Connection refused", 200);
 }
 
 #[test]
 fn two_hundred_attempts_whose_syn_is_dropped_leave_nothing_behind() {
-    behind_a_door(Manner::Dropped, "no answer to TCP", 200);
+    with_a_fake_broker(Fault::Dropped, "no answer to TCP", 200);
 }
 
 #[test]
 fn a_hundred_and_fifty_attempts_that_meet_silence_leave_nothing_behind() {
-    behind_a_door(Manner::Silent, "no answer to AMQP", 150);
+    with_a_fake_broker(Fault::Silent, "no answer to AMQP", 150);
 }
 
 #[test]
 fn two_hundred_attempts_that_meet_tls_leave_nothing_behind() {
-    behind_a_door(Manner::Tls, "connecting to", 200);
+    with_a_fake_broker(Fault::Tls, "connecting to", 200);
 }
 
 #[test]
@@ -250,10 +250,10 @@ fn a_day_of_attempts_leaves_nothing_behind() {
     println!(
         "| | attempts | one each | resident | threads | descriptors |\n|---|---|---|---|---|---|"
     );
-    behind_a_door(Manner::Refused, "Connection refused", 2000);
-    behind_a_door(Manner::Dropped, "no answer to TCP", 2000);
-    behind_a_door(Manner::Tls, "connecting to", 2000);
+    with_a_fake_broker(Fault::Refused, "Connection refused", 2000);
+    with_a_fake_broker(Fault::Dropped, "no answer to TCP", 2000);
+    with_a_fake_broker(Fault::Tls, "connecting to", 2000);
     // Each of these waits for what does not come, a tenth of a second at least.
-    behind_a_door(Manner::Silent, "no answer to AMQP", 2000);
+    with_a_fake_broker(Fault::Silent, "no answer to AMQP", 2000);
     with_a_wrong_password(2000);
 }

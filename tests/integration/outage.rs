@@ -35,7 +35,7 @@ fn an_agent_that_is_there_before_its_broker_finds_it_when_it_comes() {
 }
 
 #[test]
-fn scripts_go_on_while_the_broker_is_away_and_each_is_answered_once_with_all_its_output() {
+fn scripts_go_on_without_a_broker_and_each_is_answered_once_with_all_its_output() {
     let broker = PrivateBroker::start();
     let mut node = Node::at(broker.vhost(), Setup::default());
     let (mark, gate) = (node.agent.dir().join("mark"), node.agent.dir().join("gate"));
@@ -70,7 +70,7 @@ fn scripts_go_on_while_the_broker_is_away_and_each_is_answered_once_with_all_its
 }
 
 #[test]
-fn brokers_are_tried_in_turn_and_one_that_accepts_and_is_silent_is_passed_over() {
+fn brokers_are_tried_in_turn_and_a_silent_one_is_passed_over() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap();
     let (silent_at, closed_at) = (silent.local_addr().unwrap(), closed.local_addr().unwrap());
@@ -89,7 +89,7 @@ fn brokers_are_tried_in_turn_and_one_that_accepts_and_is_silent_is_passed_over()
 }
 
 #[test]
-fn a_login_that_the_broker_refuses_is_told_without_its_password_and_tried_until_it_is_let_in() {
+fn a_refused_login_is_told_without_its_password_and_tried_until_let_in() {
     let vhost = Vhost::new();
     let Some(name) = vhost.name.clone() else {
         return eprintln!("skipped: UR_MANAGEMENT_URL is not set");
@@ -151,7 +151,7 @@ fn a_connection_that_the_broker_closes_is_made_anew() {
 }
 
 #[test]
-fn a_script_that_outlasts_the_brokers_consumer_timeout_is_not_delivered_again() {
+fn a_script_that_outlasts_the_consumer_timeout_is_not_delivered_again() {
     let broker = PrivateBroker::start();
     broker.set("consumer_timeout", "1000");
     // How often it looks, in milliseconds.

@@ -159,7 +159,7 @@ fn a_second_delivery_of_a_running_request_starts_nothing_and_is_told_its_state()
 }
 
 #[test]
-fn a_second_delivery_of_an_ended_request_gets_the_same_reply_again_and_runs_nothing() {
+fn a_second_delivery_of_an_ended_request_gets_the_same_reply_and_runs_nothing() {
     let mut node = Node::start();
     let mark = node.agent.dir().join("mark");
     let request = script(&format!("echo ran >>{0}; cat {0}", mark.display()));
@@ -201,7 +201,7 @@ fn a_status_message_tells_how_far_a_request_is_and_starts_nothing() {
 }
 
 #[test]
-fn a_reply_goes_out_while_a_daemon_of_the_script_holds_its_output_and_the_daemon_lives_on() {
+fn a_reply_goes_out_while_a_daemon_of_the_script_holds_its_output() {
     let mut node = Node::start();
     let beat = node.agent.dir().join("beat");
     let reply = node.ask(&script(&format!(

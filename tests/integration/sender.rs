@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::support::agent::{Agent, Setup};
 use crate::support::broker::{PrivateBroker, Vhost};
-use crate::support::crowd::{Crowd, accepted, exited, modern, node_js};
+use crate::support::fake_nodes::{FakeNodes, accepted, exited, modern, node_js};
 use crate::support::operator::{Said, Ur, json_lines};
 use crate::support::{Node, wait_until};
 
@@ -36,15 +36,15 @@ pub(crate) fn ran(dir: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_request_that_nobody_accepts_is_sent_again_under_the_same_id_until_somebody_does() {
+fn a_request_that_is_not_accepted_is_sent_again_under_the_same_id_until_it_is() {
     let vhost = Vhost::new();
-    let crowd = Crowd::start(&vhost.url, vec![modern("n1")], true, |n, _| match n {
+    let nodes = FakeNodes::start(&vhost.url, vec![modern("n1")], true, |n, _| match n {
         1 => Vec::new(),
         _ => vec![accepted(), exited(0)],
     });
     let out = ur(&vhost.url, &["exec", "-a", "-J", "true"]).exits(0);
     assert_eq!(json_lines(&out).len(), 1);
-    let requests: Vec<_> = crowd.requests.try_iter().collect();
+    let requests: Vec<_> = nodes.requests.try_iter().collect();
     assert_eq!(requests.len(), 2, "{requests:?}");
     assert_eq!(requests[0].id, requests[1].id);
     let left = |i: usize| requests[i].expiration.unwrap();
@@ -52,46 +52,46 @@ fn a_request_that_nobody_accepts_is_sent_again_under_the_same_id_until_somebody_
 }
 
 #[test]
-fn a_node_js_agent_is_sent_a_request_once_though_it_is_silent_and_the_connection_is_lost() {
+fn a_silent_node_js_agent_is_sent_a_request_once_though_the_connection_is_lost() {
     let vhost = Vhost::new();
-    let crowd = Crowd::start(&vhost.url, vec![node_js("old")], true, |_, _| Vec::new());
+    let nodes = FakeNodes::start(&vhost.url, vec![node_js("old")], true, |_, _| Vec::new());
     let said = Ur::start(
         &vhost.url,
         state().path(),
         &["exec", "-a", "--wait", "14", "true"],
     );
-    crowd.requests.recv().unwrap();
+    nodes.requests.recv().unwrap();
     wait_until("ur's connection is cut", || {
         vhost.close_connections("ur").is_some_and(|n| n > 0)
     });
     said.wait_for("connected again");
     said.end().exits(20);
-    assert_eq!(crowd.count(), 0, "a second time");
+    assert_eq!(nodes.count(), 0, "a second time");
 }
 
 #[test]
 fn a_node_js_agent_is_driven_to_its_reply() {
     let vhost = Vhost::new();
-    let crowd = Crowd::start(&vhost.url, vec![node_js("old")], true, |_, _| {
+    let nodes = FakeNodes::start(&vhost.url, vec![node_js("old")], true, |_, _| {
         vec![exited(7)]
     });
     ur(&vhost.url, &["exec", "-a", "exit 7"]).exits(3);
-    let request = crowd.requests.recv().unwrap();
+    let request = nodes.requests.recv().unwrap();
     assert_eq!(request.body.get("start_before"), None);
 }
 
 #[test]
 fn a_node_that_listens_no_more_is_not_connected() {
     let vhost = Vhost::new();
-    let _crowd = Crowd::start(&vhost.url, vec![modern("n1")], false, |_, _| Vec::new());
+    let _nodes = FakeNodes::start(&vhost.url, vec![modern("n1")], false, |_, _| Vec::new());
     let out = ur(&vhost.url, &["exec", "-a", "-J", "true"]).exits(20);
     assert_eq!(json_lines(&out)[0]["state"], "not_connected");
 }
 
 #[test]
-fn a_request_that_is_not_picked_up_in_time_is_not_there_any_more_when_the_node_is_back() {
+fn a_request_not_picked_up_in_time_is_gone_when_the_node_is_back() {
     let vhost = Vhost::new();
-    let _crowd = Crowd::start(&vhost.url, vec![modern("n1")], false, |_, _| Vec::new());
+    let _nodes = FakeNodes::start(&vhost.url, vec![modern("n1")], false, |_, _| Vec::new());
     vhost.declare_queue("ur.request.n1", "ur.execute.n1.*");
     let said = ur(&vhost.url, &["exec", "-a", "--pickup", "1", "true"]);
     assert!(
@@ -104,7 +104,7 @@ fn a_request_that_is_not_picked_up_in_time_is_not_there_any_more_when_the_node_i
 }
 
 #[test]
-fn every_node_ends_once_and_runs_once_though_the_broker_restarts_in_the_middle() {
+fn every_node_ends_once_and_runs_once_though_the_broker_restarts() {
     let broker = PrivateBroker::start();
     let (vhost, dir) = (broker.vhost(), state());
     let names = ["n1", "n2", "n3", "n4", "n5"];
@@ -134,7 +134,7 @@ fn every_node_ends_once_and_runs_once_though_the_broker_restarts_in_the_middle()
 fn after_so_many_failures_the_rest_is_not_sent() {
     let vhost = Vhost::new();
     let names = (1..=4).map(|i| modern(&format!("n{i}"))).collect();
-    let crowd = Crowd::start(&vhost.url, names, true, |_, _| vec![accepted(), exited(1)]);
+    let nodes = FakeNodes::start(&vhost.url, names, true, |_, _| vec![accepted(), exited(1)]);
     let args = [
         "exec",
         "-a",
@@ -152,7 +152,7 @@ fn after_so_many_failures_the_rest_is_not_sent() {
         .map(|it| it["state"].as_str().unwrap())
         .collect();
     assert_eq!(states, ["exited", "exited", "not_sent", "not_sent"]);
-    assert_eq!(crowd.count(), 2);
+    assert_eq!(nodes.count(), 2);
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn an_interrupt_stops_the_waiting_and_not_the_script() {
 fn a_second_interrupt_ends_ur_wherever_it_is() {
     let vhost = Vhost::new();
     let nodes = vec![modern("n1"), modern("n2")];
-    let _crowd = Crowd::start(&vhost.url, nodes, true, |_, request| {
+    let _nodes = FakeNodes::start(&vhost.url, nodes, true, |_, request| {
         let (kind, mut reply) = exited(0);
         reply["stdout"] = json!("x\n".repeat(200_000));
         match request.node.as_str() {
@@ -252,7 +252,7 @@ fn the_time_limit_is_the_scripts_own_and_not_that_of_its_turn() {
 #[test]
 fn what_a_newer_agent_says_besides_passes_through_to_json() {
     let vhost = Vhost::new();
-    let _crowd = Crowd::start(&vhost.url, vec![modern("n1")], true, |_, _| {
+    let _nodes = FakeNodes::start(&vhost.url, vec![modern("n1")], true, |_, _| {
         let (kind, mut reply) = exited(0);
         reply["cgroup"] = json!({"oom_kills": 1});
         vec![accepted(), (kind, reply)]
@@ -279,7 +279,7 @@ fn ping_and_cancel_speak_json() {
 fn two_thousand_nodes_answer_in_the_order_in_which_one_counts() {
     let vhost = Vhost::new();
     let sysinfos = (0..2_000).map(|i| modern(&format!("node{i}"))).collect();
-    let crowd = Crowd::start(&vhost.url, sysinfos, true, |_, _| {
+    let nodes = FakeNodes::start(&vhost.url, sysinfos, true, |_, _| {
         vec![accepted(), exited(0)]
     });
     let out = ur(&vhost.url, &["exec", "-a", "-j", "--discover", "5", "true"]).exits(0);
@@ -292,5 +292,5 @@ fn two_thousand_nodes_answer_in_the_order_in_which_one_counts() {
         (name(2), name(10)),
         ("node2".to_owned(), "node10".to_owned())
     );
-    assert!(crowd.count() >= 2_000);
+    assert!(nodes.count() >= 2_000);
 }

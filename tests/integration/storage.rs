@@ -27,7 +27,7 @@ fn seen_by_agent(node: &Node, path: &Path) -> PathBuf {
 }
 
 #[test]
-fn output_that_fills_the_state_directory_is_counted_and_answered_with_what_found_room() {
+fn output_that_fills_the_state_directory_is_counted_and_answered_in_part() {
     let Some(setup) = on_tmpfs("size=256k") else {
         return eprintln!("skipped: only root can mount");
     };
@@ -42,7 +42,7 @@ fn output_that_fills_the_state_directory_is_counted_and_answered_with_what_found
 }
 
 #[test]
-fn a_request_that_finds_no_room_is_refused_and_runs_when_there_is_room_again() {
+fn a_request_that_finds_no_room_is_refused_and_runs_when_there_is_room() {
     let Some(setup) = on_tmpfs("size=256k") else {
         return eprintln!("skipped: only root can mount");
     };
@@ -62,7 +62,7 @@ fn a_request_that_finds_no_room_is_refused_and_runs_when_there_is_room_again() {
 }
 
 #[test]
-fn a_script_that_is_larger_than_the_room_is_refused_and_leaves_none_of_it_behind() {
+fn a_script_larger_than_the_room_is_refused_and_leaves_nothing_behind() {
     let Some(setup) = on_tmpfs("size=256k") else {
         return eprintln!("skipped: only root can mount");
     };
@@ -92,7 +92,7 @@ fn requests_to_a_full_state_directory_are_each_run_or_refused() {
 }
 
 #[test]
-fn a_state_directory_that_became_read_only_refuses_requests_and_the_agent_goes_on() {
+fn a_state_directory_that_became_read_only_refuses_requests() {
     let Some(setup) = on_tmpfs("size=1m") else {
         return eprintln!("skipped: only root can mount");
     };

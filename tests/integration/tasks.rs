@@ -378,7 +378,7 @@ fn content_that_changed_under_a_released_version_is_found() {
 }
 
 #[test]
-fn metadata_that_is_not_understood_is_told_with_file_and_key_and_hides_no_other_task() {
+fn metadata_that_is_not_understood_is_told_with_file_and_key_and_hides_no_task() {
     let desk = Desk::new();
     desk.task(
         "my::bad",

@@ -44,8 +44,7 @@ fn assert_unbroken(reply: &Value, mark: &Path) {
 }
 
 #[test]
-fn a_script_goes_on_as_the_same_process_while_its_agent_is_restarted_three_times_from_other_files()
-{
+fn a_script_goes_on_while_its_agent_is_restarted_from_three_other_files() {
     let (mut node, binary, _dir) = node_of_a_copy();
     let (mark, gate) = (node.agent.dir().join("mark"), node.agent.dir().join("gate"));
     let id = node.send(&chatty(&mark, &gate));
@@ -66,7 +65,7 @@ fn a_script_goes_on_as_the_same_process_while_its_agent_is_restarted_three_times
 }
 
 #[test]
-fn an_agent_whose_file_is_replaced_while_it_runs_goes_on_and_its_successor_answers() {
+fn an_agent_whose_file_is_replaced_goes_on_and_its_successor_answers() {
     let (mut node, binary, _dir) = node_of_a_copy();
     let (mark, gate) = (node.agent.dir().join("mark"), node.agent.dir().join("gate"));
     // As a package manager does it; and what it puts there is not even a program yet.
@@ -88,7 +87,7 @@ fn an_agent_whose_file_is_replaced_while_it_runs_goes_on_and_its_successor_answe
 }
 
 #[test]
-fn a_script_that_ends_while_the_agent_is_stopped_is_answered_when_it_is_started_again() {
+fn a_script_that_ends_without_an_agent_is_answered_by_the_next_agent() {
     let mut node = Node::start();
     let (mark, gate) = (node.agent.dir().join("mark"), node.agent.dir().join("gate"));
     let id = node.send(&chatty(&mark, &gate));

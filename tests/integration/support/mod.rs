@@ -1,10 +1,10 @@
-//! A node under test, and the client that watches it.
+//! Support of the integration tests: a node under test, and the client that watches it.
 
 pub(crate) mod agent;
 pub(crate) mod broker;
 pub(crate) mod client;
-pub(crate) mod crowd;
-pub(crate) mod door;
+pub(crate) mod fake_broker;
+pub(crate) mod fake_nodes;
 pub(crate) mod operator;
 
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Nodes of the test's own making: they answer as agents do, or as badly as the test wants.
+//! Fake nodes: they answer as agents do, or as badly as the test wants.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -25,13 +25,13 @@ pub(crate) struct Request {
 /// What a node says: the kind of message, and its body.
 pub(crate) type Answer = (&'static str, Value);
 
-pub(crate) struct Crowd {
+pub(crate) struct FakeNodes {
     pub(crate) requests: Receiver<Request>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Crowd {
+impl FakeNodes {
     /// `answer` is asked at each request; `n` counts them from 1.
     pub(crate) fn start(
         url: &str,
@@ -47,15 +47,15 @@ impl Crowd {
                 .enable_all()
                 .build()
                 .expect("a runtime");
-            let crowd = serve(&url, sysinfos, listens, (told, ready), answer);
+            let nodes = serve(&url, sysinfos, listens, (told, ready), answer);
             runtime.block_on(async {
                 select! {
-                    end = crowd => end.expect("a crowd"),
+                    end = nodes => end.expect("fake nodes"),
                     _ = stopped => {}
                 }
             });
         });
-        is_ready.recv().expect("a crowd that listens");
+        is_ready.recv().expect("fake nodes that listen");
         Self {
             requests,
             stop: Some(stop),
@@ -69,7 +69,7 @@ impl Crowd {
     }
 }
 
-impl Drop for Crowd {
+impl Drop for FakeNodes {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
@@ -106,7 +106,7 @@ async fn serve(
     (told, ready): (Sender<Request>, Sender<()>),
     mut answer: impl FnMut(usize, &Request) -> Vec<Answer>,
 ) -> Result<()> {
-    let broker = Broker::connect(&url.parse()?, "crowd").await?;
+    let broker = Broker::connect(&url.parse()?, "fake-nodes").await?;
     let mut keys = vec!["ur.broadcast.*.*".to_owned()];
     if listens {
         let node = |sysinfo: &Value| format!("ur.execute.{}.*", name(sysinfo));
@@ -159,7 +159,7 @@ fn name(sysinfo: &Value) -> String {
     super::text_of(&sysinfo["UUID"])
 }
 
-/// Nobody waits for the confirm: a crowd is to be quick.
+/// Does not wait for the confirm, so that ten thousand nodes are quick.
 async fn say(publisher: &Publisher, key: &str, body: &Value) -> Result<()> {
     let receipt = publisher.publish(key, body.to_string().as_bytes()).await?;
     drop(receipt);

@@ -1,5 +1,5 @@
-//! What an agent meets at the broker's address: at first one of the ways of not being a broker, and
-//! when the door is opened, the broker.
+//! A fake broker: at first its address behaves in one of the ways of not being a broker, and from
+//! `let_in` on it leads to the real one.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -11,10 +11,10 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Manner {
-    /// Nobody listens at the port.
+pub(crate) enum Fault {
+    /// No process listens at the port.
     Refused,
-    /// The kernel drops every SYN, because the queue of a listener that accepts nobody is full.
+    /// The kernel drops every SYN, because the queue of a listener that does not accept is full.
     Dropped,
     /// It accepts, and says nothing.
     Silent,
@@ -24,38 +24,38 @@ pub(crate) enum Manner {
 
 /// A fatal alert, "unexpected message", as the record of TLS 1.2 that servers send (RFC 5246, 7.2).
 const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
-/// How often we look for a connection.
-const LOOK: Duration = Duration::from_millis(1);
+/// How often the fake looks for a connection.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-pub(crate) struct Door {
+pub(crate) struct FakeBroker {
     socket: Socket,
-    manner: Manner,
+    fault: Fault,
     broker: SocketAddr,
-    is_open: Arc<AtomicBool>,
+    lets_in: Arc<AtomicBool>,
     is_over: Arc<AtomicBool>,
     /// Connections that keep the queue full.
-    crowd: Vec<Socket>,
+    filling: Vec<Socket>,
 }
 
-impl Door {
-    pub(crate) fn shut(manner: Manner, broker: SocketAddr) -> Self {
+impl FakeBroker {
+    pub(crate) fn start(fault: Fault, broker: SocketAddr) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         socket.bind(&anywhere.into()).expect("a port");
-        let mut door = Self {
+        let mut fake = Self {
             socket,
-            manner,
+            fault,
             broker,
-            is_open: Arc::default(),
+            lets_in: Arc::default(),
             is_over: Arc::default(),
-            crowd: Vec::new(),
+            filling: Vec::new(),
         };
-        match manner {
-            Manner::Refused => {}
-            Manner::Dropped => door.crowd(),
-            Manner::Silent | Manner::Tls => door.accept(),
+        match fault {
+            Fault::Refused => {}
+            Fault::Dropped => fake.fill_queue(),
+            Fault::Silent | Fault::Tls => fake.accept(),
         }
-        door
+        fake
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -63,22 +63,22 @@ impl Door {
         address.as_socket().expect("an address of IP")
     }
 
-    /// From now on whoever comes meets the broker.
-    pub(crate) fn open(&mut self) {
-        self.is_open.store(true, Ordering::Relaxed);
-        self.crowd.clear();
-        if let Manner::Refused | Manner::Dropped = self.manner {
+    /// From now on a connection leads to the real broker.
+    pub(crate) fn let_in(&mut self) {
+        self.lets_in.store(true, Ordering::Relaxed);
+        self.filling.clear();
+        if let Fault::Refused | Fault::Dropped = self.fault {
             self.accept();
         }
     }
 
     /// Fills the queue: from then on a connection is neither made nor refused.
-    fn crowd(&mut self) {
+    fn fill_queue(&mut self) {
         self.socket.listen(0).expect("listening");
         for _ in 0..8 {
             let one = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
             let connected = one.connect_timeout(&self.address().into(), Duration::from_millis(100));
-            self.crowd.push(one);
+            self.filling.push(one);
             if connected.is_err() {
                 return;
             }
@@ -90,35 +90,35 @@ impl Door {
         self.socket.listen(128).expect("listening");
         let listener: TcpListener = self.socket.try_clone().expect("a descriptor").into();
         listener.set_nonblocking(true).expect("a listener");
-        let (is_open, is_over) = (Arc::clone(&self.is_open), Arc::clone(&self.is_over));
-        let (manner, broker) = (self.manner, self.broker);
+        let (lets_in, is_over) = (Arc::clone(&self.lets_in), Arc::clone(&self.is_over));
+        let (fault, broker) = (self.fault, self.broker);
         thread::spawn(move || {
             while !is_over.load(Ordering::Relaxed) {
                 let Ok((agent, _)) = listener.accept() else {
-                    thread::park_timeout(LOOK);
+                    thread::park_timeout(POLL_INTERVAL);
                     continue;
                 };
                 agent.set_nonblocking(false).expect("a socket");
-                match is_open.load(Ordering::Relaxed) {
+                match lets_in.load(Ordering::Relaxed) {
                     true => join(&agent, broker),
-                    false => drop(thread::spawn(move || turn_away(agent, manner))),
+                    false => drop(thread::spawn(move || turn_away(agent, fault))),
                 }
             }
         });
     }
 }
 
-impl Drop for Door {
+impl Drop for FakeBroker {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
 }
 
-fn turn_away(mut agent: TcpStream, manner: Manner) {
+fn turn_away(mut agent: TcpStream, fault: Fault) {
     let mut buffer = [0; 1024];
     // Until it gives up.
     while agent.read(&mut buffer).is_ok_and(|n| n > 0) {
-        if manner == Manner::Tls {
+        if fault == Fault::Tls {
             agent.write_all(&ALERT).ok();
             return;
         }
