@@ -13,10 +13,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use broker::{Broker, Publisher, Url};
+use broker::{Broker, Publisher, Subscription, Url};
 use comfy_table::{Table, presets};
 use futures_util::StreamExt;
-use lapin::Consumer;
 use protocol::Request;
 
 use node::Node;
@@ -179,7 +178,7 @@ fn job_directory() -> Result<f64> {
 struct Client {
     broker: Broker,
     publisher: Publisher,
-    replies: Consumer,
+    replies: Subscription,
 }
 
 impl Client {
@@ -187,7 +186,7 @@ impl Client {
         let url: Url = url.parse()?;
         let broker = Broker::connect(&url, "bench").await?;
         let keys = ["ur.execute-reply.*.*", "ur.startup.*", "bench.*"].map(str::to_owned);
-        let replies = broker.listen("ur.client.bench", &keys).await?;
+        let replies = broker.subscribe("ur.client.bench", &keys).await?;
         Ok(Self {
             publisher: broker.publisher().await?,
             broker,
@@ -200,13 +199,13 @@ impl Client {
     async fn round_trips(&mut self) -> Result<Times> {
         let mut echo = self
             .broker
-            .listen("ur.client.echo", &["echo.*".to_owned()])
+            .subscribe("ur.client.echo", &["echo.*".to_owned()])
             .await?;
         let answer = self.broker.publisher().await?;
         let echoing = tokio::spawn(async move {
             while let Some(Ok(delivery)) = echo.next().await {
-                delivery.acker.ack(Default::default()).await?;
-                drop(answer.publish("bench.echo", &delivery.data).await?);
+                delivery.ack().await?;
+                drop(answer.publish("bench.echo", &delivery.body).await?);
             }
             anyhow::Ok(())
         });
@@ -258,7 +257,7 @@ impl Client {
         let next = tokio::time::timeout(Duration::from_secs(30), self.replies.next());
         let delivery = next.await.context("nothing came for 30 s")?;
         let delivery = delivery.context("the queue is gone")??;
-        delivery.acker.ack(Default::default()).await?;
-        Ok(delivery.routing_key.to_string())
+        delivery.ack().await?;
+        Ok(delivery.routing_key)
     }
 }

@@ -5,11 +5,10 @@ use anyhow::{Context, Result};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use lapin::Acker;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use broker::{Broker, Publisher, Receipt, Routing, is_refusal, message_limit};
+use broker::{Acker, Broker, Publisher, Receipt, Routing, is_refusal, message_limit};
 use job::Job;
 use protocol::reply_key;
 
@@ -120,9 +119,7 @@ impl Worker {
     async fn send(&mut self, outgoing: Outgoing) -> Result<()> {
         let (message, key, body) = match outgoing {
             Outgoing::Ack(acker) => {
-                acker
-                    .ack(lapin::options::BasicAckOptions::default())
-                    .await?;
+                acker.ack().await?;
                 return Ok(());
             }
             Outgoing::Event { key, body } => (Message::Event, key, body),

@@ -9,15 +9,12 @@ use std::time::Duration;
 use anyhow::{Error, Result, anyhow};
 use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
-use lapin::Consumer;
-use lapin::message::Delivery;
 use tokio::sync::mpsc::error::SendError;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep_until};
 use tracing::{error, info, warn};
 
-use broker::clock;
-use broker::is_refusal;
+use broker::{ConnectionEvent, Delivery, Subscription, clock, is_refusal};
 use job::{Job, Spool};
 use protocol::{Ack, Ping, Progress, RoutingKey, State};
 
@@ -59,19 +56,19 @@ pub(super) struct Agent {
 }
 
 pub(super) struct Session {
-    deliveries: Consumer,
+    deliveries: Subscription,
     outbox: Outbox,
-    events: Box<dyn Stream<Item = lapin::Event> + Send + Unpin>,
+    events: Box<dyn Stream<Item = ConnectionEvent> + Send + Unpin>,
 }
 
 /// Why a session is over.
 pub(super) struct Over(pub(super) Error);
 
 enum Event {
-    Delivery(Option<lapin::Result<Box<Delivery>>>),
+    Delivery(Option<Result<Box<Delivery>>>),
     Ended(Ended),
     Sent(Option<Sent>),
-    Connection(Option<lapin::Event>),
+    Connection(Option<ConnectionEvent>),
     Handed(Result<(), SendError<()>>),
     Collected(Sysinfo),
     Look,
@@ -220,7 +217,7 @@ impl Agent {
             now: clock::synchronized_now(),
             refused: &mut self.refused,
         };
-        let admission = gate.admit(delivery.routing_key.as_str(), &delivery.data);
+        let admission = gate.admit(&delivery.routing_key, &delivery.body);
         // By now it is safe on disk, or will be answered in this session.
         self.pending.push_back(Outgoing::Ack(delivery.acker));
         match admission {
@@ -353,20 +350,18 @@ impl Agent {
     }
 }
 
-fn connection(event: Option<lapin::Event>) -> Result<()> {
+fn connection(event: Option<ConnectionEvent>) -> Result<()> {
     match event {
-        Some(lapin::Event::ConnectionBlocked(reason)) => {
+        Some(ConnectionEvent::Blocked(reason)) => {
             warn!(reason, "publishers are blocked by the broker; replies wait");
         }
-        Some(lapin::Event::ConnectionUnblocked) => info!("publishers may go on"),
-        Some(lapin::Event::Error(error)) => {
-            let error = Error::from(error);
+        Some(ConnectionEvent::Unblocked) => info!("publishers may go on"),
+        Some(ConnectionEvent::Failed(error)) => {
             // That closes a channel only; whoever uses the channel hears of it, too.
             if !is_refusal(&error) {
                 return Err(error);
             }
         }
-        Some(_) => {}
         None => return Err(anyhow!("the connection is closed")),
     }
     Ok(())

@@ -2,10 +2,9 @@
 //! and only then its name on the wire.
 
 use anyhow::{Result, anyhow};
-use lapin::Consumer;
 use tracing::{info, warn};
 
-use broker::Broker;
+use broker::{Broker, Subscription};
 
 use super::args::AgentArgs;
 use super::locate::{Found, locate};
@@ -44,7 +43,7 @@ fn name() -> String {
 
 /// A queue of our own, new at every connection: a fixed name would meet the ghost of its
 /// predecessor after a network cut (405 RESOURCE_LOCKED).
-pub(super) async fn listen(broker: &Broker, sysinfo: &Sysinfo) -> Result<Consumer> {
+pub(super) async fn listen(broker: &Broker, sysinfo: &Sysinfo) -> Result<Subscription> {
     let node = &sysinfo.node;
     let mac = sysinfo.mac.as_deref().unwrap_or("no-mac");
     let queue = format!("ur.request.{node}.{mac}.{:016x}", fastrand::u64(..));
@@ -58,5 +57,5 @@ pub(super) async fn listen(broker: &Broker, sysinfo: &Sysinfo) -> Result<Consume
         keys.push(format!("ur.execute.{node}-{mac}.*"));
         keys.push(format!("ur.cancel.{node}-{mac}.*"));
     }
-    broker.listen(&queue, &keys).await
+    broker.subscribe(&queue, &keys).await
 }

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use client::{BadFilter, Report, Unselectable, told};
+use broker::error_chain;
+use client::{BadFilter, Report, Unselectable};
 use protocol::Outcome;
 use task::BadParameter;
 
@@ -97,7 +98,7 @@ impl Exit {
         let exit = done.unwrap_or_else(|error| {
             let broken = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
             if !error.downcast_ref::<io::Error>().is_some_and(broken) {
-                eprintln!("ur: {}", told(&error));
+                eprintln!("ur: {}", error_chain(&error));
             }
             Self::of_error(&error)
         });

@@ -3,12 +3,9 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Context, Result, bail};
-use futures_util::StreamExt;
-use lapin::options::BasicAckOptions;
-use lapin::{Acker, Consumer};
+use anyhow::{Result, bail};
 
-use broker::{Broker, Publisher, Routing, Url};
+use broker::{Broker, Publisher, Routing, Subscription, Url, error_chain};
 use protocol::RoutingKey;
 
 pub struct Client {
@@ -35,12 +32,9 @@ impl Client {
     }
 
     /// A new queue for what is published with `keys` from now on.
-    pub async fn listen(&self, keys: &[String]) -> Result<Inbox> {
+    pub async fn subscribe(&self, keys: &[String]) -> Result<Subscription> {
         let queue = format!("ur.client.{}", uuid::Uuid::new_v4());
-        Ok(Inbox {
-            consumer: self.broker.listen(&queue, keys).await?,
-            unacked: None,
-        })
+        self.broker.subscribe(&queue, keys).await
     }
 
     /// Publishes, and says whether anybody listens to that key.
@@ -73,66 +67,8 @@ async fn open(urls: &[Url]) -> Result<(Broker, Publisher)> {
                 let publisher = broker.publisher().await?;
                 return Ok((broker, publisher));
             }
-            Err(error) => failures.push(told(&error)),
+            Err(error) => failures.push(error_chain(&error)),
         }
     }
     bail!("{}", failures.join("; "))
-}
-
-/// An error and its causes as one text. lapin's errors have their cause in their own text and name
-/// it as a cause besides.
-pub fn told(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain() {
-        let cause = cause.to_string();
-        if !text.ends_with(&cause) {
-            text.push_str(if text.is_empty() { "" } else { ": " });
-            text.push_str(&cause);
-        }
-    }
-    text
-}
-
-/// A message that came, its meaning still unread.
-pub struct Letter {
-    pub key: String,
-    pub body: Vec<u8>,
-}
-
-/// A queue of our own.
-pub struct Inbox {
-    consumer: Consumer,
-    unacked: Option<Acker>,
-}
-
-impl Inbox {
-    /// The next message; fails when the connection has ended. Nothing is lost when a `select!`
-    /// drops this future: a message is acknowledged by the call after the one that returned it.
-    pub async fn next(&mut self) -> Result<Letter> {
-        if let Some(acker) = &self.unacked {
-            acker.ack(BasicAckOptions::default()).await?;
-            self.unacked = None;
-        }
-        let delivery = self.consumer.next().await;
-        let delivery = delivery.context("the broker ended our queue")??;
-        self.unacked = Some(delivery.acker);
-        Ok(Letter {
-            key: delivery.routing_key.to_string(),
-            body: delivery.data,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use anyhow::anyhow;
-
-    #[test]
-    fn a_cause_is_told_once() {
-        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-        let error = anyhow::Error::from(lapin::Error::from(refused)).context("connecting");
-        assert_eq!(told(&error), "connecting: IO error: connection refused");
-        assert_eq!(told(&anyhow!("b").context("a")), "a: b");
-    }
 }

@@ -19,7 +19,7 @@ mod runs;
 mod status;
 mod targets;
 
-pub use client::{Client, Inbox, Letter, told};
+pub use client::Client;
 pub use filter::{BadFilter, Filter};
 pub use nodes::{AdminNic, DuplicateUuid, Node, discover, duplicate_uuids};
 pub use order::by_name;

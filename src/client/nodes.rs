@@ -7,8 +7,8 @@ use anyhow::Result;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Client, Letter, Wanted, by_name};
-use broker::Routing;
+use super::{Client, Wanted, by_name};
+use broker::{Delivery, Routing};
 use protocol::{NodeId, RequestId, RoutingKey};
 
 /// How long answers may still come after those that were wanted: long enough for a second machine
@@ -124,7 +124,7 @@ pub async fn discover(client: &Client, quiet: Duration, mut wanted: Wanted) -> R
         node: "*".to_owned(),
         request: request.clone(),
     };
-    let mut inbox = client.listen(&[answers.to_string()]).await?;
+    let mut subscription = client.subscribe(&[answers.to_string()]).await?;
     let question = RoutingKey::Broadcast {
         what: "sysinfo".to_owned(),
         request,
@@ -135,8 +135,10 @@ pub async fn discover(client: &Client, quiet: Duration, mut wanted: Wanted) -> R
         return Ok(nodes);
     }
     let mut until = Instant::now() + quiet;
-    while let Ok(letter) = timeout_at(until, inbox.next()).await {
-        let Some(node) = read(&letter?) else { continue };
+    while let Ok(delivery) = timeout_at(until, subscription.receive()).await {
+        let Some(node) = read(&delivery?) else {
+            continue;
+        };
         if !known.insert(node.machine()) {
             continue;
         }
@@ -156,11 +158,11 @@ pub async fn discover(client: &Client, quiet: Duration, mut wanted: Wanted) -> R
 }
 
 /// The node is the one of the key: it is what we shall send to.
-fn read(letter: &Letter) -> Option<Node> {
-    let Ok(RoutingKey::ExecuteReply { node, .. }) = RoutingKey::parse(&letter.key) else {
+fn read(delivery: &Delivery) -> Option<Node> {
+    let Ok(RoutingKey::ExecuteReply { node, .. }) = RoutingKey::parse(&delivery.routing_key) else {
         return None;
     };
-    let sysinfo: Value = serde_json::from_slice(&letter.body).ok()?;
+    let sysinfo: Value = serde_json::from_slice(&delivery.body).ok()?;
     let id = NodeId::parse(&node).ok()?;
     sysinfo.is_object().then(|| Node::new(id, sysinfo))
 }

@@ -9,8 +9,8 @@ use futures_util::stream::FuturesUnordered;
 use tokio::select;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Client, Letter, Target};
-use broker::Routing;
+use super::{Client, Target};
+use broker::{Delivery, Routing};
 use protocol::{NodeId, Ping, RoutingKey};
 
 /// What a node made of a ping.
@@ -28,7 +28,7 @@ pub async fn ping(client: &Client, targets: &[Target], wait: Duration) -> Result
         client: client_id.clone(),
         node: "*".to_owned(),
     };
-    let mut inbox = client.listen(&[acks.to_string()]).await?;
+    let mut subscription = client.subscribe(&[acks.to_string()]).await?;
     let (client_id, id) = (client_id, serde_json::Value::from(1));
     let body = serde_json::to_vec(&Ping { client_id, id })?;
 
@@ -50,8 +50,8 @@ pub async fn ping(client: &Client, targets: &[Target], wait: Duration) -> Result
             Some((i, routing)) = leaving.next() => if routing? == Routing::Unroutable {
                 pongs[i] = Some(Pong::NotConnected);
             },
-            letter = inbox.next() => {
-                let sender = sender(&letter?);
+            delivery = subscription.receive() => {
+                let sender = sender(&delivery?);
                 if let Some(&i) = sender.and_then(|id| place.get(&id)) {
                     pongs[i].get_or_insert(Pong::After(started.elapsed()));
                 }
@@ -64,8 +64,8 @@ pub async fn ping(client: &Client, targets: &[Target], wait: Duration) -> Result
         .collect())
 }
 
-fn sender(letter: &Letter) -> Option<NodeId> {
-    match RoutingKey::parse(&letter.key) {
+fn sender(delivery: &Delivery) -> Option<NodeId> {
+    match RoutingKey::parse(&delivery.routing_key) {
         Ok(RoutingKey::Ack { node, .. }) => NodeId::parse(&node).ok(),
         _ => None,
     }

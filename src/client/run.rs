@@ -13,9 +13,11 @@ use tokio::time::{Instant, Interval, interval, sleep};
 
 use super::report::{Report, RunEvent};
 use super::run_state::{Payload, RunState};
-use super::{Client, Inbox, Letter, Target, told};
+use super::{Client, Target};
 use broker::clock;
-use broker::{Publisher, Routing, backoff, is_refusal, message_limit};
+use broker::{
+    Delivery, Publisher, Routing, Subscription, backoff, error_chain, is_refusal, message_limit,
+};
 use protocol::{Label, NodeId, Outcome, Request, RequestId, RoutingKey};
 
 /// Messages that the broker has not confirmed yet, and the bytes in them: each is in memory whole.
@@ -114,7 +116,7 @@ pub async fn run(
     stop: impl Future<Output = ()>,
     on_event: &mut dyn FnMut(RunEvent<'_>) -> Result<()>,
 ) -> Result<Report> {
-    let inbox = client.listen(&plan.answers()).await?;
+    let subscription = client.subscribe(&plan.answers()).await?;
     let mut run = Run {
         plan,
         state: RunState::new(targets, plan),
@@ -122,9 +124,9 @@ pub async fn run(
         on_event,
     };
     let mut stop = pin!(stop);
-    let mut inbox = Some(inbox);
-    while let Some(open) = inbox {
-        inbox = match run.session(client, open, stop.as_mut()).await? {
+    let mut subscription = Some(subscription);
+    while let Some(open) = subscription {
+        subscription = match run.session(client, open, stop.as_mut()).await? {
             Ended::Over => None,
             Ended::Lost => run.connect_again(client, stop.as_mut()).await?,
         };
@@ -151,7 +153,7 @@ enum Ended {
 enum Step {
     Stop,
     Tick,
-    Letter(Result<Letter>),
+    Delivery(Result<Delivery>),
     Delivered(Delivered),
 }
 
@@ -167,7 +169,7 @@ impl Run<'_> {
     async fn session(
         &mut self,
         client: &Client,
-        mut inbox: Inbox,
+        mut subscription: Subscription,
         mut stop: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Ended> {
         let publisher = client.publisher();
@@ -182,11 +184,11 @@ impl Run<'_> {
             let step = select! {
                 () = &mut stop => Step::Stop,
                 _ = self.tick.tick() => Step::Tick,
-                letter = inbox.next() => Step::Letter(letter),
+                delivery = subscription.receive() => Step::Delivery(delivery),
                 Some(delivered) = leaving.next() => Step::Delivered(delivered),
             };
             if let Err(error) = self.handle(step)? {
-                (self.on_event)(RunEvent::ConnectionLost(&told(&error)))?;
+                (self.on_event)(RunEvent::ConnectionLost(&error_chain(&error)))?;
                 self.state.connection_lost(Instant::now());
                 return Ok(Ended::Lost);
             }
@@ -206,8 +208,8 @@ impl Run<'_> {
                 let overdue = self.state.overdue(now);
                 return self.give_up(overdue).map(Ok);
             }
-            Step::Letter(Ok(letter)) => self.state.received(&letter, now),
-            Step::Letter(Err(error)) => return Ok(Err(error)),
+            Step::Delivery(Ok(delivery)) => self.state.received(&delivery, now),
+            Step::Delivery(Err(error)) => return Ok(Err(error)),
             Step::Delivered(Delivered {
                 to,
                 payload,
@@ -297,7 +299,7 @@ impl Run<'_> {
         &mut self,
         client: &mut Client,
         mut stop: Pin<&mut impl Future<Output = ()>>,
-    ) -> Result<Option<Inbox>> {
+    ) -> Result<Option<Subscription>> {
         let answers = self.plan.answers();
         let mut attempt = 0;
         loop {
@@ -317,11 +319,11 @@ impl Run<'_> {
                 }
             };
             match connected {
-                Ok(inbox) => {
+                Ok(subscription) => {
                     (self.on_event)(RunEvent::Reconnected)?;
-                    return Ok(Some(inbox));
+                    return Ok(Some(subscription));
                 }
-                Err(error) => (self.on_event)(RunEvent::NoConnection(&told(&error)))?,
+                Err(error) => (self.on_event)(RunEvent::NoConnection(&error_chain(&error)))?,
             }
         }
     }
@@ -352,8 +354,8 @@ async fn deliver(
     }
 }
 
-async fn connect(client: &mut Client, attempt: u32, answers: &[String]) -> Result<Inbox> {
+async fn connect(client: &mut Client, attempt: u32, answers: &[String]) -> Result<Subscription> {
     sleep(backoff(attempt)).await;
     client.reconnect().await?;
-    client.listen(answers).await
+    client.subscribe(answers).await
 }

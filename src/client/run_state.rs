@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::report::{NodeResult, Report, RunEvent};
-use super::{Action, Letter, Plan, Target};
-use broker::Routing;
+use super::{Action, Plan, Target};
+use broker::{Delivery, Routing};
 use protocol::{ErrorCode, NodeId, Outcome, Output, Progress, Reply, RoutingKey};
 
 /// How long until a node that has said nothing, or was not there, is sent to once more.
@@ -182,8 +182,8 @@ impl<'a> RunState<'a> {
         }
     }
 
-    pub(super) fn received(&mut self, letter: &Letter, now: Instant) -> Option<RunEvent<'_>> {
-        let (node, kind) = match RoutingKey::parse(&letter.key).ok()? {
+    pub(super) fn received(&mut self, delivery: &Delivery, now: Instant) -> Option<RunEvent<'_>> {
+        let (node, kind) = match RoutingKey::parse(&delivery.routing_key).ok()? {
             RoutingKey::ExecuteReply { node, .. } => (node, Kind::Reply),
             RoutingKey::Progress { node, .. } => (node, Kind::Progress),
             RoutingKey::Output { node, .. } => (node, Kind::Output),
@@ -195,16 +195,16 @@ impl<'a> RunState<'a> {
         }
         self.entries[i].unroutable = false;
         match kind {
-            Kind::Reply => self.replied(i, &letter.body, now),
+            Kind::Reply => self.replied(i, &delivery.body, now),
             Kind::Progress => {
-                let progress = serde_json::from_slice(&letter.body).ok()?;
+                let progress = serde_json::from_slice(&delivery.body).ok()?;
                 self.picked_up(i, now);
                 let entry = &mut self.entries[i];
                 let heard = entry.last_progress.insert(progress);
                 Some(RunEvent::Progress(&entry.target, heard))
             }
             Kind::Output => {
-                let output: Output = serde_json::from_slice(&letter.body).ok()?;
+                let output: Output = serde_json::from_slice(&delivery.body).ok()?;
                 self.picked_up(i, now);
                 Some(RunEvent::Output(&self.entries[i].target, output))
             }

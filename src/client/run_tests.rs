@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::run_state::{AGAIN, RunState};
-use super::{Action, JobStatus, Letter, NodeResult, Plan, RunEvent, Target};
-use broker::Routing;
+use super::{Action, JobStatus, NodeResult, Plan, RunEvent, Target};
+use broker::{Delivery, Routing};
 use protocol::{ErrorCode, NodeId, Outcome, Progress, Reply};
 use protocol::{Label, Refusal, RequestId, State};
 
@@ -50,22 +50,22 @@ fn reply(
     outcome: &Outcome,
     now: Instant,
 ) -> Option<Outcome> {
-    let letter = Letter {
-        key: format!("ur.execute-reply.n{node}.r"),
-        body: Reply::of(outcome).encode(),
-    };
-    match state.received(&letter, now) {
+    let delivery = Delivery::unacked(
+        &format!("ur.execute-reply.n{node}.r"),
+        &Reply::of(outcome).encode(),
+    );
+    match state.received(&delivery, now) {
         Some(RunEvent::Ended(result)) => Some(result.outcome.clone()),
         _ => None,
     }
 }
 
 fn progress(state: &mut RunState<'_>, node: usize, job_state: State, now: Instant) {
-    let letter = Letter {
-        key: format!("ur.execute-progress.n{node}.r"),
-        body: serde_json::to_vec(&Progress::now(job_state)).unwrap(),
-    };
-    assert!(state.received(&letter, now).is_some());
+    let delivery = Delivery::unacked(
+        &format!("ur.execute-progress.n{node}.r"),
+        &serde_json::to_vec(&Progress::now(job_state)).unwrap(),
+    );
+    assert!(state.received(&delivery, now).is_some());
 }
 
 fn outcomes(mut state: RunState<'_>, now: Instant) -> Vec<&'static str> {
@@ -276,11 +276,8 @@ fn a_program_that_was_not_found_is_not_a_request_that_was_not_found() {
     // Of a job the output is counted, even where there is none.
     let mut body = Reply::of(&missing);
     body.stdout_bytes = Some(0);
-    let letter = Letter {
-        key: "ur.execute-reply.n1.r".to_owned(),
-        body: body.encode(),
-    };
-    state.received(&letter, now);
+    let delivery = Delivery::unacked("ur.execute-reply.n1.r", &body.encode());
+    state.received(&delivery, now);
     assert_eq!(
         outcomes(state, now),
         ["undetermined", "refused", "no_answer"]
@@ -341,11 +338,8 @@ fn a_reply_that_cannot_be_read_is_an_ending_nobody_knows() {
     let plan = plan(Action::Execute);
     let (mut state, now) = (state(1, &plan), Instant::now());
     send_all(&mut state, now);
-    let letter = Letter {
-        key: "ur.execute-reply.n0.r".to_owned(),
-        body: b"{".to_vec(),
-    };
-    state.received(&letter, now);
+    let delivery = Delivery::unacked("ur.execute-reply.n0.r", b"{");
+    state.received(&delivery, now);
     assert_eq!(outcomes(state, now), ["undetermined"]);
 }
 
@@ -374,11 +368,11 @@ fn an_error_in_the_result_of_a_task_is_a_failure_also_where_the_agent_does_not_s
     plan.label.name = Some("disk::erase".to_owned());
     let mut state = state(2, &plan);
     send_all(&mut state, now);
-    let letter = Letter {
-        key: "ur.execute-reply.n1.r".to_owned(),
-        body: br#"{"exit_status":0,"stdout":"{\"_error\":{\"msg\":\"no disk\"}}"}"#.to_vec(),
-    };
-    let Some(RunEvent::Ended(result)) = state.received(&letter, now) else {
+    let delivery = Delivery::unacked(
+        "ur.execute-reply.n1.r",
+        br#"{"exit_status":0,"stdout":"{\"_error\":{\"msg\":\"no disk\"}}"}"#,
+    );
+    let Some(RunEvent::Ended(result)) = state.received(&delivery, now) else {
         panic!("the reply ends it");
     };
     assert_eq!(result.outcome, Outcome::Exited { status: 1 });

@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::{Instant, timeout_at};
 
+use super::Client;
 use super::run::{STATUS_REQUEST, answers};
-use super::{Client, Letter};
-use broker::Routing;
+use broker::{Delivery, Routing};
 use protocol::{NodeId, Outcome, Progress, Reply, RequestId, RoutingKey, State};
 
 /// What a node knows of a request. A Node.js agent knows nothing and says nothing.
@@ -31,13 +31,13 @@ impl JobStatus {
         self.reply.is_some() || self.progress.as_ref().is_some_and(|p| !ended(p))
     }
 
-    fn hear(&mut self, letter: &Letter, node: &NodeId) -> serde_json::Result<()> {
-        match RoutingKey::parse(&letter.key) {
+    fn hear(&mut self, delivery: &Delivery, node: &NodeId) -> serde_json::Result<()> {
+        match RoutingKey::parse(&delivery.routing_key) {
             Ok(RoutingKey::Progress { node: who, .. }) if who == node.as_str() => {
-                self.progress = Some(serde_json::from_slice(&letter.body)?);
+                self.progress = Some(serde_json::from_slice(&delivery.body)?);
             }
             Ok(RoutingKey::ExecuteReply { node: who, .. }) if who == node.as_str() => {
-                self.reply = Some(serde_json::from_slice(&letter.body)?);
+                self.reply = Some(serde_json::from_slice(&delivery.body)?);
             }
             _ => {}
         }
@@ -52,7 +52,7 @@ pub async fn job_status(
     request: &RequestId,
     wait: Duration,
 ) -> Result<JobStatus> {
-    let mut inbox = client.listen(&answers(request, false)).await?;
+    let mut subscription = client.subscribe(&answers(request, false)).await?;
     let question = RoutingKey::Execute {
         node: word.to_owned(),
         request: request.to_string(),
@@ -63,10 +63,10 @@ pub async fn job_status(
     };
     let until = Instant::now() + wait;
     while story.connected && !story.is_complete() {
-        let Ok(letter) = timeout_at(until, inbox.next()).await else {
+        let Ok(delivery) = timeout_at(until, subscription.receive()).await else {
             break;
         };
-        story.hear(&letter?, node)?;
+        story.hear(&delivery?, node)?;
     }
     Ok(story)
 }

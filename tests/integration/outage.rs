@@ -182,7 +182,7 @@ fn hoard(url: &str) -> String {
     let told = async {
         let broker = Broker::connect(&url.parse()?, "hoarder").await?;
         let key = "ur.hoard".to_owned();
-        let mut deliveries = broker.listen(&key, std::slice::from_ref(&key)).await?;
+        let mut deliveries = broker.subscribe(&key, std::slice::from_ref(&key)).await?;
         let publisher = broker.publisher().await?;
         let sent = publisher.publish(&key, b"{}").await?;
         assert_eq!(sent.routing().await?, Routing::Taken);

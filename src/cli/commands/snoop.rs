@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::broker::BrokerArgs;
 use crate::exit::Exit;
-use client::{Filter, Letter};
+use broker::Delivery;
+use client::Filter;
 
 #[derive(Debug, Args)]
 #[command(override_usage = "ur snoop [OPTIONS] [KEY PATTERN]")]
@@ -28,11 +29,11 @@ pub(crate) struct SnoopArgs {
 pub(crate) async fn snoop(broker: &BrokerArgs, args: SnoopArgs) -> Result<Exit> {
     let filter = args.expression.as_deref().map(Filter::parse).transpose()?;
     let client = broker.connect().await?;
-    let mut inbox = client.listen(&[args.pattern]).await?;
+    let mut subscription = client.subscribe(&[args.pattern]).await?;
     let mut out = io::stdout().lock();
     loop {
-        let letter = inbox.next().await?;
-        let message = json!({"key": letter.key, "body": body(&letter)});
+        let delivery = subscription.receive().await?;
+        let message = json!({"key": delivery.routing_key, "body": body(&delivery)});
         // An expression that fails on a message is about another kind of message.
         let wanted = |filter: &Filter| filter.accepts(&message).unwrap_or(false);
         if !filter.as_ref().is_none_or(wanted) {
@@ -43,7 +44,7 @@ pub(crate) async fn snoop(broker: &BrokerArgs, args: SnoopArgs) -> Result<Exit> 
             let line = json!({"time": time, "key": message["key"], "body": message["body"]});
             writeln!(out, "{line}")?;
         } else {
-            writeln!(out, "{time} {}", letter.key)?;
+            writeln!(out, "{time} {}", delivery.routing_key)?;
             writeln!(out, "{}", serde_json::to_string_pretty(&message["body"])?)?;
         }
         out.flush()?;
@@ -51,7 +52,7 @@ pub(crate) async fn snoop(broker: &BrokerArgs, args: SnoopArgs) -> Result<Exit> 
 }
 
 /// What is no JSON is shown as the text it is.
-fn body(letter: &Letter) -> Value {
-    serde_json::from_slice(&letter.body)
-        .unwrap_or_else(|_| json!(String::from_utf8_lossy(&letter.body)))
+fn body(delivery: &Delivery) -> Value {
+    serde_json::from_slice(&delivery.body)
+        .unwrap_or_else(|_| json!(String::from_utf8_lossy(&delivery.body)))
 }

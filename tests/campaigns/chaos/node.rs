@@ -26,7 +26,6 @@ pub(crate) struct Node {
     pub(crate) dir: PathBuf,
     state: PathBuf,
     url: String,
-    hurry: u8,
     child: Child,
     /// How often its agent has been started.
     pub(crate) agents: Arc<AtomicU32>,
@@ -67,8 +66,8 @@ impl Victim {
 
 impl Node {
     /// Its directory holds all of it: program, state (on a disk of its own if one is mounted there),
-    /// log and the evidence of its scripts. `hurry` divides the time it stays away from a broker.
-    pub(crate) fn start(name: &str, dir: &Path, url: &str, hurry: u8) -> Result<Self> {
+    /// log and the evidence of its scripts.
+    pub(crate) fn start(name: &str, dir: &Path, url: &str) -> Result<Self> {
         let sysinfo =
             format!("#!/bin/sh\necho '{{\"UUID\":\"{name}\",\"Hostname\":\"{name}\"}}'\n");
         // Programs are written by a child: a descriptor of ours that is open for writing, inherited
@@ -81,12 +80,11 @@ impl Node {
         install(dir)?;
         let (state, agents) = (dir.join("disk/state"), Arc::new(AtomicU32::new(1)));
         Ok(Self {
-            child: spawn(dir, &state, url, hurry)?,
+            child: spawn(dir, &state, url)?,
             name: name.to_owned(),
             dir: dir.to_owned(),
             state,
             url: url.to_owned(),
-            hurry,
             agents,
         })
     }
@@ -108,7 +106,7 @@ impl Node {
     }
 
     pub(crate) fn start_again(&mut self) -> Result<()> {
-        self.child = spawn(&self.dir, &self.state, &self.url, self.hurry)?;
+        self.child = spawn(&self.dir, &self.state, &self.url)?;
         self.agents.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -272,7 +270,7 @@ fn shell(script: &str, dir: &Path, argument: &str) -> Result<()> {
     Ok(())
 }
 
-fn spawn(dir: &Path, state: &Path, url: &str, hurry: u8) -> Result<Child> {
+fn spawn(dir: &Path, state: &Path, url: &str) -> Result<Child> {
     let log = dir.join("log");
     let log = File::options()
         .create(true)
@@ -288,7 +286,6 @@ fn spawn(dir: &Path, state: &Path, url: &str, hurry: u8) -> Result<Child> {
         .args(["--config", "/nonexistent", "--setup-file", "/nonexistent"])
         .args(["--reboot-command", "true", "--max-jobs", MAX_JOBS])
         .env("UR_AMQP_URL", url)
-        .env("UR_HURRY", hurry.to_string())
         // ^C at the terminal is for the campaign.
         .process_group(0)
         .stdin(Stdio::null())

@@ -8,13 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use broker::{Broker, Publisher, Routing, Url};
+use broker::{Broker, Delivery, Publisher, Routing, Subscription, Url};
 use fastrand::Rng;
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
-use lapin::Consumer;
-use lapin::message::Delivery;
-use lapin::options::BasicAckOptions;
 use protocol::{Progress, RoutingKey};
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
@@ -62,7 +59,7 @@ pub(crate) struct Sender {
 }
 
 struct Client {
-    deliveries: Consumer,
+    deliveries: Subscription,
     publisher: Publisher,
     _broker: Broker,
 }
@@ -123,7 +120,7 @@ impl Sender {
         ];
         let queue = format!("ur.chaos.{}", uuid::Uuid::new_v4());
         Ok(Client {
-            deliveries: broker.listen(&queue, &keys).await?,
+            deliveries: broker.subscribe(&queue, &keys).await?,
             publisher: broker.publisher().await?,
             _broker: broker,
         })
@@ -137,7 +134,7 @@ impl Sender {
             tokio::select! {
                 delivery = client.deliveries.next() => match delivery {
                     Some(Ok(delivery)) => {
-                        if delivery.acker.ack(BasicAckOptions::default()).await.is_err() {
+                        if delivery.ack().await.is_err() {
                             return;
                         }
                         self.received(delivery);
@@ -172,7 +169,7 @@ impl Sender {
     }
 
     fn received(&mut self, delivery: Delivery) {
-        let key = RoutingKey::parse(delivery.routing_key.as_str());
+        let key = RoutingKey::parse(&delivery.routing_key);
         let (id, is_reply) = match &key {
             Ok(RoutingKey::ExecuteReply { request, .. }) => (request, true),
             Ok(RoutingKey::Progress { request, .. }) => (request, false),
@@ -181,12 +178,12 @@ impl Sender {
         let Some(at) = self.by_id.get(id).copied() else {
             return;
         };
-        let lost = !is_reply && self.was_to_be_heard(&delivery.data);
+        let lost = !is_reply && self.was_to_be_heard(&delivery.body);
         let request = &mut self.requests[at];
         if is_reply {
             let agents = self.nodes[request.node].agents.load(Ordering::Relaxed);
             let late = between(&mut self.rng, Duration::ZERO, Duration::from_secs(20));
-            request.reply_came(delivery.data, agents, late);
+            request.reply_came(delivery.body, agents, late);
         } else {
             request.accepted.get_or_insert(self.tally.sessions);
             request.is_lost |= lost && request.is_open();

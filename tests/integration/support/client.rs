@@ -3,10 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use broker::{Broker, Publisher, Routing};
+use broker::{Broker, Publisher, Routing, Subscription};
 use futures_util::StreamExt;
-use lapin::Consumer;
-use lapin::options::BasicAckOptions;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, timeout_at};
@@ -29,7 +27,7 @@ impl Message {
 /// Plain calls outside, an AMQP connection inside.
 pub(crate) struct Client {
     inbox: VecDeque<Message>,
-    deliveries: Consumer,
+    deliveries: Subscription,
     publisher: Publisher,
     _broker: Broker,
     runtime: Runtime,
@@ -57,7 +55,7 @@ impl Client {
         let connected = async {
             let broker = Broker::connect(&url, "ur test").await?;
             let queue = format!("ur.test.{}", uuid::Uuid::new_v4());
-            let deliveries = broker.listen(&queue, keys).await?;
+            let deliveries = broker.subscribe(&queue, keys).await?;
             let publisher = broker.publisher().await?;
             anyhow::Ok((broker, deliveries, publisher))
         };
@@ -108,13 +106,11 @@ impl Client {
         let received = async {
             let delivery = timeout_at(deadline, deliveries.next()).await.ok()?;
             let delivery = delivery.expect("the connection stays").expect("a delivery");
-            let acked = delivery.acker.ack(BasicAckOptions::default()).await;
-            acked.expect("acking");
-            let content_type = delivery.properties.content_type().as_ref();
+            delivery.ack().await.expect("acking");
             Some(Message {
-                key: delivery.routing_key.to_string(),
-                content_type: content_type.map(ToString::to_string),
-                body: delivery.data,
+                content_type: delivery.content_type().map(str::to_owned),
+                key: delivery.routing_key,
+                body: delivery.body,
             })
         };
         self.runtime.block_on(received)

@@ -4,10 +4,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use anyhow::Result;
-use broker::{Broker, Publisher};
+use broker::{Broker, Delivery, Publisher};
 use futures_util::StreamExt;
-use lapin::message::Delivery;
-use lapin::options::BasicAckOptions;
 use protocol::{NodeId, RoutingKey, reply_key};
 use serde_json::{Value, json};
 use tokio::select;
@@ -116,14 +114,14 @@ async fn serve(
         }
     }
     let queue = format!("ur.test.{}", uuid::Uuid::new_v4());
-    let mut deliveries = broker.listen(&queue, &keys).await?;
+    let mut deliveries = broker.subscribe(&queue, &keys).await?;
     let publisher = broker.publisher().await?;
     ready.send(())?;
     let mut count = 0;
     while let Some(delivery) = deliveries.next().await {
         let delivery = delivery?;
-        delivery.acker.ack(BasicAckOptions::default()).await?;
-        match RoutingKey::parse(delivery.routing_key.as_str()) {
+        delivery.ack().await?;
+        match RoutingKey::parse(&delivery.routing_key) {
             Ok(RoutingKey::Broadcast { request, .. }) => {
                 for sysinfo in &sysinfos {
                     let key = reply_key(&NodeId::parse(&name(sysinfo)).expect("an id"), &request);
@@ -146,12 +144,11 @@ async fn serve(
 }
 
 fn read(node: String, id: String, delivery: &Delivery) -> Request {
-    let expiration = delivery.properties.expiration().as_ref();
     Request {
         node,
         id,
-        body: serde_json::from_slice(&delivery.data).expect("JSON"),
-        expiration: expiration.and_then(|text| text.as_str().parse().ok()),
+        body: serde_json::from_slice(&delivery.body).expect("JSON"),
+        expiration: delivery.expiration().and_then(|text| text.parse().ok()),
     }
 }
 

@@ -1,0 +1,173 @@
+//! Subscribing: an exclusive queue of our own as a stream of deliveries.
+
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+
+use anyhow::{Context, Result};
+use futures_util::{Stream, StreamExt};
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
+};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Consumer};
+
+use protocol::EXCHANGE;
+
+use crate::publish::short;
+
+/// Deliveries on their way to us at a time. The agent acks each as soon as it is safe on disk.
+const PREFETCH: u16 = 256;
+
+/// Messages as they come. Ends when the broker cancels the consumer; after an error nothing follows.
+pub struct Subscription {
+    consumer: Consumer,
+    /// Of the message that [`Subscription::receive`] returned last.
+    unacked: Option<Acker>,
+}
+
+/// A message that came, its meaning still unread. The broker keeps it until it is acked, and hands it to
+/// the next subscriber if the connection breaks before.
+#[derive(Debug)]
+pub struct Delivery {
+    pub routing_key: String,
+    pub body: Vec<u8>,
+    pub acker: Acker,
+    content_type: Option<ShortString>,
+    expiration: Option<ShortString>,
+}
+
+/// The right to ack one delivery, once. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Acker(lapin::Acker);
+
+impl Subscription {
+    /// Declares an exclusive queue that dies with the connection, binds it to `keys` and consumes from
+    /// it. Returns when every binding is in force.
+    pub(crate) async fn open(channel: &Channel, queue: &str, keys: &[String]) -> Result<Self> {
+        let options = QueueDeclareOptions {
+            exclusive: true,
+            auto_delete: true,
+            ..QueueDeclareOptions::default()
+        };
+        channel
+            .queue_declare(queue.into(), options, FieldTable::default())
+            .await
+            .with_context(|| format!("declaring queue {queue}"))?;
+        for key in keys {
+            channel
+                .queue_bind(
+                    queue.into(),
+                    EXCHANGE.into(),
+                    short(key)?,
+                    QueueBindOptions::default(),
+                    FieldTable::default(),
+                )
+                .await
+                .with_context(|| format!("binding {queue} to {key}"))?;
+        }
+        channel
+            .basic_qos(PREFETCH, BasicQosOptions::default())
+            .await?;
+        let consumer = channel
+            .basic_consume(
+                queue.into(),
+                ShortString::default(),
+                BasicConsumeOptions::default(),
+                FieldTable::default(),
+            )
+            .await
+            .with_context(|| format!("consuming from {queue}"))?;
+        Ok(Self {
+            consumer,
+            unacked: None,
+        })
+    }
+
+    /// The next message, for a receiver that keeps nothing on disk; fails when the connection has ended.
+    /// Nothing is lost when a `select!` drops this future: a message is acked by the call after the one
+    /// that returned it.
+    pub async fn receive(&mut self) -> Result<Delivery> {
+        if let Some(acker) = &self.unacked {
+            acker.ack().await?;
+            self.unacked = None;
+        }
+        let delivery = self.next().await;
+        let delivery = delivery.context("the broker ended our queue")??;
+        self.unacked = Some(delivery.acker.clone());
+        Ok(delivery)
+    }
+}
+
+impl Stream for Subscription {
+    type Item = Result<Delivery>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
+        let next = self.consumer.poll_next_unpin(cx);
+        next.map(|item| item.map(|delivery| Ok(Delivery::of(delivery?))))
+    }
+}
+
+impl Delivery {
+    fn of(delivery: lapin::message::Delivery) -> Self {
+        Self {
+            routing_key: delivery.routing_key.to_string(),
+            body: delivery.data,
+            acker: Acker(delivery.acker),
+            content_type: delivery.properties.content_type().clone(),
+            expiration: delivery.properties.expiration().clone(),
+        }
+    }
+
+    /// A delivery that no broker sent, for tests: [`Acker::is_used`] tells whether it was acked.
+    pub fn unacked(routing_key: &str, body: &[u8]) -> Self {
+        let (key, exchange) = (routing_key.into(), EXCHANGE.into());
+        Self::of(lapin::message::Delivery::mock(
+            1,
+            exchange,
+            key,
+            false,
+            body.to_vec(),
+        ))
+    }
+
+    pub fn content_type(&self) -> Option<&str> {
+        self.content_type.as_ref().map(ShortString::as_str)
+    }
+
+    /// Milliseconds, after which the broker would have thrown it away.
+    pub fn expiration(&self) -> Option<&str> {
+        self.expiration.as_ref().map(ShortString::as_str)
+    }
+
+    pub async fn ack(&self) -> Result<()> {
+        self.acker.ack().await
+    }
+}
+
+impl Acker {
+    /// Tells the broker that the message is ours now. A second time does nothing.
+    pub async fn ack(&self) -> Result<()> {
+        self.0.ack(BasicAckOptions::default()).await?;
+        Ok(())
+    }
+
+    /// Whether the message was acked, or cannot be any more.
+    pub fn is_used(&self) -> bool {
+        !self.0.usable()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_delivery_made_for_a_test_remembers_that_it_was_acked() {
+        let delivery = Delivery::unacked("ur.execute.n1.r1", b"{}");
+        assert_eq!(delivery.body, b"{}");
+        let acker = delivery.acker.clone();
+        assert!(!acker.is_used());
+        delivery.ack().await.unwrap();
+        assert!(acker.is_used());
+    }
+}

@@ -1,0 +1,176 @@
+//! Broker URLs: where a broker is and how to log in.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, anyhow, bail};
+use lapin::uri::{AMQPScheme, AMQPUri};
+
+/// Asked of the broker, in seconds; a dead peer is noticed after two of them.
+const HEARTBEAT: u16 = 30;
+/// Bytes a frame. lapin holds two buffers of 32 frames, whose every page is touched in time: with the
+/// usual 128 KiB they come to 8 MB.
+const FRAME_MAX: u32 = 8_192;
+
+/// Where a broker is and how to log in. Shown without its password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Url(pub(crate) AMQPUri);
+
+impl FromStr for Url {
+    type Err = anyhow::Error;
+
+    /// The error never repeats the text: it may hold a password.
+    fn from_str(text: &str) -> Result<Self> {
+        // Some of the parser's errors repeat it.
+        let mut uri = AMQPUri::from_str(text).map_err(|_error| {
+            anyhow!("not a broker URL: write amqp://user:password@host:port/vhost")
+        })?;
+        if uri.scheme == AMQPScheme::AMQPS {
+            bail!("this version speaks no TLS: use amqp://, not amqps://");
+        }
+        // The parser takes an IPv6 address for no host at all, and would connect to localhost.
+        if let Some(address) = bracketed(text) {
+            address.clone_into(&mut uri.authority.host);
+        }
+        // `amqp://host/` means the virtual host "" to the letter of the URI specification, and "/"
+        // to everybody who writes it.
+        if uri.vhost.is_empty() {
+            uri.vhost = "/".to_owned();
+        }
+        uri.query.frame_max.get_or_insert(FRAME_MAX);
+        uri.query.heartbeat.get_or_insert(HEARTBEAT);
+        Ok(Self(uri))
+    }
+}
+
+impl Url {
+    /// From parts that were never one text.
+    pub fn of(host: &str, port: u16, user: &str, password: &str) -> Self {
+        let mut url = Self::from_str("amqp://localhost").expect("a constant that parses");
+        host.clone_into(&mut url.0.authority.host);
+        url.0.authority.port = port;
+        user.clone_into(&mut url.0.authority.userinfo.username);
+        password.clone_into(&mut url.0.authority.userinfo.password);
+        url
+    }
+
+    pub fn with_vhost(mut self, vhost: &str) -> Self {
+        vhost.clone_into(&mut self.0.vhost);
+        self
+    }
+
+    /// Brokers to try in turn, from one text with commas between them.
+    pub fn list(text: &str) -> Result<Vec<Self>> {
+        text.split(',').map(|url| url.trim().parse()).collect()
+    }
+
+    /// The same from the first line of a file, as systemd hands over a credential.
+    pub fn list_in_file(path: &Path) -> Result<Vec<Self>> {
+        let reading = || format!("reading the broker's URL from {}", path.display());
+        let mut line = String::new();
+        BufReader::new(File::open(path).with_context(reading)?)
+            .read_line(&mut line)
+            .with_context(reading)?;
+        Self::list(line.trim()).with_context(reading)
+    }
+
+    /// Whether `text`, a list of URLs, names a password: every user of the machine can read it where it
+    /// is an argument.
+    pub fn names_password(text: &str) -> bool {
+        text.split(',').any(|url| {
+            let userinfo = authority(url).and_then(|authority| authority.rsplit_once('@'));
+            userinfo.is_some_and(|(userinfo, _)| userinfo.contains(':'))
+        })
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let authority = &self.0.authority;
+        let user = &authority.userinfo.username;
+        write!(f, "amqp://{user}@{}:{}", authority.host, authority.port)?;
+        match self.0.vhost.as_str() {
+            "/" => Ok(()),
+            vhost => write!(f, "/{vhost}"),
+        }
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+fn authority(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    rest.split(['/', '?']).next()
+}
+
+/// The address in `amqp://user@[address]:port`.
+fn bracketed(url: &str) -> Option<&str> {
+    let authority = authority(url)?;
+    let (_, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    host.strip_prefix('[')?
+        .split_once(']')
+        .map(|(address, _)| address)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_its_password() {
+        let url: Url = "amqp://ur:secret@head:5673/dc1".parse().unwrap();
+        assert_eq!(url.to_string(), "amqp://ur@head:5673/dc1");
+        assert_eq!(format!("{url:?}"), url.to_string());
+        let url: Url = "amqp://head/".parse().unwrap();
+        assert_eq!(url.to_string(), "amqp://guest@head:5672");
+        let url: Url = "amqp://u:p@[fd00::1]:5673/v".parse().unwrap();
+        assert_eq!(url.to_string(), "amqp://u@fd00::1:5673/v");
+    }
+
+    #[test]
+    fn a_bad_url_is_refused_without_repeating_it() {
+        for text in [
+            "amqps://u:secret@h",
+            "http://u:secret@h",
+            "secret",
+            "amqp://u:secret@h:port",
+            "u:secret@h:5672",
+        ] {
+            let error = format!("{:#}", text.parse::<Url>().unwrap_err());
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_names_brokers_in_its_first_line_and_its_error_names_the_file_only() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "amqp://u:secret@a, amqp://b \nnot read").unwrap();
+        let urls = Url::list_in_file(file.path()).unwrap();
+        let shown: Vec<String> = urls.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["amqp://u@a:5672", "amqp://guest@b:5672"]);
+
+        let mut bad = tempfile::NamedTempFile::new().unwrap();
+        writeln!(bad, "secret").unwrap();
+        for path in [bad.path(), Path::new("/nonexistent")] {
+            let error = format!("{:#}", Url::list_in_file(path).unwrap_err());
+            assert!(error.contains(&path.display().to_string()), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_seen_in_any_url_of_a_list() {
+        assert!(Url::names_password("amqp://h,amqp://u:p@h/v"));
+        assert!(Url::names_password("amqp://u:p@[fd00::1]:5673/v"));
+        assert!(!Url::names_password("amqp://u@h:5672/a:b@c,amqp://h:5672"));
+    }
+}
