@@ -33,8 +33,8 @@ VM_NEEDS := rabbitmq-server bats jq python3 cpio zstd qemu-system-x86:qemu-syste
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
 
-build: ## the two programs, static: target/HOST/release/ur-agent and ur
-	$(CARGO) build $(SHIPPED) -p ur-agent -p ur
+build: ## the programs, static: target/HOST/release/ur-agent, ur and ur-writer
+	$(CARGO) build $(SHIPPED) -p ur-agent -p ur -p ur-writer
 
 demo: build ## three agents on this machine, and what one does with them
 	UR_BIN_DIR=$(CURDIR)/target/$(HOST)/release tools/with-broker examples/demo
@@ -95,7 +95,7 @@ bench: build ## the benchmarks, against a private RabbitMQ; and image::write bes
 
 install: ## install what was built: PREFIX=/usr/local, DESTDIR for packagers
 	@test -x $(BIN)/ur-agent || { echo 'nothing to install: run make build first' >&2; exit 1; }
-	install -D -t $(DESTDIR)$(PREFIX)/bin $(BIN)/ur-agent $(BIN)/ur
+	install -D -t $(DESTDIR)$(PREFIX)/bin $(BIN)/ur-agent $(BIN)/ur $(BIN)/ur-writer
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's|/usr/local|$(PREFIX)|' packaging/ur-agent.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/ur-agent.service
 	$(BIN)/ur man $(DESTDIR)$(PREFIX)/share/man/man1

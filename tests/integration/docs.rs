@@ -86,7 +86,7 @@ fn named_by(member: &str, sections: &[&str]) -> BTreeSet<String> {
 const ROOMS: [&str; 6] = ["protocol", "broker", "job", "task", "client", "ur-tests"];
 
 /// For each program, the members that it is made of.
-const PROGRAMS: [(&str, &[&str]); 3] = [
+const PROGRAMS: [(&str, &[&str]); 4] = [
     (
         "agent",
         &["src/protocol", "src/broker", "src/job", "src/agent"],
@@ -101,6 +101,7 @@ const PROGRAMS: [(&str, &[&str]); 3] = [
             "src/cli",
         ],
     ),
+    ("writer", &["src/writer"]),
     ("tests", &["tests", "benches"]),
 ];
 
