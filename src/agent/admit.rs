@@ -170,7 +170,7 @@ impl Gate<'_> {
 fn unknown(id: &RequestId) -> Refusal {
     let message =
         format!("no request {id} is known here: it never arrived, or was forgotten since");
-    Refusal::new(ErrorCode::NotFound, message)
+    Refusal::new(ErrorCode::UnknownRequest, message)
 }
 
 fn ping(body: &[u8]) -> Admission {
@@ -252,10 +252,10 @@ mod tests {
                 assert_eq!(key(refused), format!("ur.execute-reply.n1.{id}"));
             }
             let unknown = gate.admit("ur.execute.n1.r9", br#"{"type":"status"}"#);
-            assert_eq!(code(&unknown), ErrorCode::NotFound);
+            assert_eq!(code(&unknown), ErrorCode::UnknownRequest);
             assert_eq!(
                 code(&gate.admit("ur.cancel.n1.r9", b"{}")),
-                ErrorCode::NotFound
+                ErrorCode::UnknownRequest
             );
         });
     }

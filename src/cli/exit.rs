@@ -161,7 +161,7 @@ mod tests {
         let of = |outcome| Exit::of_cancel(&report(vec![outcome]));
         assert_eq!(of(Outcome::Cancelled), Exit::Ok);
         assert_eq!(of(Outcome::Exited { status: 7 }), Exit::Ok);
-        let unknown = Refusal::new(ErrorCode::NotFound, "no such request");
+        let unknown = Refusal::new(ErrorCode::UnknownRequest, "no such request");
         assert_eq!(of(Outcome::Refused(unknown)), Exit::Failed);
         assert_eq!(of(Outcome::NoAnswer), Exit::NoAnswer);
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::report::{NodeResult, Report, RunEvent};
 use super::{Action, Plan, Target};
 use broker::{Delivery, Routing};
-use protocol::{ErrorCode, NodeId, Outcome, Output, Progress, Reply, RoutingKey};
+use protocol::{NodeId, Outcome, Output, Progress, Reply, RoutingKey};
 
 /// How long until a node that has said nothing, or was not there, is sent to once more.
 pub(super) const AGAIN: Duration = Duration::from_secs(5);
@@ -237,13 +237,7 @@ impl<'a> RunState<'a> {
             reply.set_label(self.plan.label.clone());
         }
         let outcome = match task::outcome(&reply) {
-            // The answer to our question and not to our request: no job that ran not even a
-            // missing program has its output counted.
-            Outcome::Refused(refusal)
-                if self.entries[i].asked
-                    && refusal.code == ErrorCode::NotFound
-                    && reply.stdout_bytes.is_none() =>
-            {
+            Outcome::Refused(_) if self.entries[i].asked && reply.is_unknown_request() => {
                 let message = "the node does not know the request: it never arrived, or the node \
                                has restarted since";
                 Outcome::Undetermined {

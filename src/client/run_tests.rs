@@ -212,7 +212,7 @@ fn a_node_that_has_the_request_and_is_silent_is_asked_whether_it_still_has_it() 
     state.asked(0, Routing::Unroutable, after(now, 30));
     assert_eq!(due(&mut state, after(now, 35)), ["n0 StatusRequest"]);
     state.asked(0, Routing::Taken, after(now, 35));
-    let unknown = Outcome::Refused(Refusal::new(ErrorCode::NotFound, "no such request"));
+    let unknown = Outcome::Refused(Refusal::new(ErrorCode::UnknownRequest, "no such request"));
     let outcome = reply(&mut state, 0, &unknown, after(now, 36)).unwrap();
     assert_eq!(outcome.state(), "undetermined");
 }

@@ -1,4 +1,4 @@
-//! The one vocabulary of endings.
+//! Outcomes of requests: how each can end, and the codes of those that were not run.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ pub enum Outcome {
     Cancelled,
     /// It was never started.
     Refused(Refusal),
-    /// It was started, or may have been, and nobody saw its end.
+    /// It was started, or may have been, and its supervisor did not see its end.
     Undetermined {
         message: String,
     },
@@ -87,15 +87,18 @@ pub struct Refusal {
 pub enum ErrorCode {
     /// The message is not a request.
     BadRequest,
-    /// The program, its interpreter or its working directory does not exist, or no such request is known.
+    /// The program, its interpreter or its working directory does not exist. From an older agent also
+    /// what [`ErrorCode::UnknownRequest`] says.
     NotFound,
+    /// A status or a cancel of a request that the node does not know: it never arrived, or was forgotten.
+    UnknownRequest,
     /// The program is there and the kernel will not run it.
     CannotExecute,
     /// The node has no room for one more: too many requests, or no process to be had.
     Busy,
     /// The state directory did not take the job: full, read-only, broken.
     Storage,
-    /// The node will not: it is about to reboot.
+    /// The node will not: it is about to reboot, or the request came after its `start_before`.
     Refused,
     /// Started, or perhaps, and its end is unknown. Never a reason to believe that nothing ran.
     Undetermined,
@@ -104,14 +107,14 @@ pub enum ErrorCode {
     Unknown,
 }
 
-/// Characters of a message. It may repeat a piece of the request, which has megabytes perhaps, and an
+/// Characters of a refusal's text. It may repeat a piece of the request, which has megabytes perhaps, and an
 /// answer that the broker does not take is none.
-const MOST_MESSAGE: usize = 1000;
+const MAX_MESSAGE: usize = 1000;
 
 impl Refusal {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         let mut message = message.into();
-        if let Some((end, _)) = message.char_indices().nth(MOST_MESSAGE) {
+        if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
             message.truncate(end);
             message.push('…');
         }
@@ -128,6 +131,7 @@ impl fmt::Display for ErrorCode {
         f.write_str(match self {
             Self::BadRequest => "bad_request",
             Self::NotFound => "not_found",
+            Self::UnknownRequest => "unknown_request",
             Self::CannotExecute => "cannot_execute",
             Self::Busy => "busy",
             Self::Storage => "storage",

@@ -1,9 +1,11 @@
-//! Reply ⇄ outcome and output: the only place that knows how an ending looks on the wire.
+//! Replies: outcome and output as they stand on the wire, in both directions.
 
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::value::Error as NoValue;
+use serde::de::{Deserializer, Error as _, Visitor};
+use serde::{Deserialize, Serialize, forward_to_deserialize_any};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -20,8 +22,11 @@ const CANCELLED_STATUS: i32 = 128 + 15;
 /// Which versioned script this is. Comes with the request, goes back with the reply.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Label {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
 }
 
@@ -170,6 +175,16 @@ impl Reply {
         }
     }
 
+    /// Whether a status or a cancel found nothing: an older agent says `not_found` then, as it does
+    /// for a missing program; but of a job that ran not even that the output is counted.
+    pub fn is_unknown_request(&self) -> bool {
+        match self.error.as_ref().map(|error| error.code) {
+            Some(ErrorCode::UnknownRequest) => true,
+            Some(ErrorCode::NotFound) => self.stdout_bytes.is_none(),
+            _ => false,
+        }
+    }
+
     pub fn set_stdout(&mut self, text: Text, produced: u64) {
         self.stdout = text.text;
         self.stdout_base64 = text.base64;
@@ -196,36 +211,14 @@ impl Reply {
         self.digest = label.digest;
     }
 
-    /// The names of all fields, as [`Reply::decode`] tells them from those of a newer agent.
-    const FIELDS: [&str; 19] = [
-        "exit_status",
-        "stdout",
-        "stderr",
-        "stdout_base64",
-        "stderr_base64",
-        "stdout_bytes",
-        "stderr_bytes",
-        "signal",
-        "timed_out",
-        "cancelled",
-        "reboot",
-        "started_at",
-        "duration_ms",
-        "usage",
-        "error",
-        "name",
-        "version",
-        "digest",
-        "agent",
-    ];
-
     /// Reads a body, and gives the fields that this version does not know besides.
     pub fn decode(body: &[u8]) -> serde_json::Result<(Self, Map<String, Value>)> {
         let reply = serde_json::from_slice(body)?;
         let fields: HashMap<String, &RawValue> = serde_json::from_slice(body)?;
+        let known = field_names();
         let unknown = fields
             .into_iter()
-            .filter(|(name, _)| !Self::FIELDS.contains(&name.as_str()))
+            .filter(|(name, _)| !known.contains(&name.as_str()))
             .map(|(name, raw)| Ok((name, serde_json::from_str(raw.get())?)));
         Ok((reply, unknown.collect::<serde_json::Result<_>>()?))
     }
@@ -233,6 +226,40 @@ impl Reply {
     /// The body as it is published.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a reply has only string keys and finite numbers")
+    }
+}
+
+/// The names of a reply's fields, as serde knows them: they are told apart from those of a newer agent.
+fn field_names() -> &'static [&'static str] {
+    let mut names: &[&str] = &[];
+    // It has no value to give, only the names to take.
+    drop(Reply::deserialize(FieldNames(&mut names)));
+    names
+}
+
+/// A deserializer that is told the names of a struct's fields.
+struct FieldNames<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for FieldNames<'_> {
+    type Error = NoValue;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        _visitor: V,
+    ) -> Result<V::Value, NoValue> {
+        *self.0 = fields;
+        Err(NoValue::custom("names only"))
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, NoValue> {
+        Err(NoValue::custom("not a struct"))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }
 
@@ -252,6 +279,7 @@ mod tests {
             Outcome::Cancelled,
             refusal(ErrorCode::BadRequest),
             refusal(ErrorCode::NotFound),
+            refusal(ErrorCode::UnknownRequest),
             refusal(ErrorCode::Storage),
             Outcome::Undetermined {
                 message: "supervisor died".into(),
@@ -273,6 +301,7 @@ mod tests {
         assert_eq!(refused(ErrorCode::BadRequest), json!(125));
         assert_eq!(refused(ErrorCode::CannotExecute), json!(126));
         assert_eq!(refused(ErrorCode::NotFound), json!(127));
+        assert_eq!(refused(ErrorCode::UnknownRequest), json!(125));
     }
 
     #[test]
@@ -298,11 +327,22 @@ mod tests {
         };
         let mut wire = json!(full);
         let names: Vec<&String> = wire.as_object().unwrap().keys().collect();
-        assert_eq!(names.len(), Reply::FIELDS.len());
+        assert_eq!(names.len(), field_names().len());
         wire["cgroup"] = json!({"oom_kills": 1});
         let (read, unknown) = Reply::decode(wire.to_string().as_bytes()).unwrap();
         assert_eq!(read, full);
         assert_eq!(Value::from(unknown), json!({"cgroup": {"oom_kills": 1}}));
+    }
+
+    #[test]
+    fn an_older_agents_not_found_is_an_unknown_request_where_nothing_ran() {
+        let of = |code| Reply::of(&Outcome::Refused(Refusal::new(code, "")));
+        assert!(of(ErrorCode::UnknownRequest).is_unknown_request());
+        let mut missing = of(ErrorCode::NotFound);
+        assert!(missing.is_unknown_request());
+        missing.stdout_bytes = Some(0);
+        assert!(!missing.is_unknown_request());
+        assert!(!of(ErrorCode::Busy).is_unknown_request());
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use super::{Label, Refusal};
 
@@ -31,25 +33,38 @@ pub enum Program {
     File(String),
 }
 
-#[derive(Clone, Debug, PartialEq)]
+/// Fields Ur did not know are written only when used. How each is read, and what it is when it is absent,
+/// stands in [`Fields::request`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Request {
+    #[serde(flatten, serialize_with = "type_and_text")]
     pub program: Program,
     pub args: Vec<String>,
     /// Replaces the whole environment, as it always did in Ur; `None` leaves the agent's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub env: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub stdin: Option<String>,
     /// How long the script may run.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
     pub timeout: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
     /// From then on the node is not to start it any more, if it knows the time.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub start_before: Option<Timestamp>,
     /// Send output as it comes.
+    #[serde(skip_serializing_if = "is_false")]
     pub stream: bool,
     /// Bytes kept of each stream.
+    #[serde(skip_serializing_if = "is_default")]
     pub max_output: u64,
+    #[serde(flatten)]
     pub label: Label,
     /// When and by whom: kept and shown, never interpreted.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Value>,
 }
 
@@ -63,54 +78,13 @@ impl Request {
     }
 
     fn of(program: Program) -> Self {
-        Self {
-            program,
-            args: Vec::new(),
-            env: None,
-            stdin: None,
-            timeout: None,
-            cwd: None,
-            start_before: None,
-            stream: false,
-            max_output: DEFAULT_MAX_OUTPUT,
-            label: Label::default(),
-            timestamp: None,
-            origin: None,
-        }
+        let nothing_else = Fields(Map::new()).request(program);
+        nothing_else.expect("no field is wrong where there is none")
     }
 
-    /// The message that [`Message::decode`] reads. Fields Ur did not know appear only when used.
+    /// The message that [`Message::decode`] reads.
     pub fn encode(&self) -> Vec<u8> {
-        let mut message = match &self.program {
-            Program::Script(text) => json!({"type": "script", "script": text}),
-            Program::File(path) => json!({"type": "file", "file": path}),
-        };
-        message["args"] = json!(self.args);
-        let mut put = |name: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                message[name] = value;
-            }
-        };
-        put("env", self.env.as_ref().map(|env| json!(env)));
-        put("stdin", self.stdin.as_ref().map(|text| json!(text)));
-        put(
-            "timeout",
-            self.timeout.map(|limit| json!(limit.as_secs_f64())),
-        );
-        put("cwd", self.cwd.as_ref().map(|dir| json!(dir)));
-        put("start_before", self.start_before.map(|at| json!(at)));
-        put("stream", self.stream.then_some(json!(true)));
-        let changed = self.max_output != DEFAULT_MAX_OUTPUT;
-        put("max_output", changed.then_some(json!(self.max_output)));
-        put("name", self.label.name.as_ref().map(|name| json!(name)));
-        put(
-            "version",
-            self.label.version.as_ref().map(|text| json!(text)),
-        );
-        put("digest", self.label.digest.as_ref().map(|text| json!(text)));
-        put("timestamp", self.timestamp.clone());
-        put("origin", self.origin.clone());
-        message.to_string().into_bytes()
+        serde_json::to_vec(self).expect("a request has only string keys and finite numbers")
     }
 
     /// An encoded request with a `start_before` of its own: one body goes to many nodes, each at its
@@ -135,7 +109,7 @@ impl Message {
                 kind(&value)
             )));
         };
-        let fields = Fields(fields);
+        let mut fields = Fields(fields);
         let program = match fields.string("type")?.as_deref() {
             Some("script") => Program::Script(fields.required("script")?),
             Some("file") => Program::File(fields.path("file")?),
@@ -155,12 +129,13 @@ impl Message {
     }
 }
 
-/// The fields of a request, read one by one so that a refusal can name the one that is wrong.
+/// The fields of a request, taken one by one so that a refusal can name the one that is wrong.
 struct Fields(Map<String, Value>);
 
 impl Fields {
-    fn request(&self, program: Program) -> Result<Request, Refusal> {
+    fn request(mut self, program: Program) -> Result<Request, Refusal> {
         Ok(Request {
+            program,
             args: self.args()?,
             env: self.env()?,
             stdin: self.string("stdin")?,
@@ -177,27 +152,26 @@ impl Fields {
                 version: self.short("version")?,
                 digest: self.short("digest")?,
             },
-            timestamp: self.get("timestamp").cloned(),
-            origin: self.get("origin").cloned(),
-            ..Request::of(program)
+            timestamp: self.take("timestamp"),
+            origin: self.take("origin"),
         })
     }
 
     /// A field that is absent or null is not given.
-    fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name).filter(|value| !value.is_null())
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name).filter(|value| !value.is_null())
     }
 
-    fn string(&self, name: &str) -> Result<Option<String>, Refusal> {
-        match self.get(name) {
+    fn string(&mut self, name: &str) -> Result<Option<String>, Refusal> {
+        match self.take(name) {
             None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(other) => Err(wrong(name, other, "a string")),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(wrong(name, &other, "a string")),
         }
     }
 
     /// What every reply has to repeat, and must have room for.
-    fn short(&self, name: &str) -> Result<Option<String>, Refusal> {
+    fn short(&mut self, name: &str) -> Result<Option<String>, Refusal> {
         let text = self.string(name)?;
         match text.as_ref().map_or(0, String::len) {
             0..=MAX_LABEL => Ok(text),
@@ -207,12 +181,12 @@ impl Fields {
         }
     }
 
-    fn required(&self, name: &str) -> Result<String, Refusal> {
+    fn required(&mut self, name: &str) -> Result<String, Refusal> {
         self.string(name)?
             .ok_or_else(|| Refusal::bad_request(format!("`{name}` is missing")))
     }
 
-    fn path(&self, name: &str) -> Result<String, Refusal> {
+    fn path(&mut self, name: &str) -> Result<String, Refusal> {
         let path = no_nul(name, self.required(name)?)?;
         if path.is_empty() {
             return Err(Refusal::bad_request(format!("`{name}` is empty")));
@@ -220,31 +194,31 @@ impl Fields {
         Ok(path)
     }
 
-    fn boolean(&self, name: &str) -> Result<bool, Refusal> {
-        match self.get(name) {
+    fn boolean(&mut self, name: &str) -> Result<bool, Refusal> {
+        match self.take(name) {
             None => Ok(false),
-            Some(Value::Bool(value)) => Ok(*value),
-            Some(other) => Err(wrong(name, other, "true or false")),
+            Some(Value::Bool(value)) => Ok(value),
+            Some(other) => Err(wrong(name, &other, "true or false")),
         }
     }
 
-    fn args(&self) -> Result<Vec<String>, Refusal> {
-        match self.get("args") {
+    fn args(&mut self) -> Result<Vec<String>, Refusal> {
+        match self.take("args") {
             None => Ok(Vec::new()),
             Some(Value::Array(values)) => values
-                .iter()
+                .into_iter()
                 .enumerate()
-                .map(|(i, value)| scalar(&format!("args[{i}]"), value))
+                .map(|(i, value)| scalar(|| format!("args[{i}]"), value))
                 .collect(),
-            Some(other) => Err(wrong("args", other, "an array of strings")),
+            Some(other) => Err(wrong("args", &other, "an array of strings")),
         }
     }
 
-    fn env(&self) -> Result<Option<BTreeMap<String, String>>, Refusal> {
-        let values = match self.get("env") {
+    fn env(&mut self) -> Result<Option<BTreeMap<String, String>>, Refusal> {
+        let values = match self.take("env") {
             None => return Ok(None),
             Some(Value::Object(values)) => values,
-            Some(other) => return Err(wrong("env", other, "an object of strings")),
+            Some(other) => return Err(wrong("env", &other, "an object of strings")),
         };
         let mut env = BTreeMap::new();
         for (name, value) in values {
@@ -253,13 +227,14 @@ impl Fields {
                     "`env` has a variable named {name:?}: a name is not empty and has no = or NUL"
                 )));
             }
-            env.insert(name.clone(), scalar(&format!("env.{name}"), value)?);
+            let value = scalar(|| format!("env.{name}"), value)?;
+            env.insert(name, value);
         }
         Ok(Some(env))
     }
 
-    fn timeout(&self) -> Result<Option<Duration>, Refusal> {
-        let Some(value) = self.get("timeout") else {
+    fn timeout(&mut self) -> Result<Option<Duration>, Refusal> {
+        let Some(value) = self.take("timeout") else {
             return Ok(None);
         };
         value
@@ -267,10 +242,10 @@ impl Fields {
             .filter(|seconds| *seconds > 0.0)
             .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
             .map(Some)
-            .ok_or_else(|| wrong("timeout", value, "a number of seconds above 0"))
+            .ok_or_else(|| wrong("timeout", &value, "a number of seconds above 0"))
     }
 
-    fn start_before(&self) -> Result<Option<Timestamp>, Refusal> {
+    fn start_before(&mut self) -> Result<Option<Timestamp>, Refusal> {
         let text = self.string("start_before")?;
         let parse = |text: String| {
             text.parse().map_err(|error| {
@@ -281,8 +256,8 @@ impl Fields {
         text.map(parse).transpose()
     }
 
-    fn max_output(&self) -> Result<u64, Refusal> {
-        let Some(value) = self.get("max_output") else {
+    fn max_output(&mut self) -> Result<u64, Refusal> {
+        let Some(value) = self.take("max_output") else {
             return Ok(DEFAULT_MAX_OUTPUT);
         };
         value
@@ -291,20 +266,44 @@ impl Fields {
             .ok_or_else(|| {
                 wrong(
                     "max_output",
-                    value,
+                    &value,
                     &format!("a number of bytes up to {MAX_OUTPUT_LIMIT}"),
                 )
             })
     }
 }
 
+fn type_and_text<S: Serializer>(program: &Program, to: S) -> Result<S::Ok, S::Error> {
+    let (kind, text) = match program {
+        Program::Script(text) => ("script", text),
+        Program::File(path) => ("file", path),
+    };
+    let mut fields = to.serialize_map(Some(2))?;
+    fields.serialize_entry("type", kind)?;
+    fields.serialize_entry(kind, text)?;
+    fields.end()
+}
+
+fn seconds<S: Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.as_secs_f64()).serialize(to)
+}
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+fn is_default(max_output: &u64) -> bool {
+    *max_output == DEFAULT_MAX_OUTPUT
+}
+
 /// One argument or variable. Numbers and booleans stand for their text, as they did in Ur.
-fn scalar(name: &str, value: &Value) -> Result<String, Refusal> {
+fn scalar(name: impl FnOnce() -> String, value: Value) -> Result<String, Refusal> {
     match value {
-        Value::String(text) => no_nul(name, text.clone()),
+        Value::String(text) if !text.contains('\0') => Ok(text),
+        Value::String(text) => no_nul(&name(), text),
         Value::Number(number) => Ok(number.to_string()),
         Value::Bool(value) => Ok(value.to_string()),
-        other => Err(wrong(name, other, "a string")),
+        other => Err(wrong(&name(), &other, "a string")),
     }
 }
 
@@ -337,4 +336,5 @@ fn kind(value: &Value) -> &'static str {
 }
 
 #[cfg(test)]
+#[path = "request_tests.rs"]
 mod tests;

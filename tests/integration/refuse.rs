@@ -17,6 +17,7 @@ fn check(reply: &Value, wanted: (&str, i32), text: &str) {
 
 const BAD: (&str, i32) = ("bad_request", 125);
 const NOT_FOUND: (&str, i32) = ("not_found", 127);
+const UNKNOWN: (&str, i32) = ("unknown_request", 125);
 const NOT_EXECUTABLE: (&str, i32) = ("cannot_execute", 126);
 
 #[test]
@@ -165,9 +166,9 @@ fn a_request_id_that_is_too_long_or_odd_is_refused_on_its_own_key() {
 fn status_and_cancel_of_a_request_nobody_knows_are_answered() {
     let mut node = Node::start();
     node.send_as("r8", br#"{"type":"status"}"#);
-    check(&node.reply("r8"), NOT_FOUND, "r8");
+    check(&node.reply("r8"), UNKNOWN, "r8");
     node.cancel("r9");
-    check(&node.reply("r9"), NOT_FOUND, "r9");
+    check(&node.reply("r9"), UNKNOWN, "r9");
 }
 
 #[test]

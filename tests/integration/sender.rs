@@ -272,7 +272,7 @@ fn ping_and_cancel_speak_json() {
     assert!(pong["ms"].as_f64().unwrap() > 0.0, "{pong}");
     let out = ur(url, &["cancel", "-a", "-j", "unknown"]).exits(3);
     let results: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(results[0]["error"]["code"], "not_found");
+    assert_eq!(results[0]["error"]["code"], "unknown_request");
 }
 
 #[test]

@@ -39,11 +39,19 @@ pub(crate) fn lines(status: &JobStatus, target: &Target, waited: Duration) -> Ve
 
 fn without_record(outcome: &Outcome, how: &str) -> Vec<String> {
     match outcome {
-        Outcome::Refused(refusal) if refusal.code == ErrorCode::NotFound => vec![
-            "the node is connected, and has no record of this request:".to_owned(),
-            "it never arrived there, or the node has forgotten it since (a reboot forgets all)"
-                .to_owned(),
-        ],
+        // Older agents say `not_found`.
+        Outcome::Refused(refusal)
+            if matches!(
+                refusal.code,
+                ErrorCode::UnknownRequest | ErrorCode::NotFound
+            ) =>
+        {
+            vec![
+                "the node is connected, and has no record of this request:".to_owned(),
+                "it never arrived there, or the node has forgotten it since (a reboot forgets all)"
+                    .to_owned(),
+            ]
+        }
         _ => vec![format!("ended: {how}"), "time not known".to_owned()],
     }
 }
@@ -152,7 +160,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_said() {
         assert!(told(None, None).contains("keeps no record"));
-        let unknown = Refusal::new(ErrorCode::NotFound, RequestId::random().to_string());
+        let unknown = Refusal::new(ErrorCode::UnknownRequest, RequestId::random().to_string());
         assert!(
             told(None, Some(Outcome::Refused(unknown))).contains("has no record of this request")
         );

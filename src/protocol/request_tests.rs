@@ -1,5 +1,7 @@
 //! Every field of a request, right and wrong.
 
+use serde_json::json;
+
 use super::*;
 use crate::ErrorCode;
 
