@@ -16,7 +16,8 @@ pub fn program(name: &str) -> String {
         .join(name);
     assert!(
         path.exists(),
-        "{} is missing: run cargo build first, or make test",
+        "{} is not built, and cargo test does not build it: run `make test`, or first \
+         `cargo build -p ur-agent -p ur` with the --release and --target that the test has",
         path.display()
     );
     path.into_os_string()
