@@ -13,6 +13,7 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 # cannot be static; and the tests use the same flag and profile, so that what they test is what is installed.
 CARGO := env RUSTFLAGS='-C target-feature=+crt-static' cargo
 SHIPPED := --release --locked --target $(HOST)
+TEST := $(CARGO) --config 'target.$(HOST).runner="$(CURDIR)/tools/timed-test"' test $(SHIPPED)
 BIN := $(or $(patsubst %/ur-agent,%,$(firstword $(wildcard target/$(HOST)/release/ur-agent target/*/release/ur-agent))),target/$(HOST)/release)
 SCRIPTS_NEED := bats busybox jq gdisk:sgdisk fdisk:sfdisk dosfstools:mkfs.vfat curl zstd minisign tcpdump iproute2:ip \
   uuid-runtime:uuidgen procps:pgrep mtools:mcopy xorriso cloud-guest-utils:growpart dropbear-bin:dropbear \
@@ -20,7 +21,12 @@ SCRIPTS_NEED := bats busybox jq gdisk:sgdisk fdisk:sfdisk dosfstools:mkfs.vfat c
 # grub-mkrescue, and what it takes to boot by BIOS and by UEFI.
 GRUB := grub-common:grub-mkrescue grub-pc-bin:/usr/lib/grub/i386-pc/boot.img grub-efi-amd64-bin:/usr/lib/grub/x86_64-efi/acpi.mod
 RAMDISK = target/ramdisk/$(or $(PROFILE),minimal)
-BATS := $(wildcard tests/tasks/*.bats)
+# The large ones first: the last to end should be a small one. Tests wait for others half of their time.
+BATS := $(shell ls -S tests/tasks/*.bats)
+BROKER_BATS := tests/tasks/agent-upgrade.bats tests/tasks/power.bats
+AT_ONCE := $(shell expr $$(nproc) + 1)
+# Not by its own name, which make runs even when it is to show what it would do.
+SUBMAKE = $(MAKE) --silent
 # Scenarios in QEMU. Which ramdisk one boots stands in its file.
 QUICK := announce ramdisk
 SCENARIOS = $(patsubst %,tests/vm/%.bats,$(or $(SCENARIO),$(QUICK)))
@@ -28,7 +34,7 @@ PROFILES = $(shell sed -nE 's,.*(load_ramdisk |target/ramdisk/)(minimal|full|zfs
 VM_NEEDS := rabbitmq-server bats jq python3 cpio zstd qemu-system-x86:qemu-system-x86_64 ovmf:/usr/share/OVMF/OVMF_CODE_4M.fd \
   xorriso mtools:mformat dosfstools:mkfs.vfat fdisk:sfdisk openssh-client:ssh curl mmdebstrap $(GRUB)
 
-.PHONY: help build demo test ramdisk iso vm vm-all vm-demo chaos flood lint pages bench install clean
+.PHONY: help build demo test test-integration test-chaos test-rooms ramdisk iso vm vm-all vm-demo chaos flood lint pages bench install clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -39,10 +45,22 @@ build: ## the programs, static: target/HOST/release/ur-agent, ur and ur-writer
 demo: build ## three agents on this machine, and what one does with them
 	UR_BIN_DIR=$(CURDIR)/target/$(HOST)/release tools/with-broker examples/demo
 
-test: build ## all tests, against a private RabbitMQ, or the one that UR_AMQP_URL names
-	tools/prerequisites rabbitmq-server python3 shellcheck
-	tools/with-broker --private $(CARGO) test $(SHIPPED) --workspace
-	$(if $(BATS),tools/prerequisites $(SCRIPTS_NEED) && tools/with-broker --private bats tests/tasks)
+test: build ## all tests, side by side, against private RabbitMQs, or the one that UR_AMQP_URL names
+	tools/prerequisites rabbitmq-server python3 $(SCRIPTS_NEED)
+	$(TEST) --workspace --no-run
+	tools/side-by-side $(AT_ONCE) '$(SUBMAKE) test-integration' '$(SUBMAKE) test-chaos' \
+	  $(patsubst %,'tools/with-broker --private bats --timing %',$(BROKER_BATS)) \
+	  $(patsubst %,'bats --timing %',$(filter-out $(BROKER_BATS),$(BATS))) '$(SUBMAKE) test-rooms'
+
+# What a test says on its own: the programs from outside, a minute of faults, and each room by itself.
+test-integration:
+	tools/with-broker --private $(TEST) -p ur-tests --test integration
+
+test-chaos:
+	CHAOS_SECONDS=$(or $(CHAOS_SECONDS),60) $(TEST) -p ur-tests --test chaos
+
+test-rooms:
+	$(TEST) --workspace --exclude ur-tests
 
 ramdisk: build ## kernel and initramfs with ur-agent: target/ramdisk/minimal, or PROFILE=full, or PROFILE=zfs
 	tools/prerequisites cpio kmod zstd
@@ -57,9 +75,9 @@ iso: ramdisk ## an image of it for virtual media: PROFILE=full, ARGUMENTS for it
 vm: ## emulated machines that boot the ramdisk, by the quick scenarios (minutes), or SCENARIO=erase
 	$(foreach profile,$(sort $(PROFILES)),$(MAKE) ramdisk PROFILE=$(profile) && ) true
 	tools/prerequisites $(VM_NEEDS)
-	UR_BIN_DIR=$(CURDIR)/$(BIN) tools/with-broker --private bats $(SCENARIOS)
+	UR_BIN_DIR=$(CURDIR)/$(BIN) tools/with-broker --private tools/side-by-side 1 $(patsubst %,'bats --timing %',$(SCENARIOS))
 
-vm-all: ## every scenario (an hour), and what scripts do to md and LVM on a kernel that has them
+vm-all: ## every scenario (an hour) with its time, and what scripts do to md and LVM on a kernel that has them
 	$(MAKE) vm SCENARIO='$(patsubst tests/vm/%.bats,%,$(wildcard tests/vm/*.bats))'
 	tools/in-vm tests/tasks/disk-stacks.bats
 
@@ -78,8 +96,8 @@ flood: build ## floods and outages of docs/reliability.md: ten minutes, and tabl
 
 lint: ## formats, clippy, docs, licences of dependencies, shell scripts
 	cargo fmt --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --workspace --no-deps
+	$(CARGO) clippy $(SHIPPED) --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc $(SHIPPED) --workspace --no-deps
 	tools/prerequisites shellcheck shfmt
 	tools/lint-shell
 	tools/forbid

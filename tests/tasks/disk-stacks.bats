@@ -10,6 +10,8 @@ load machine
 
 setup() {
   setup_machine
+  # Of arrays too the tasks learn from there.
+  on_machine umount /sys/block
   modprobe --quiet --all md_mod raid1 dm_mod 2>/dev/null || true
   # As the tasks do it: without udev, device mapper makes the nodes itself.
   [[ -e /run/udev/control ]] || export DM_DISABLE_UDEV=1

@@ -1,6 +1,8 @@
 # shellcheck shell=bash
 # A machine for the tests of disk tasks, made of loop devices: real block devices in a mount namespace in which every
 # other block device of this host is covered by /dev/null. Whatever a task does wrong, it cannot reach them.
+# Any number of machines stand side by side: /sys/block of each lists its own disks alone, so that no task comes upon a
+# disk that another test has just made.
 
 setup_machine() { # call it from setup
   ((EUID == 0)) || skip 'only root can make loop devices'
@@ -14,6 +16,7 @@ setup_machine() { # call it from setup
   until [[ $(readlink "/proc/$MACHINE/ns/mnt") != "$(readlink /proc/self/ns/mnt)" && $(<"/proc/$MACHINE/comm") == sleep ]]; do
     kill -0 "$MACHINE"
   done
+  on_machine mount -t tmpfs none /sys/block
 }
 
 teardown_machine() { # call it from teardown
@@ -37,6 +40,7 @@ add_disk() { # [<size> [<sector size> [<directory for its file>]]]: sets DISK to
   # It says of itself what the disk below says, and that differs between machines.
   echo 0 >"/sys/block/${DISK##*/}/queue/rotational"
   DISKS+=("$DISK")
+  on_machine test -e "/sys/block/${DISK##*/}" || on_machine ln -s "$(readlink -f "/sys/block/${DISK##*/}")" /sys/block
 }
 
 ambivalent() { # <disk with ext4>: adds the boot sector of a FAT, so that nobody can say which of the two it is
@@ -59,8 +63,9 @@ cover_other_disks() { # covers all block devices that are not of this machine
   for device in /sys/class/block/*; do
     is_of_machine "${device##*/}" || [[ ! -b /dev/${device##*/} ]] || covers+=("/dev/${device##*/}")
   done
+  # One that is covered already is no block device any more. One of another test may go at any moment.
   # shellcheck disable=SC2016 # for the shell in there
-  on_machine bash -c 'for device; do mountpoint -q "$device" || mount --bind /dev/null "$device"; done' - "${covers[@]}"
+  on_machine bash -c 'for device; do [[ ! -b $device ]] || mount --bind /dev/null "$device" || [[ ! -b $device ]]; done' - "${covers[@]}"
 }
 
 is_of_machine() { # <device>: succeeds if it is one of DISKS, a partition of one, or lies on nothing else
