@@ -1,7 +1,8 @@
-//! What the documents promise of the sources, word by word.
+//! What documents say of the sources, word by word: log lines, and the crates that each program is made of.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::process::{Command, Stdio};
 
 /// The text between the parentheses that `rest` begins inside of.
@@ -69,7 +70,7 @@ fn the_table_of_log_lines_has_every_line_of_the_agent_and_no_other() {
 
 /// The third-party crates that a member names itself, for use or for its tests.
 fn named_by(member: &str, sections: &[&str]) -> BTreeSet<String> {
-    let manifest = fs::read_to_string(format!("../{member}/Cargo.toml")).unwrap();
+    let manifest = fs::read_to_string(format!("../{member}/Cargo.toml")).expect("a manifest");
     let lines = sections.iter().flat_map(|section| {
         let (_, rest) = manifest
             .split_once(&format!("\n[{section}]\n"))
@@ -147,57 +148,55 @@ fn the_table_of_dependencies_says_which_program_has_each_crate_and_no_other() {
     );
 }
 
-/// What a security reviewer of the agent must not meet: jq, tables, HTTP, SQL, and what only the operator's tool needs.
-const NOT_IN_THE_AGENT: [&str; 16] = [
-    "jaq-core",
-    "jaq-std",
-    "jaq-json",
-    "comfy-table",
-    "indicatif",
-    "include_dir",
-    "hyper",
-    "reqwest",
-    "ureq",
-    "axum",
-    "rusqlite",
-    "sqlx",
-    "postgres",
-    "clap_complete",
-    "winnow",
-    "sha2",
-];
+/// Every crate that a package is made of, as the lock file has it.
+fn crates_of(package: &str) -> BTreeSet<String> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["tree", "--offline", "--locked", "--edges", "normal"]);
+    cargo.args(["--prefix", "none", "--format", "{p}", "--package", package]);
+    let mut tree = cargo
+        .current_dir("..")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("cargo");
+    let text = io::read_to_string(tree.stdout.take().expect("a pipe")).expect("text");
+    assert!(tree.wait().expect("an end").success());
+    let names = text.lines().filter_map(|line| line.split(' ').next());
+    names.map(str::to_owned).collect()
+}
 
 #[test]
 fn no_crate_of_the_agent_pulls_jq_tables_http_or_sql() {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args([
-        "tree",
-        "--offline",
-        "--locked",
-        "-p",
-        "ur-agent",
-        "-e",
-        "normal",
-        "--prefix",
-        "none",
-        "-f",
-        "{p}",
-    ]);
-    let tree = cargo
-        .current_dir("..")
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
-    assert!(tree.status.success());
-    let tree = String::from_utf8(tree.stdout).unwrap();
-    let crates: BTreeSet<&str> = tree
-        .lines()
-        .filter_map(|line| line.split(' ').next())
+    let agent = crates_of("ur-agent");
+    assert!(agent.contains("lapin"), "{agent:?}");
+    let banned = [
+        "jaq", "table", "http", "hyper", "h2", "reqwest", "ureq", "axum", "sql", "postgres",
+    ];
+    let is_banned = |name: &&String| banned.iter().any(|word| name.contains(word));
+    let pulled: Vec<_> = agent.iter().filter(is_banned).collect();
+    assert!(pulled.is_empty(), "{pulled:?}");
+}
+
+#[test]
+fn no_crate_that_only_ur_names_is_in_the_agent() {
+    let named = |program: &str| -> BTreeSet<String> {
+        let (_, members) = PROGRAMS.iter().find(|(name, _)| *name == program).unwrap();
+        let names = members
+            .iter()
+            .map(|member| named_by(member, &["dependencies"]));
+        names.flatten().collect()
+    };
+    let agent = crates_of("ur-agent");
+    let (of_agent, of_ur) = (named("agent"), named("ur"));
+    let pulled: Vec<_> = of_ur
+        .difference(&of_agent)
+        .filter(|name| agent.contains(*name))
         .collect();
-    assert!(crates.contains("lapin"), "{tree}");
-    let pulled: Vec<_> = NOT_IN_THE_AGENT
-        .iter()
-        .filter(|name| crates.contains(*name))
-        .collect();
-    assert!(pulled.is_empty(), "{pulled:?} in:\n{tree}");
+    assert!(pulled.is_empty(), "{pulled:?}");
+}
+
+/// As many as a reviewer reads in a minute.
+#[test]
+fn the_agent_is_made_of_at_most_a_hundred_crates() {
+    let agent = crates_of("ur-agent");
+    assert!(agent.len() <= 100, "{}: {agent:?}", agent.len());
 }
