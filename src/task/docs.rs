@@ -63,8 +63,6 @@ impl Task {
             self.metadata
                 .supports_noop
                 .then(|| "supports `--noop`".to_owned()),
-            (!ur.needs.is_empty())
-                .then(|| format!("needs `{}` on the node", ur.needs.join("`, `"))),
             ur.confirm
                 .as_ref()
                 .map(|name| format!("`{name}` must name what is destroyed")),
@@ -156,12 +154,12 @@ mod tests {
                 "key": {"type": "Sensitive[String]"},
             },
             "extensions": {"ur": {
-                "version": "1.0.0", "class": "change", "timeout": 60, "needs": ["jq"],
+                "version": "1.0.0", "class": "change", "timeout": 60,
                 "result": {"properties": {"done": {"type": "boolean", "description": "Whether."}}},
             }},
         }));
         let expected = "# test::task\n\nDoes it.\n\n    ur run test::task -n NODE key=…\n
-version 1.0.0; change; ended after 60 s; supports `--noop`; needs `jq` on the node.\n
+version 1.0.0; change; ended after 60 s; supports `--noop`.\n
 ## Parameters\n
 - `key`: `Sensitive[String]`, required, never shown.
 - `level`: `Enum[low, high]`, default `\"low\"`. How.\n

@@ -16,8 +16,6 @@ pub(super) struct Extension {
     pub(super) version: Option<Version>,
     pub(super) class: Option<Class>,
     pub(super) timeout: Option<Duration>,
-    /// Programs that a node must have.
-    pub(super) needs: Vec<String>,
     /// The parameter that must name what is destroyed.
     pub(super) confirm: Option<String>,
     /// A JSON Schema of the result.
@@ -43,6 +41,8 @@ impl Extension {
                 .ok()
                 .filter(|t| !t.is_zero())
         };
+        // Older metadata lists programs here. A task looks itself for what it needs on the node.
+        let _: Option<Vec<String>> = object.take("needs")?;
         let extension = Self {
             version: object.take("version")?,
             class: object.take("class")?,
@@ -53,7 +53,6 @@ impl Extension {
                 ),
                 None => None,
             },
-            needs: object.take("needs")?.unwrap_or_default(),
             confirm: object.take("confirm")?,
             result: object.take("result")?,
         };

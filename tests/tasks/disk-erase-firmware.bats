@@ -191,7 +191,7 @@ load erase
   printf 'unknown' >"$DRIVE/password"
   erase
   ((status != 0))
-  verdict failed 'a password that nobody here knows'
+  verdict failed 'locked by an unknown password'
 }
 
 @test 'ATA: without the enhanced secure erase a purge is refused, and a clear that asks for the plain one succeeds' {

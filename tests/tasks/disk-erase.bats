@@ -169,3 +169,10 @@ load erase
   ((status == 0))
   verdict erased
 }
+
+@test 'jq, which is slow to start, is started 5 times at most' {
+  starts_jq_at_most 5 erase level=clear _noop=true
+  verdict would-erase
+  starts_jq_at_most 5 erase level=clear
+  verdict erased
+}

@@ -215,3 +215,11 @@ remember() {
   build '{"partitions":[{"disk":"a","name":"x","size":"many"}]}'
   answer '._error.msg | contains("many is no size")' true
 }
+
+@test 'jq, which is slow to start, is started 6 times at most' {
+  starts_jq_at_most 6 build "$SIMPLE" _noop=true
+  starts_jq_at_most 6 build "$SIMPLE"
+  answer '.disks[0].verdict' built
+  starts_jq_at_most 6 build "$SIMPLE"
+  answer '.disks[0].verdict' unchanged
+}

@@ -242,3 +242,10 @@ remember() {
   losetup --detach "$again"
   [[ $(jq -r '._error.msg' <<<"$output") == *"$again lies on it"* ]]
 }
+
+@test 'jq, which is slow to start, is started 5 times at most' {
+  starts_jq_at_most 5 wipe "$DISK" -- _noop=true
+  answer '.disks[0].verdict' would-wipe
+  starts_jq_at_most 5 wipe "$DISK"
+  answer '.disks[0].verdict' wiped
+}

@@ -87,10 +87,13 @@ chosen() { # <text that runs after the disks are chosen>: of two paths, and a th
     source "$1/ur/files/inuse.sh"
     source "$1/disk/files/guards.sh"
     list_disks() { printf "%s\n" sda sdb sdc; }
-    disk_facts() {
-      local serial=S1
+    read_disk() {
+      local fact serial=S1
       [[ $1 != sdc ]] || serial=S2
-      printf "{\"name\":\"/dev/%s\",\"links\":[],\"class\":\"scsi\",\"tran\":\"sas\",\"wwn\":\"5000\",\"serial\":\"%s\",\"bytes\":1,\"removable\":false,\"read_only\":false}\n" "$1" "$serial"
+      for fact in name=/dev/$1 class=scsi tran=sas wwn=5000 serial=$serial bytes=1 removable=false read_only=false; do
+        disk_fact["$1 ${fact%%=*}"]=${fact#*=}
+      done
+      facts[$1]="{\"name\":\"/dev/$1\",\"links\":[]}"
     }
     uses_of() { [[ $1 != sdb ]] || printf "sdb is mounted"; }
     eval "$2"' - "$SCRIPTS" "$1" 2>/dev/null

@@ -258,3 +258,11 @@ SWITCH
   ((status != 0))
   [[ $output == *'no collector cpus'*numa* ]]
 }
+
+@test 'jq, which is slow to start, is started 8 times at most, on a server too' {
+  starts_jq_at_most 8 collect
+  answer '.errors | length' 0
+  server
+  starts_jq_at_most 8 collect_on_server
+  collected '.disks | length > 1'
+}

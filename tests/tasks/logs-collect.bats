@@ -113,3 +113,8 @@ unpack() { # unpacks the archive of the result to $LOGS
   ((status == 1))
   [[ $output == *'no item kernal'*journal* ]]
 }
+
+@test 'jq, which is slow to start, is started twice at most, besides the one of this test' {
+  starts_jq_at_most 3 collect 'items=["kernel","system","storage","jobs"]'
+  ((status == 0))
+}

@@ -4,6 +4,8 @@
 # Any number of machines stand side by side: /sys/block of each lists its own disks alone, so that no task comes upon a
 # disk that another test has just made.
 
+load jq-count
+
 setup_machine() { # call it from setup
   ((EUID == 0)) || skip 'only root can make loop devices'
   losetup --find >/dev/null 2>&1 || skip 'this kernel has no loop devices to give'

@@ -225,3 +225,15 @@ create() { # [<parameter>=<value>…]: of the four disks, all confirmed unless c
   ((status == 1))
   [[ $output == *'there is zones'* ]]
 }
+
+@test 'jq, which is slow to start, is started 8 times at most' {
+  machine_with_zfs
+  starts_jq_at_most 8 create _noop=true
+  answer .verdict would-create
+  starts_jq_at_most 8 create
+  answer .verdict created
+  starts_jq_at_most 8 create
+  answer .verdict already
+  starts_jq_at_most 8 task zpool::status
+  answer '.pools | length' 1
+}

@@ -2,8 +2,8 @@
 # Erasing by an ATA drive's own means. hdparm exits 0 although the drive has aborted the command, so what counts is sense
 # data in its output, the state that the drive says it is in before and after, and in the end the samples.
 
-# Between setting the password and the end of the erase the drive is locked by it. If the power fails then, whoever
-# comes next finds it here.
+# Between setting the password and the end of the erase the drive is locked by it. If the power fails then, the
+# operator finds it here.
 readonly ata_password=ur
 
 ata_identity() { # <disk>: prints hdparm's reading of IDENTIFY DEVICE
@@ -29,7 +29,7 @@ ata_offers() { # <disk>: prints what its identity says it can do
 guard_nothing_hidden() { # a Host Protected Area is out of reach for all but SANITIZE
   local name said
   for name in "${targets[@]}"; do
-    [[ $(fact "$name" class) == ata && -n $(tr ' ' '\n' <<<"${plan[$name]:-}" | grep -vE '^(ata-sanitize-.*|discard|metadata|)$' || true) ]] || continue
+    [[ ${disk_fact["$name class"]} == ata && -n $(tr ' ' '\n' <<<"${plan[$name]:-}" | grep -vE '^(ata-sanitize-.*|discard|metadata|)$' || true) ]] || continue
     need hdparm
     said=$(limited 60 hdparm -N "/dev/$name" 2>&1 || true)
     if [[ $said == *enabled* ]]; then
@@ -119,6 +119,6 @@ ata_unlock() { # <disk>: removes a password that an interrupted erase left, ours
     ata_command --user-master u --security-disable "$password" "/dev/$1" || true
     ata_security "$(ata_identity "$1")" enabled || return 0
   done
-  printf 'the drive is locked by a password that nobody here knows\n'
+  printf 'the drive is locked by an unknown password\n'
   return 1
 }

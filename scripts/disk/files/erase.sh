@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Erases units side by side, and writes for each disk what was done and what proves it. A unit is what a drive erases at
+# Erasing units side by side, with a verdict for each disk: what was done and what proves it. A unit is what a drive erases at
 # once: the namespaces of an NVMe controller together, any other disk by itself.
 
 declare -A units=() # of each unit, by name: its disks
@@ -7,16 +7,21 @@ declare -A plan=()  # of each unit: the methods to try, the best first
 
 unit_of() { # <disk>
   local controller=$1
-  [[ $(fact "$1" class) != nvme ]] || controller=$(nvme_controller "$1")
+  [[ ${disk_fact["$1 class"]} != nvme ]] || controller=$(nvme_controller "$1")
   printf '%s' "${controller#/dev/}"
 }
 
 plan_erase() { # <level> <methods, JSON: lists by class>: sets units and plan, and refuses what cannot reach the level
   local name class wanted offered method chosen
+  local -A methods=()
+  if [[ $2 != '{}' ]]; then
+    while IFS=$'\t' read -r class method; do methods[$class]+="$method "; done \
+      < <(jq -r 'to_entries[] | .key as $class | .value[] | "\($class)\t\(.)"' <<<"$2")
+  fi
   for name in "${targets[@]}"; do
-    class=$(fact "$name" class)
-    wanted=$(jq -r --arg class "$class" '.[$class] // [] | .[]' <<<"$2")
-    [[ -n $wanted ]] || wanted=$(default_methods "$1" "$class" "$(fact "$name" rotational)")
+    class=${disk_fact["$name class"]}
+    wanted=${methods[$class]:-}
+    [[ -n $wanted ]] || wanted=$(default_methods "$1" "$class" "${disk_fact["$name rotational"]}")
     # shellcheck disable=SC2086 # a list of words
     need_for_methods $wanted
     offered=$(offered_methods "$name" "$wanted") || refuse "$name" 'it does not say what it can do: the log tells more'
@@ -49,7 +54,7 @@ guard_whole_units() { # what a controller erases, it erases in all its namespace
 
 erase_units() { # <how many at a time>: writes the verdicts to $scratch/<unit>.verdicts
   local unit
-  # No eraser may outlive the answer. And who is told to end says how far it came.
+  # No eraser may outlive the answer. And a task that is told to end says how far it came.
   trap 'erase_status=$?; end_children $$; ur_end "$erase_status"' EXIT
   trap interrupted TERM INT
   for unit in "${!units[@]}"; do
@@ -96,7 +101,7 @@ report_erase() { # says how far all are together; the time left is guessed from 
     reported=$text
     progress "$percent" "${text%, }" "$((percent ? SECONDS * (100 - percent) / percent : 0))"
   fi
-  # Whoever ends the task may end this too.
+  # What ends the task may end this sleep too.
   sleep 0.5 || true
 }
 
@@ -116,9 +121,7 @@ erase_unit() { # <unit> <log file>: tries one method after the other until one i
     wait $! || status=$?
     sed "s/^/$unit: /" "$2" >&2
     ((status != 0)) || [[ $method == metadata ]] || prove_unit "$method" || status=unproved
-    attempts+=$(jq -cn --arg method "$method" --arg status "$status" --argjson seconds $((SECONDS - started)) \
-      --arg said "$(tail -n 3 "$2" | tr '\n\t' '  ')" '{$method, exit: ($status | tonumber? // 0),
-        proved: ($status == "0"), $seconds, $said}')$'\n'
+    record_attempt "$method" "$status" $((SECONDS - started)) "$(tail -n 3 "$2" | tr '\n\t' '  ')"
     [[ $status != 0 ]] || break
   done
   case $status in
@@ -142,7 +145,7 @@ prepare_unit() { # <disk>…: sets reason if that is impossible
     partx --update "/dev/$disk" 2>/dev/null || true
     # A drive that an interrupted erase left locked takes no marks.
     [[ ${plan[$unit]} != *ata-* ]] || ata_unlock "$disk" >&2 || true
-    plant "$disk" || {
+    write_canaries "$disk" || {
       reason="the marks for the proof could not be written and read: $(why_no_marks "$disk")"
       return 1
     }
@@ -151,12 +154,19 @@ prepare_unit() { # <disk>…: sets reason if that is impossible
 
 why_no_marks() { # <disk>
   if [[ ${plan[$unit]} == *ata-* ]] && ata_security "$(ata_identity "$1")" locked; then
-    printf 'the drive is locked by a password that nobody here knows'
+    printf 'the drive is locked by an unknown password'
   elif [[ ${plan[$unit]} == *nvme-sanitize* ]] && nvme_sanitize_ended "$(nvme_controller "$1")" && ((sanitize_state == 3)); then
     printf 'the last sanitize failed, and the drive waits for one that succeeds'
   else
     printf 'the disk has many bad blocks'
   fi
+}
+
+record_attempt() { # <method> <exit status, or unproved> <seconds> <what it printed>: adds it to attempts
+  local said=$4 proved=false
+  keep_text said
+  [[ $2 != 0 ]] || proved=true
+  attempts+=,"{\"method\":\"$1\",\"exit\":${2/unproved/0},\"proved\":$proved,\"seconds\":$3,\"said\":$(json_string "$said")}"
 }
 
 prove_unit() { # <method>: fails if the erase cannot be seen on every disk of the unit
@@ -175,9 +185,7 @@ write_verdicts() { # <verdict> <reason> <method>
   for disk in "${disks[@]}"; do
     proof=null
     [[ ! -s $scratch/$disk.proof ]] || proof=$(<"$scratch/$disk.proof")
-    verdict "$disk" "$1" "$2" "$(jq -cn --arg method "$3" --arg level "${method_level[$3]:-none}" --argjson proof "$proof" \
-      --argjson seconds $((SECONDS - began)) --argjson attempts "$(jq -cs . <<<"$attempts")" \
-      '{$method, $level, $seconds, samples: $proof, $attempts}')"
+    verdict "$disk" "$1" "$2" "{\"method\":\"$3\",\"level\":\"${method_level[$3]:-none}\",\"seconds\":$((SECONDS - began)),\"samples\":$proof,\"attempts\":[${attempts#,}]}"
   done >"$scratch/$unit.new"
   # Whole or not at all: the reader takes its being there for the end of the unit.
   mv "$scratch/$unit.new" "$scratch/$unit.verdicts"

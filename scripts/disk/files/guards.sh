@@ -1,8 +1,7 @@
 # shellcheck shell=bash
-# Which disks a task is to change, and every reason not to. It writes nothing: the caller looks at all reasons first.
+# The disks that a task is to change, and every reason not to. It writes nothing: the task looks at all reasons first.
 # Needs the library's ur.sh, disks.sh and inuse.sh.
 
-declare -A facts=()     # of each disk of the node, by name: JSON
 declare -A untouched=() # why a disk is left alone: that is no error
 declare -A refused=()   # why a disk must not be touched: one is enough to refuse the whole task
 targets=()              # the disks to change
@@ -15,52 +14,47 @@ refuse() { # <disk> <reason>
   refused[$1]+=${refused[$1]:+; }$2
 }
 
-choose_disks() { # <select, JSON array of hints> <skip, likewise>: sets facts, targets and untouched
-  local all name hint matches
-  all=$(list_disks | while read -r name; do disk_facts "$name"; done)
-  while read -r name; do
-    facts[$name]=$(jq -c --arg name "/dev/$name" 'select(.name == $name)' <<<"$all")
-  done < <(names_in "$all")
+choose_disks() { # <select, JSON array of hints> <skip, likewise>: reads all disks; sets targets and untouched
+  local names all='' name hint skipped
+  names=$(list_disks)
+  for name in $names; do
+    read_disk "$name"
+    all+=${facts[$name]}$'\n'
+  done
   if [[ -n ${1#\[\]} ]]; then choose_selected "$1" "$all"; else choose_all; fi
-  while read -r hint; do
+  if [[ -n ${2#\[\]} ]]; then
     # A hint that was meant to save a disk, and means none, must not pass for one that was heeded.
-    matches=$(match_disks "$hint" "$all")
-    while read -r name; do
+    skipped=$(match_hints "$2" "$all")
+    while IFS=$'\t' read -r hint name _; do
       for name in "$name" $(other_paths "$name"); do leave_alone "$name" "skip says so: $hint"; done
-    done < <(names_in "$matches")
-  done < <(items "$2")
+    done <<<"$skipped"
+  fi
   leave_second_paths
 }
 
-names_in() { # <facts>: prints the kernel's names
-  jq -r '.name | ltrimstr("/dev/")' <<<"$1"
-}
-
 choose_selected() { # <select> <all facts>
-  local hint name matches
-  while read -r hint; do
-    matches=$(match_disks "$hint" "$2")
-    while read -r name; do
-      [[ " ${targets[*]} " == *" $name "* ]] || targets+=("$name")
-    done < <(names_in "$matches")
-  done < <(items "$1")
+  local name matches
+  matches=$(match_hints "$1" "$2")
+  while IFS=$'\t' read -r _ name _; do
+    [[ " ${targets[*]} " == *" $name "* ]] || targets+=("$name")
+  done <<<"$matches"
 }
 
-choose_all() { # all drives, but for those that come with a machine's console or in somebody's pocket
+choose_all() { # all drives, but for those that come with a machine's console or in a person's pocket
   local name
   for name in $(printf '%s\n' "${!facts[@]}" | sort --version-sort); do
-    [[ $(fact "$name" class) != loop ]] || continue
+    [[ ${disk_fact["$name class"]} != loop ]] || continue
     targets+=("$name")
-    if [[ $(fact "$name" tran) == usb || $(fact "$name" removable) == true ]]; then
+    if [[ ${disk_fact["$name tran"]} == usb || ${disk_fact["$name removable"]} == true ]]; then
       leave_alone "$name" 'it is removable, and select does not name it'
-    elif [[ $(fact "$name" read_only) == true ]]; then
+    elif [[ ${disk_fact["$name read_only"]} == true ]]; then
       leave_alone "$name" 'it is read-only, and select does not name it'
     fi
   done
 }
 
 fact() { # <disk> <key>
-  jq -r --arg key "$2" '.[$key]' <<<"${facts[$1]}"
+  printf '%s' "${disk_fact["$1 $2"]}"
 }
 
 leave_alone() { # <disk> <reason>
@@ -83,24 +77,45 @@ leave_second_paths() { # a disk behind two paths is one disk
 }
 
 other_paths() { # <disk>: prints the other names of the same disk; there are makers who give one WWN to all their drives
-  printf '%s\n' "${facts[@]}" | jq -r --argjson disk "${facts[$1]}" 'select(.wwn != "" and .name != $disk.name
-    and [.wwn, .serial, .bytes] == ($disk | [.wwn, .serial, .bytes])) | .name | ltrimstr("/dev/")'
+  local other key
+  [[ -n ${disk_fact["$1 wwn"]} ]] || return 0
+  for other in "${!facts[@]}"; do
+    [[ $other != "$1" ]] || continue
+    for key in wwn serial bytes; do
+      [[ ${disk_fact["$other $key"]} == "${disk_fact["$1 $key"]}" ]] || continue 2
+    done
+    printf '%s\n' "$other"
+  done
 }
 
 identity() { # <disk>: prints what confirms it: its serial number, or the next best thing it has
-  jq -r '[.serial, .wwn, .by_path, .name] | map(select(. != ""))[0]' <<<"${facts[$1]}"
+  local key
+  for key in serial wwn by_path name; do
+    [[ -z ${disk_fact["$1 $key"]} ]] || break
+  done
+  printf '%s' "${disk_fact["$1 $key"]}"
 }
 
 guard_confirmed() { # <confirm_serials, JSON array>: exactly the disks to change must be named
-  local name known=()
+  local name known=() confirmed=() all
+  all=$(items "$1")
+  [[ -z $all ]] || mapfile -t confirmed <<<"$all"
   for name in "${targets[@]}"; do
     known+=("$(identity "$name")")
-    items "$1" | grep -qxF -- "${known[-1]}" || refuse "$name" "confirm_serials does not name it: ${known[-1]}"
+    is_among "${known[-1]}" "${confirmed[@]}" || refuse "$name" "confirm_serials does not name it: ${known[-1]}"
   done
-  while read -r name; do
-    printf '%s\n' "${known[@]}" | grep -qxF -- "$name" \
+  for name in "${confirmed[@]}"; do
+    is_among "$name" "${known[@]}" \
       || fail disk/refused "confirm_serials names $name, which is none of the disks to change: $(disk_names "$(target_facts)")"
-  done < <(items "$1")
+  done
+}
+
+is_among() { # <text> <text>…: succeeds if the first is one of the others
+  local text
+  for text in "${@:2}"; do
+    [[ $text != "$1" ]] || return 0
+  done
+  return 1
 }
 
 target_facts() { # prints the facts of the disks to change
@@ -118,7 +133,7 @@ guard_disks() { # <whether disks that other machines may use are allowed>: all t
 guard_writable() {
   local name
   for name in "${targets[@]}"; do
-    [[ $(fact "$name" read_only) == false ]] || refuse "$name" 'it is read-only'
+    [[ ${disk_fact["$name read_only"]} == false ]] || refuse "$name" 'it is read-only'
   done
 }
 
@@ -169,7 +184,7 @@ guard_unshared() {
 
 contents_of() { # <disk>: prints the types of what is on it: signatures, and partitions by type and signature
   local start size type table
-  signature_at "$1" 0 "$(fact "$1" bytes)"
+  signature_at "$1" 0 "${disk_fact["$1 bytes"]}"
   # From the table itself, because a kernel may not know it, or not have looked yet; and whatever blkid says, which finds
   # no table where it is unsure. Of a disk without one partx says by its status no more than that.
   table=$(partx --raw --noheadings --bytes --output START,SIZE,TYPE "/dev/$1" 2>/dev/null || true)
@@ -186,10 +201,19 @@ signature_at() { # <disk> <offset> <size>: prints nothing if there is none; blki
   ((status == 0 || status == 2)) || printf 'unclear: more than one signature\n'
 }
 
-verdict() { # <disk> <verdict> <reason, or nothing> [<JSON object>]: prints the disk's part of the result
-  jq -cn --argjson facts "${facts[$1]}" --arg verdict "$2" --arg reason "$3" --argjson more "${4:-"{}"}" '
-    $facts | {path: .name, serial, wwn, model, class, bytes, $verdict}
-    + if $reason == "" then {} else {$reason} end + $more'
+verdict() { # <disk> <verdict> <reason, or nothing> [<JSON object in one line>]: prints the disk's part of the result
+  local key value json='' more=${4:-'{}'}
+  for key in name serial wwn model class; do
+    to_json value "${disk_fact["$1 $key"]}"
+    json+="\"${key/#name/path}\":$value,"
+  done
+  json+="\"bytes\":${disk_fact["$1 bytes"]},\"verdict\":\"$2\""
+  [[ -z $3 ]] || {
+    to_json value "$3"
+    json+=",\"reason\":$value"
+  }
+  [[ $more == '{}' ]] || json+=,${more:1:-1}
+  printf '{%s}\n' "$json"
 }
 
 untouched_verdicts() { # prints those of the disks that are left alone
@@ -219,17 +243,19 @@ end_if_refused() { # ends the task if any disk must not be touched; nothing has 
 
 report_refused() { # ends the task if there is nothing to do, or something against it
   local name
-  ((${#targets[@]})) || fail disk/refused 'there is no disk to change' "{\"disks\":$(untouched_verdicts | jq -cs .)}"
+  ((${#targets[@]})) || fail disk/refused 'there is no disk to change' "{\"disks\":$(json_array "$(untouched_verdicts)")}"
   ((${#refused[@]})) || return 0
+  local verdicts
+  verdicts=$(
+    untouched_verdicts
+    for name in "${targets[@]}"; do
+      if [[ -n ${refused[$name]:-} ]]; then
+        verdict "$name" refused "${refused[$name]}"
+      else
+        verdict "$name" untouched 'another disk was refused'
+      fi
+    done
+  )
   fail disk/refused "nothing was written: $(for name in "${!refused[@]}"; do printf '/dev/%s: %s. ' "$name" "${refused[$name]}"; done)" \
-    "{\"disks\":$({
-      untouched_verdicts
-      for name in "${targets[@]}"; do
-        if [[ -n ${refused[$name]:-} ]]; then
-          verdict "$name" refused "${refused[$name]}"
-        else
-          verdict "$name" untouched 'another disk was refused'
-        fi
-      done
-    } | jq -cs .)}"
+    "{\"disks\":$(json_array "$verdicts")}"
 }

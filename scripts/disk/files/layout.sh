@@ -1,10 +1,12 @@
 # shellcheck shell=bash
-# What a layout wants, and what of it is there. It looks and never writes. Everything in a layout has a name: a disk or
+# A layout: what it wants, and what of that is there. It looks and never writes. Everything in a layout has a name: a disk or
 # partition or array its own, a logical volume GROUP/VOLUME; what lies on others refers to them so. Each *_state prints
 # "right", "absent", or in words how the thing differs. Of what lies on an array or group that is there and not started,
-# as after a boot, nobody can say whether it is there: survey calls that "hidden".
+# as after a boot, no program can say whether it is there: survey calls that "hidden".
 
-declare -A disk_of=() # of each disk that the layout names: the kernel's name
+declare -A wanted=()   # what the layout wants, by "<what> <name>", as layout_index has it
+declare -A disk_of=()  # of each disk that the layout names: the kernel's name
+declare -A table_is=() # of each disk that the layout names: the state of its table
 
 readonly layout_normaliser='
   def bytes: if type == "number" then . elif . == "rest" then null else
@@ -16,15 +18,58 @@ readonly layout_normaliser='
    linux: "0fc63daf-8483-4772-8e79-3d69d8477de4"} as $types
   | {disks: {}, partitions: [], arrays: [], groups: [], pools: [], filesystems: []} * .
   | .partitions[] |= (.size |= bytes | .type |= ($types[. // "linux"] // error("\(.) is no type of partition: \($types | keys)")))
-  | .groups[].volumes[] |= (.size |= bytes)
+  | .groups[] |= (.volumes = [.volumes[]? | .size |= bytes])
   | ((.disks | keys) + [.partitions[].name, .arrays[].name] + [.groups[] | .name as $g | .volumes[] | "\($g)/\(.name)"]) as $names
   | ($names | group_by(.) | map(select(length > 1)[0])) as $twice
   | ([.partitions[].disk, (.arrays[], .groups[], .pools[].vdevs[] | .on[]), .filesystems[].on] - $names) as $missing
   | if $twice != [] then error("it has two things named \($twice[0])")
     elif $missing != [] then error("something lies on \($missing[0]), which it does not have") else . end'
 
-read_layout() { # <JSON>: sets layout, normalised: every key there, sizes in bytes or null for the rest, types as GUIDs
-  layout=$(jq -c "$layout_normaliser" <<<"$1" 2>&1) || fail disk/layout "the layout cannot be read: $layout"
+# One line for each thing to know: what, a space and the name it is of; a tab; a value. What has several values has several lines.
+readonly layout_index='
+  . as $layout
+  | def on($what; $name): "\($what) \($name)\t\(.)";
+    def under($n): if $layout.disks[$n] then $n else
+      ($layout.partitions[] | select(.name == $n).disk), ($layout.arrays[] | select(.name == $n).on[] | under(.)),
+      ($layout.groups[] | select(.name == ($n | split("/")[0]) and ($n | contains("/"))).on[] | under(.)) end;
+  ([.filesystems[] | select(.mount)] | sort_by(.mount)) as $mounts
+  | ([.disks | keys[] | ["table", .]] + [.arrays[] | ["array", .name]]
+     + [.groups[] | ["group", .name], (.name as $g | .volumes[] | ["volume", "\($g)/\(.name)"])]
+     + [.pools[] | ["pool", .name]] + [.filesystems[] | ["filesystem", .on]] + [$mounts[] | ["mount", .on]]) as $things
+  | ($things[] | "things\t\(.[0])\t\(.[1])"),
+    ($things[] | .[0] as $kind | .[1] as $n
+      | [if $kind == "group" then $layout.groups[] | select(.name == $n).on[] | under(.)
+         elif $kind == "pool" then $layout.pools[] | select(.name == $n).vdevs[].on[] | under(.)
+         else under($n) end] | unique[] | on("disks under \($kind)"; $n)),
+    (.disks | keys[] | "disks\t\(.)"), "hints\t\([.disks | keys[] as $n | .[$n]] | tojson)",
+    (.disks | to_entries[] | .key as $d | (.value | tojson | on("hint of"; $d)),
+      ([$layout.partitions[] | select(.disk == $d)]
+        | (map({name, type, size}) | tojson | on("table of"; $d)),
+          ("label: gpt", (.[] | "name=\"\(.name)\", type=\(.type)" + if .size then ", size=\(.size / 1024 | floor)KiB" else "" end) | on("script of"; $d)),
+          (to_entries[] | (.value.name | on("partitions of"; $d)), (.value.name as $n | ($d | on("disk of"; $n)), (.key + 1 | on("number of"; $n)))))),
+    (.arrays[] | .name as $n | .on[] | on("array members of"; $n)), (.groups[] | .name as $n | .on[] | on("group members of"; $n)),
+    (.arrays[] | .name as $n | .level | on("level of"; $n)),
+    (.groups[] | .name as $g | .volumes[] | select(.size) | "\($g)/\(.name)" as $n | .size | on("size of"; $n)),
+    (.pools[] | .name as $n | (.vdevs[].on[] | on("pool members of"; $n)),
+      ((.properties // {}) | to_entries[] | "-O", "\(.key)=\(.value)" | on("options of"; $n)),
+      (.vdevs[] | (.type // empty | "type \(.)"), (.on[] | "on \(.)") | on("vdevs of"; $n)),
+      (.datasets[]? | "\($n)/\(.name)" as $d | $d, ((.properties // {}) | to_entries[] | "\($d)\t\(.key)\t\(.value)") | on("datasets of"; $n))),
+    (.filesystems[] | .on as $n | to_entries[] | select(.key != "on") | .key as $key | .value | on("filesystem \($key)"; $n)),
+    ([.filesystems[].type] | unique[] | "types\t\(.)"), ([$mounts[].type] | unique[] | "types to mount\t\(.)"),
+    ([.filesystems[] | select(.mount or .type == "swap")] | sort_by(.mount // "")[] | [.on, .mount // "none", .type,
+      .options // "defaults", if .mount == "/" then 1 elif .type == "ext4" then 2 else 0 end] | "fstab\t\(map(tostring) | join("\t"))")'
+
+read_layout() { # <JSON>: sets wanted
+  local lines what value
+  lines=$(jq -r "$layout_normaliser | $layout_index" <<<"$1" 2>&1) || fail disk/layout "the layout cannot be read: $lines"
+  while IFS=$'\t' read -r what value; do
+    wanted[$what]+=${wanted[$what]:+$'\n'}$value
+  done <<<"$lines"
+}
+
+want() { # <what> [<name>]: prints what the layout has there, one a line
+  local value=${wanted["$1${2:+ $2}"]:-}
+  [[ -z $value ]] || printf '%s\n' "$value"
 }
 
 need_for_layout() { # the programs that it takes, and a kernel that can mount it
@@ -39,12 +84,12 @@ need_for_layout() { # the programs that it takes, and a kernel that can mount it
         export ZFS_MODULE_LOADING=yes
         ;;
     esac
-  done < <(things)
-  for type in $(want '[.filesystems[] | select(.mount).type] | unique[]'); do
+  done < <(want things)
+  for type in $(want 'types to mount'); do
     grep -qw "$type" /proc/filesystems || modprobe --quiet "$type" \
       || fail disk/refused "nothing was written: the kernel of this node cannot mount $type"
   done
-  for type in $(want '[.filesystems[].type] | unique[]'); do
+  for type in $(want types); do
     case $type in
       ext4) need mkfs.ext4:e2fsprogs ;;
       xfs) need mkfs.xfs:xfsprogs ;;
@@ -56,36 +101,38 @@ need_for_layout() { # the programs that it takes, and a kernel that can mount it
   done
 }
 
-want() { # <jq filter> [<argument for jq>…]: prints a part of the layout, one a line
-  jq -r "$@" <<<"$layout"
-}
-
 resolve_disks() { # sets disk_of: a hint must mean one disk, and no two the same
-  local all name hint found
+  local name hint found matches
+  local -A meant=()
   choose_disks '[]' '[]'
   targets=()
   untouched=()
-  all=$(printf '%s\n' "${facts[@]}")
-  while IFS=$'\t' read -r name hint; do
-    found=$(one_disk "$hint" "$all")
-    found=$(names_in "$found")
+  [[ -n ${wanted[disks]:-} ]] || return 0
+  matches=$(match_hints "${wanted[hints]}" "$(printf '%s\n' "${facts[@]}")")
+  while IFS=$'\t' read -r hint found _; do
+    [[ " ${meant[$hint]:-} " == *" $found "* ]] || meant[$hint]+=${meant[$hint]:+ }$found
+  done <<<"$matches"
+  while read -r name; do
+    hint=${wanted["hint of $name"]}
+    found=${meant[$hint]}
+    [[ $found != *' '* ]] || fail ur/hint "hint $hint is ambiguous: it means ${found// /, }"
     [[ " ${disk_of[*]} " != *" $found "* ]] || fail disk/layout "two disks of the layout are both /dev/$found"
     disk_of[$name]=$found
-  done < <(want '.disks | to_entries[] | "\(.key)\t\(.value | tojson)"')
+  done < <(want disks)
 }
 
 device_of() { # <name in the layout>: prints its device's path, or nothing if it is not there
-  local disk number mapped=${1//-/--}
+  local disk mapped=${1//-/--}
   if [[ -n ${disk_of[$1]:-} ]]; then
     printf '/dev/%s' "${disk_of[$1]}"
   elif [[ $1 == */* ]]; then
     # The name that device mapper gives it, with every dash of its own doubled.
     [[ ! -e /dev/mapper/${mapped/\//-} ]] || printf '/dev/mapper/%s' "${mapped/\//-}"
-  elif disk=$(want '.partitions[] | select(.name == $n) | .disk' --arg n "$1") && [[ -n $disk ]]; then
-    number=$(want '[.partitions[] | select(.disk == $d).name] | index($n) + 1' --arg d "$disk" --arg n "$1")
-    disk=${disk_of[$disk]}
+  elif [[ -n ${wanted["disk of $1"]:-} ]]; then
+    disk=${disk_of[${wanted["disk of $1"]}]}
     [[ $disk != *[0-9] ]] || disk+=p
-    [[ ! -b /dev/$disk$number ]] || printf '/dev/%s' "$disk$number"
+    disk+=${wanted["number of $1"]}
+    [[ ! -b /dev/$disk ]] || printf '/dev/%s' "$disk"
   else
     array_device "$1"
   fi
@@ -107,7 +154,7 @@ devices() { # <name>…: prints their devices, one a line; a name whose device i
   done
 }
 
-signature() { # <device> [<tag>]: prints the type of what is on it; nothing if it is blank, "unclear" if nobody can say
+signature() { # <device> [<tag>]: prints the type of what is on it; nothing if it is blank, "unclear" if it has more than one signature
   local status=0 found
   found=$(blkid --probe --output value --match-tag "${2:-TYPE}" "$1") || status=$?
   case $status in
@@ -129,30 +176,43 @@ holding() { # <device>: prints what would be lost if it were built on: on a whol
   printf '%s' "$found"
 }
 
-table_state() { # <disk's name>
-  local disk=/dev/${disk_of[$1]} wanted
-  wanted=$(want -c '[.partitions[] | select(.disk == $d) | {name, type, size}]' --arg d "$1")
-  if [[ $wanted == '[]' ]]; then
-    printf right
-  elif [[ -n $(signature "$disk") ]]; then
-    printf 'it holds %s' "$(signature "$disk")"
-  elif [[ -z $(signature "$disk" PTTYPE) ]]; then
-    printf absent
-  else
-    sfdisk --json "$disk" | jq -r --argjson wanted "$wanted" '
-      .partitiontable | (.sectorsize // 512) as $sector
-      | [.partitions[]? | {name: (.name // ""), type: (.type | ascii_downcase), size: (.size * $sector)}] as $is
-      | def said: map("\(.name) \(.size // "rest") \(.type)") | join(", ");
+read_tables() { # sets table_is: one jq compares all tables that are there
+  local name disk held tables='' states state
+  table_is=()
+  while read -r name; do
+    disk=/dev/${disk_of[$name]}
+    if [[ ${wanted["table of $name"]} == '[]' ]]; then
+      table_is[$name]=right
+      continue
+    fi
+    held=$(signature "$disk")
+    if [[ -n $held ]]; then
+      table_is[$name]="it holds $held"
+    elif [[ -z $(signature "$disk" PTTYPE) ]]; then
+      table_is[$name]=absent
+    else
+      tables+=$name$'\t'${wanted["table of $name"]}$'\t'$(sfdisk --json "$disk" | tr '\n\t' '  ')$'\n'
+    fi
+  done < <(want disks)
+  [[ -n $tables ]] || return 0
+  states=$(jq -Rr 'select(. != "") | split("\t") | .[0] as $name | (.[1] | fromjson) as $wanted | .[2] | fromjson
+    | .partitiontable | (.sectorsize // 512) as $sector
+    | [.partitions[]? | {name: (.name // ""), type: (.type | ascii_downcase), size: (.size * $sector)}] as $is
+    | def said: map("\(.name) \(.size // "rest") \(.type)") | join(", ");
+      "\($name)\t\(
         if ($is | length) == ($wanted | length) and all(range($is | length); . as $i | $wanted[$i] as $w
           | $is[$i] | .name == $w.name and .type == $w.type and (.size == ($w.size // .size))) then "right"
-        else "its partitions are: \($is | said); wanted: \($wanted | said)" end'
-  fi
+        else "its partitions are: \($is | said); wanted: \($wanted | said)" end)"' <<<"$tables")
+  while IFS=$'\t' read -r name state; do table_is[$name]=$state; done <<<"$states"
+}
+
+table_state() { # <disk's name>: as read_tables found it
+  printf '%s' "${table_is[$1]}"
 }
 
 array_state() { # <name>
-  local member wanted seen='' members
-  mapfile -t members < <(want '.arrays[] | select(.name == $n) | .on[]' --arg n "$1")
-  wanted="level $(want '.arrays[] | select(.name == $n) | .level' --arg n "$1") of ${#members[@]}"
+  local member seen='' members
+  mapfile -t members < <(want 'array members of' "$1")
   for member in $(devices "${members[@]}"); do
     if [[ $(signature "$member") == linux_raid_member ]]; then
       seen+=$(mdadm --examine --export "$member" | awk -F = '{ is[$1] = $2 } END {
@@ -161,12 +221,12 @@ array_state() { # <name>
       seen+=$(holding "$member")$'\n'
     fi
   done
-  layered_state "$seen" "$1 $wanted [0-9a-f:]+" "${#members[@]}"
+  layered_state "$seen" "$1 level ${wanted["level of $1"]} of ${#members[@]} [0-9a-f:]+" "${#members[@]}"
 }
 
 group_state() { # <name>
   local member seen='' members
-  mapfile -t members < <(want '.groups[] | select(.name == $n) | .on[]' --arg n "$1")
+  mapfile -t members < <(want 'group members of' "$1")
   for member in $(devices "${members[@]}"); do
     if [[ $(signature "$member") == LVM2_member ]]; then
       seen+="group $(pvs --noheadings --options vg_name "$member" | tr -d ' ')"$'\n'
@@ -189,27 +249,26 @@ layered_state() { # <what each member holds, one a line> <regular expression for
 }
 
 volume_state() { # <group/volume>
-  local size wanted extent
+  local size extent least=${wanted["size of $1"]:-}
   size=$(lvs --noheadings --units b --nosuffix --options lv_size "$1" 2>/dev/null | tr -d ' ') || true
-  wanted=$(want '.groups[] | .name as $g | .volumes[] | select("\($g)/\(.name)" == $n) | .size // ""' --arg n "$1")
   extent=$(vgs --noheadings --units b --nosuffix --options vg_extent_size "${1%/*}" 2>/dev/null | tr -d ' ') || true
   if [[ -z $size ]]; then
     printf absent
-  elif [[ -z $wanted ]] || ((size >= wanted && size < wanted + extent)); then
+  elif [[ -z $least ]] || ((size >= least && size < least + extent)); then
     printf right
   else
-    printf 'it has %d bytes; wanted: %d' "$size" "$wanted"
+    printf 'it has %d bytes; wanted: %d' "$size" "$least"
   fi
 }
 
 pool_state() { # <name>
-  local member wanted seen
-  wanted=$(want '.pools[] | select(.name == $n) | .vdevs[].on[]' --arg n "$1" | while read -r member; do devices "$member"; done | sort)
+  local member on seen
+  on=$(want 'pool members of' "$1" | while read -r member; do devices "$member"; done | sort)
   if seen=$(zpool status -LP "$1" 2>/dev/null); then
     seen=$(awk '$1 ~ "^/dev/" { print $1 }' <<<"$seen" | sort)
-    if [[ $seen == "$wanted" ]]; then printf right; else printf 'it lies on %s' "${seen//$'\n'/ }"; fi
+    if [[ $seen == "$on" ]]; then printf right; else printf 'it lies on %s' "${seen//$'\n'/ }"; fi
   else
-    seen=$(for member in $wanted; do printf '%s %s\n' "$(holding "$member")" "$(signature "$member" LABEL)"; done | sort -u)
+    seen=$(for member in $on; do printf '%s %s\n' "$(holding "$member")" "$(signature "$member" LABEL)"; done | sort -u)
     case $seen in
       '' | ' ') printf absent ;;
       # It is there, and start_pool imports it.
@@ -220,23 +279,22 @@ pool_state() { # <name>
 }
 
 filesystem_state() { # <name of what it is on>
-  local device wanted is
+  local device label=${wanted["filesystem label $1"]:-} is right
   device=$(device_of "$1")
   [[ -n $device ]] || { printf absent && return; }
-  wanted=$(want '.filesystems[] | select(.on == $n) | "\(.type) \(.label // "")"' --arg n "$1")
+  right="${wanted["filesystem type $1"]} $label"
   is="$(holding "$device") "
   # A label that is not wanted in particular may be any.
-  [[ $wanted == *' ' ]] || is+=$(signature "$device" LABEL)
+  [[ -z $label ]] || is+=$(signature "$device" LABEL)
   case $is in
-    "$wanted") printf right ;;
+    "$right") printf right ;;
     ' ') printf absent ;;
-    *) printf 'it holds %s; wanted: %s' "$is" "$wanted" ;;
+    *) printf 'it holds %s; wanted: %s' "$is" "$right" ;;
   esac
 }
 
 mount_state() { # <name of what is mounted>
-  local point device
-  point=$target$(want '.filesystems[] | select(.on == $n) | .mount' --arg n "$1")
+  local point=$target${wanted["filesystem mount $1"]} device
   device=$(device_of "$1")
   if [[ ! -d $point ]] || ! mountpoint --quiet "$point"; then
     printf absent
@@ -250,12 +308,13 @@ mount_state() { # <name of what is mounted>
 survey() { # sets state, by kind and name, of everything that the layout wants
   local kind name
   declare -gA state=()
+  read_tables
   while IFS=$'\t' read -r kind name; do
     state["$kind $name"]=$("${kind}_state" "$name")
     if [[ ${state["$kind $name"]} == absent && $kind != mount ]] && lies_on_hidden "$kind" "$name"; then
       state["$kind $name"]=hidden
     fi
-  done < <(things)
+  done < <(want things)
 }
 
 lies_on_hidden() { # <kind> <name>: succeeds if something that it lies on is there, but not to be seen before it is started
@@ -269,28 +328,14 @@ lies_on_hidden() { # <kind> <name>: succeeds if something that it lies on is the
       hidden) return 0 ;;
       right) [[ -n $(device_of "$below") ]] || return 0 ;;
     esac
-  done < <(want --arg k "$1" --arg n "$2" 'if $k == "filesystem" then $n elif $k == "array" then .arrays[] | select(.name == $n).on[]
-    elif $k == "group" then .groups[] | select(.name == $n).on[] elif $k == "pool" then .pools[] | select(.name == $n).vdevs[].on[]
-    else empty end')
+  done < <(case $1 in
+    filesystem) printf '%s\n' "$2" ;;
+    array | group | pool) want "$1 members of" "$2" ;;
+  esac)
   return 1
-}
-
-things() { # prints kind and name of everything that the layout wants, what lies below first
-  want '(.disks | keys[] | "table\t\(.)"), (.arrays[] | "array\t\(.name)"),
-    (.groups[] | .name as $g | "group\t\($g)", (.volumes[] | "volume\t\($g)/\(.name)")),
-    (.pools[] | "pool\t\(.name)"), (.filesystems[] | "filesystem\t\(.on)"),
-    (.filesystems | map(select(.mount)) | sort_by(.mount)[] | "mount\t\(.on)")'
 }
 
 disks_under() { # <kind> <name>: prints the kernel's names of the disks that it lies on
   local below
-  [[ $1 != table ]] || { printf '%s\n' "${disk_of[$2]}" && return; }
-  want --arg k "$1" --arg n "$2" '. as $l
-    | def under($n):
-        if $l.disks[$n] then $n
-        else ($l.partitions[] | select(.name == $n).disk), ($l.arrays[] | select(.name == $n).on[] | under(.)),
-          ($l.groups[] | select(.name == ($n | split("/")[0]) and ($n | contains("/"))).on[] | under(.)) end;
-      [if $k == "group" then .groups[] | select(.name == $n).on[] | under(.)
-       elif $k == "pool" then .pools[] | select(.name == $n).vdevs[].on[] | under(.)
-       else under($n) end] | unique[]' | while read -r below; do printf '%s\n' "${disk_of[$below]}"; done
+  want "disks under $1" "$2" | while read -r below; do printf '%s\n' "${disk_of[$below]}"; done
 }

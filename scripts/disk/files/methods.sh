@@ -1,7 +1,6 @@
 # shellcheck shell=bash
-# Which methods of erasing there are, how thorough each is, and which of them a drive offers. Levels are those of
-# NIST SP 800-88: purge defeats a laboratory, clear whoever reads the disk through its interface. Two more are only for
-# disks that stay in the house: express gives the space back, metadata makes the disk look new.
+# Methods of erasing: how thorough each is, and which of them a drive offers. Levels are those of NIST SP 800-88: purge
+# defeats a laboratory, clear defeats reading the disk through its interface. Two more are only for disks that stay in the house: express gives the space back, metadata makes the disk look new.
 
 # A method is also a function: ata-sanitize-block is ata_sanitize_block, and takes the disks it is to erase.
 declare -rA method_level=(
@@ -34,7 +33,7 @@ offered_methods() { # <disk> <methods wanted>: prints those that it can do; the 
   (($(attribute "$1" queue/discard_max_bytes) == 0)) || printf '%s\n' discard
   # The methods of firmware are those with a dash.
   [[ $2 == *-* ]] || return 0
-  case $(fact "$1" class) in
+  case ${disk_fact["$1 class"]} in
     nvme) nvme_offers "$1" ;;
     ata) ata_offers "$1" ;;
     scsi) scsi_offers "$1" ;;
@@ -77,7 +76,7 @@ metadata() { # <disk>…
 overwrite() { # <disk>…: zeros, past the page cache, so that an error is this program's and not lost
   local disk writer=
   for disk; do
-    limited "$erase_limit" dd if=/dev/zero of="/dev/$disk" bs=4M count="$(fact "$disk" bytes)" \
+    limited "$erase_limit" dd if=/dev/zero of="/dev/$disk" bs=4M count="${disk_fact["$disk bytes"]}" \
       iflag=count_bytes oflag=direct conv=fsync,notrunc status=none &
     writer=$!
     # What ends this job ends the writer too.

@@ -18,7 +18,7 @@ nvme_namespaces() { # <disk>: prints the disks of the same controller or subsyst
   done
 }
 
-number_at() { # <file> <offset> <bytes>: prints the little-endian number there
+nvme_number() { # <file> <offset> <bytes>: prints the little-endian number there
   od --address-radix=n --endian=little --format="u$3" --skip-bytes="$2" --read-bytes="$3" "$1" | tr -d ' '
 }
 
@@ -26,14 +26,14 @@ nvme_offers() { # <disk>: prints what Identify Controller says it can do
   local identity=$scratch/$1.identity controller
   controller=$(nvme_controller "$1")
   limited 60 nvme id-ctrl --raw-binary "$controller" >"$identity" || return
-  (($(number_at "$identity" 328 4) & 1)) && printf '%s\n' nvme-sanitize-crypto
-  (($(number_at "$identity" 328 4) & 2)) && printf '%s\n' nvme-sanitize-block
-  (($(number_at "$identity" 256 2) & 2)) || return 0
+  (($(nvme_number "$identity" 328 4) & 1)) && printf '%s\n' nvme-sanitize-crypto
+  (($(nvme_number "$identity" 328 4) & 2)) && printf '%s\n' nvme-sanitize-block
+  (($(nvme_number "$identity" 256 2) & 2)) || return 0
   nvme_all_attached "$controller" || {
     log "/dev/$1: no nvme-format: $controller has namespaces that are attached nowhere, and their data would stay"
     return 0
   }
-  (($(number_at "$identity" 524 1) & 4)) && printf '%s\n' nvme-format-crypto
+  (($(nvme_number "$identity" 524 1) & 4)) && printf '%s\n' nvme-format-crypto
   printf '%s\n' nvme-format-user
 }
 
@@ -67,8 +67,8 @@ nvme_sanitize() { # <action> <disk>…: of all namespaces at once
 nvme_sanitize_ended() { # <controller>: reads the sanitize log; sets sanitize_state: 1 and 4 done, 2 under way, 3 failed
   local page=$scratch/$unit.sanitize
   limited 60 nvme get-log "$1" --log-id=0x81 --log-len=20 --raw-binary >"$page" || return 1
-  report_percent $(($(number_at "$page" 0 2) * 100 / 65536))
-  sanitize_state=$(($(number_at "$page" 2 2) & 7))
+  report_percent $(($(nvme_number "$page" 0 2) * 100 / 65536))
+  sanitize_state=$(($(nvme_number "$page" 2 2) & 7))
   ((sanitize_state != 2))
 }
 

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# Takes down what is stacked on disks, so that the disks themselves can be changed. What the stacks are made of is
+# Stacks on disks, md, LVM and dm: taking them down, so that the disks themselves can be changed. What they are made of is
 # erased with the disks. Needs the library's ur.sh and inuse.sh.
 
-# In a ramdisk without udev nobody makes the nodes of new volumes, unless device mapper is told to do it itself.
+# In a ramdisk without udev no program makes the nodes of new volumes, unless device mapper is told to do it itself.
 [[ -e /run/udev/control ]] || export DM_DISABLE_UDEV=1
 export LVM_SUPPRESS_FD_WARNINGS=1
 
@@ -28,7 +28,7 @@ take_down() { # <disk>…: stops all that lies on them, the topmost first
         md*) stop_array "$device" ;;
         dm-*)
           dmsetup remove --retry "$(attribute "$device" dm/name)" \
-            || fail disk/failed "/dev/$device on /dev/$name cannot be taken down: the log tells more. $(told_of_stacks)"
+            || fail disk/failed "/dev/$device on /dev/$name cannot be taken down: the log tells more. $(stopped_stacks)"
           ;;
         *) continue ;;
       esac
@@ -37,7 +37,7 @@ take_down() { # <disk>…: stops all that lies on them, the topmost first
   done
   for name; do
     wait_until 10 has_nothing_on_it "$name" \
-      || fail disk/failed "/dev/$name still holds $(devices_of "$name" | tail -n +2 | tr '\n' ' '). $(told_of_stacks)"
+      || fail disk/failed "/dev/$name still holds $(devices_of "$name" | tail -n +2 | tr '\n' ' '). $(stopped_stacks)"
   done
   # At once, or udev assembles the arrays again as soon as one of their members is touched; but not before all are stopped,
   # so that whatever fails above leaves arrays that can be started again.
@@ -47,7 +47,7 @@ take_down() { # <disk>…: stops all that lies on them, the topmost first
   done
 }
 
-told_of_stacks() { # prints how take_down leaves the disks
+stopped_stacks() { # prints how take_down leaves the disks
   if ((${#stopped[@]})); then printf 'No disk was written to; stopped, and not started again: %s' "${stopped[*]}"; else printf 'Nothing was changed'; fi
 }
 
@@ -58,7 +58,7 @@ stop_array() { # <md device>: adds what it lay on to members
     # An array in an array, such as an IMSM volume in its container, goes with it.
     [[ ${member##*/} == md* ]] || members+=("/dev/${member##*/}")
   done
-  mdadm --stop "/dev/$1" || fail disk/failed "/dev/$1 cannot be stopped: the log tells more. $(told_of_stacks)"
+  mdadm --stop "/dev/$1" || fail disk/failed "/dev/$1 cannot be stopped: the log tells more. $(stopped_stacks)"
 }
 
 has_nothing_on_it() { # <disk>: succeeds if no md, LVM or dm lies on it or on its partitions

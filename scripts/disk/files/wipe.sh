@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# Removes what makes a disk look used: signatures and partition tables. The data between stays; disk::erase is for data.
+# Signatures and partition tables, which make a disk look used: removing them. The data between stays; disk::erase is for data.
 # Needs the library's ur.sh and inuse.sh.
 
 # How much of either end is overwritten. Every partition table, LVM and md superblock, ZFS label and boot loader lies
 # within it.
 readonly wiped_end=$((4 << 20))
 
-wipe_disk() { # <disk>: its partitions first, because without the table nobody finds their signatures any more
+wipe_disk() { # <disk>: its partitions first, because without the table their signatures cannot be found any more
   local device
   # The kernel may not have looked at the table, or looked at an older one.
   partx --update "/dev/$1" 2>/dev/null || true

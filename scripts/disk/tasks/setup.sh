@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The first boot of a machine: its disks are given the shape that was thought of elsewhere, and later boots find it so.
-# What is right already is left alone; what differs is a question for a person, not for a script.
+# The layout of a machine's disks: partitions, arrays, volumes, file systems and mounts, made at the first boot and found at
+# later ones. What is right already is left alone; what differs is a question for the operator, not for a script.
 set -euo pipefail
 
 # shellcheck source=scripts/ur/files/ur.sh
@@ -82,7 +82,7 @@ writes() {
   write_fstab
 }
 
-verification() { # looks again, as if for the first time
+verification() { # surveys the disks again, as if for the first time
   local thing wrong=''
   survey
   for thing in "${!state[@]}"; do
@@ -93,14 +93,17 @@ verification() { # looks again, as if for the first time
 }
 
 answer() { # <verdict of the disks that are changed> <kind and name>…: by what is made on them; a mount changes no disk
-  local disk thing disks states changed
+  local disk thing name value disks states='' changed
   changed=$(for thing in "${@:2}"; do [[ $thing == mount\ * ]] || disks_under "${thing%% *}" "${thing#* }"; done)
   disks=$(for disk in "${disk_of[@]}"; do
     if grep -qxF "$disk" <<<"$changed"; then verdict "$disk" "$1" ''; else verdict "$disk" unchanged ''; fi
   done)
-  states=$(for thing in "${!state[@]}"; do printf '%s\t%s\n' "$thing" "${state[$thing]}"; done)
-  result "$(jq -cn --arg disks "$disks" --arg states "$states" --args '{disks: [$disks | splits("\n") | fromjson],
-    made: $ARGS.positional, states: [$states | splits("\n") | split("\t") | {(.[0]): .[1]}] | add}' -- "${made[@]}")"
+  for thing in "${!state[@]}"; do
+    to_json name "$thing"
+    to_json value "${state[$thing]}"
+    states+=,$name:$value
+  done
+  result "{\"disks\":$(json_array "$disks"),\"made\":$(for thing in "${made[@]}"; do printf '%s\n' "$thing"; done | json_strings),\"states\":{${states#,}}}"
 }
 
 main "$@"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A disk that has been used before misleads whoever installs on it: old tables, arrays and volume groups come back to
-# life. This makes disks look new, in seconds. The data on them can still be read; disk::erase is for that.
+# Wiping disks: their partition tables and signatures, so that they look new, in seconds, and that no old table, array or
+# volume group comes back to life on them. The data can still be read; disk::erase is for that.
 set -euo pipefail
 
 # shellcheck source=scripts/ur/files/ur.sh
@@ -44,7 +44,7 @@ writes() {
   take_down "${targets[@]}"
   for name in "${targets[@]}"; do
     progress 0 "$name"
-    before[$name]=$(contents_of "$name" | jq -Rnc '[inputs]')
+    before[$name]=$(contents_of "$name" | json_strings)
     log "/dev/$name: wiping ${before[$name]}"
     wipe_disk "$name" || problem[$name]='writing failed: the log tells more'
   done
@@ -63,10 +63,11 @@ verification() {
 
 answer() { # <verdicts, one JSON object a line>
   local disks
-  disks="{\"disks\":$({
+  disks=$(
     untouched_verdicts
     printf '%s' "$1"
-  } | jq -cs .)}"
+  )
+  disks="{\"disks\":$(json_array "$disks")}"
   ((${#problem[@]} == 0)) || fail disk/failed "some disks were not wiped: ${!problem[*]}" "$disks"
   result "$disks"
 }

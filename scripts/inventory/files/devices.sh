@@ -1,16 +1,19 @@
 # shellcheck shell=bash
-# Collectors of what there are many of: disks, network cards, devices on PCI and USB. Each prints JSON.
+# The collectors of disks, network cards and devices on PCI and USB. Each prints JSON.
 # Needs sysfs.sh and the library's disks.sh.
 
 collect_disks() {
-  local name block
-  list_disks | while read -r name; do
+  local names name block more all=''
+  names=$(list_disks)
+  for name in $names; do
     block=/sys/class/block/$name
-    disk_facts "$name" | jq -c --argjson more "{$(describe "$block" physical_sector#=queue/physical_block_size \
-      scheduler=queue/scheduler discard#=queue/discard_max_bytes firmware=device/firmware_rev revision=device/rev \
-      numa_node#=device/numa_node | sed 's/^,//')}" '
-      . + ($more | .firmware //= .revision | del(.revision) | del(.[] | nulls))'
-  done | jq -cs .
+    more=$(describe "$block" physical_sector#=queue/physical_block_size scheduler=queue/scheduler \
+      discard#=queue/discard_max_bytes numa_node#=device/numa_node firmware=device/firmware_rev)
+    [[ $more == *',"firmware":'* ]] || more+=$(describe "$block" firmware=device/rev)
+    read_disk "$name"
+    all+=",${facts[$name]%\}}$more}"
+  done
+  printf '[%s]' "${all#,}"
 }
 
 collect_nics() { # cards, and the bonds and VLANs on them
@@ -42,7 +45,7 @@ nic() { # <directory>: prints its members
 
 addresses_of() { # <interface>: prints its addresses with prefix lengths
   # busybox's ip has no JSON, but this form.
-  { ip -o address show dev "$1" 2>/dev/null || true; } | awk '$3 ~ /^inet/ { print $4 }' | jq -Rnc '[inputs]'
+  { ip -o address show dev "$1" 2>/dev/null || true; } | awk '$3 ~ /^inet/ { print $4 }' | json_strings
 }
 
 collect_pci() {

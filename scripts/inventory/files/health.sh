@@ -1,45 +1,55 @@
 # shellcheck shell=bash
-# The collector of what drives say about themselves: SMART, and the health log of NVMe. What a drive says is read from
-# its report; the exit status of a tool is a set of flags, of which many are set on a drive that works.
+# The collector of drives' health: SMART, and the health log of NVMe. What a drive says is read from its report; the exit
+# status of a tool is a set of flags, of which many are set on a drive that works.
 # Needs sysfs.sh and the library's disks.sh.
 
 collect_health() {
-  local name
-  list_disks | while read -r name; do
+  local names name line reports='' verdicts all=''
+  names=$(list_disks)
+  for name in $names; do
     case $(disk_class "$name") in
-      nvme | ata | scsi) drive_health "$name" ;;
+      nvme | ata | scsi) reports+=$(ask_drive "$name")$'\n' ;;
     esac
-  done | jq -cs .
+  done
+  [[ -n $reports ]] || {
+    printf '[]'
+    return
+  }
+  verdicts=$(judge_drives <<<"$reports")
+  while IFS= read -r line; do
+    if [[ $line == '!'* ]]; then complain "${line#!}"; else all+=,$line; fi
+  done <<<"$verdicts"
+  printf '[%s]' "${all#,}"
 }
 
-drive_health() { # <disk>
-  local report=null asked='' error=''
+ask_drive() { # <disk>: prints its path, its serial number, the program that was asked, and its report: one line, with tabs between
+  local report='' asked=''
   if command -v smartctl >/dev/null; then
     asked=smartctl
     report=$(limited 60 smartctl --json=c --all "/dev/$1" || true)
   elif [[ $1 == nvme* ]] && command -v nvme >/dev/null; then
     asked=nvme
     report=$(limited 30 nvme smart-log --output-format=json "/dev/$1" || true)
-  else
-    error='there is no smartctl (Debian package smartmontools) to ask it'
   fi
-  if [[ -z $error ]] && ! jq -e 'type == "object"' <<<"$report" >/dev/null 2>&1; then
-    error="$asked did not answer in JSON: ${report:0:200}"
-    report=null
-  fi
-  [[ -z $error ]] || complain "/dev/$1: $error"
-  judge_drive "/dev/$1" "$(disk_serial "$1")" "$error" <<<"$report"
+  printf '/dev/%s\t%s\t%s\t%s' "$1" "$(disk_serial "$1")" "$asked" "${report//[$'\t\n']/ }"
 }
 
 # The words: "failing" by the drive's own judgement; "worn" when it has begun to lose data or its spare; "unknown" when
 # it could not be asked, which is never taken for "good".
-judge_drive() { # <path> <serial> <error>; reads the report
-  jq -c --arg path "$1" --arg serial "$2" --arg error "$3" '
+judge_drives() { # reads what ask_drive prints; prints a line of JSON for each, and after a ! what to complain of
+  jq -Rr '
     def nvme: .nvme_smart_health_information_log // (if has("critical_warning") then . else null end);
     def attribute($id): [.ata_smart_attributes.table[]? | select(.id == $id) | .raw.value][0];
     # smartctl: bits 0 to 2 of its exit status say that it could not ask, 3 that the disk is failing, 7 that self-tests failed.
     def bit($n): (.smartctl.exit_status // 0) / pow(2; $n) | floor % 2 == 1;
-    (. // {}) as $r
+    select(. != "") | split("\t") | .[0] as $path | .[1] as $serial | .[2] as $asked | .[3] as $report
+    | (if $asked == "" then {error: "there is no smartctl (Debian package smartmontools) to ask it"} else
+        ($report | try fromjson catch null) as $read
+        | if $read | type == "object" then {$read} else {error: "\($asked) did not answer in JSON: \($report[:200])"} end
+      end) as $answer
+    | ($answer.error // "") as $error
+    | if $error != "" then "!\($path): \($error)" else empty end,
+    ($answer.read // {} | . as $r
     | ($r | nvme // {}) as $n
     | {path: $path, serial: $serial,
        passed: $r.smart_status.passed,
@@ -60,5 +70,5 @@ judge_drive() { # <path> <serial> <error>; reads the report
              or .self_tests_failed or (.spare_percent != null and .spare_threshold != null and .spare_percent <= .spare_threshold) then "worn"
         elif .passed == null and .critical_warning == null then "unknown"
         else "good" end)
-    | with_entries(select(.value != null))'
+    | with_entries(select(.value != null)) | tojson)'
 }

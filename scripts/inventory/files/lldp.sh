@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The collector of what switches say by LLDP: which port of which switch each network card is plugged into.
+# The collector of LLDP: into which port of which switch each network card is plugged.
 # Needs sysfs.sh.
 
 collect_lldp() {
@@ -11,9 +11,7 @@ collect_lldp() {
   if ((seconds > 0 && ${#names[@]})); then
     listen "$seconds" "${names[@]}"
   fi
-  for name in "${names[@]}"; do
-    [[ ! -s $scratch/lldp.$name ]] || decode_frame "$name" "$scratch/lldp.$name"
-  done | jq -cs .
+  decode_frames "${names[@]}"
 }
 
 listen() { # <seconds> <interface>…: waits for a frame on each, all at the same time
@@ -30,9 +28,20 @@ listen() { # <seconds> <interface>…: waits for a frame on each, all at the sam
   wait
 }
 
-decode_frame() { # <interface> <capture>
-  # Before the frame: 24 bytes of the capture's header, 16 of the packet's. Of the frame: two addresses and the type.
-  od -An -v -tu1 -w1 -j54 "$2" | jq -sc --arg interface "$1" '
+decode_frames() { # <interface>…: prints what was heard there
+  local name bytes frames=''
+  for name; do
+    [[ -s $scratch/lldp.$name ]] || continue
+    # Before the frame: 24 bytes of the capture's header, 16 of the packet's. Of the frame: two addresses and the type.
+    bytes=$(od -An -v -tu1 -j54 "$scratch/lldp.$name" | tr -s ' \n' ,)
+    bytes=${bytes#,}
+    frames+="[\"$name\",[${bytes%,}]]"$'\n'
+  done
+  [[ -n $frames ]] || {
+    printf '[]'
+    return
+  }
+  jq -nc '
     def hex: map("0123456789abcdef"[(. / 16 | floor):(. / 16 | floor) + 1] + "0123456789abcdef"[. % 16:. % 16 + 1]);
     def text: implode;
     # Subtype 4 of a chassis and 3 of a port are MAC addresses; 5 and 4 are network addresses; the rest is text.
@@ -41,12 +50,12 @@ decode_frame() { # <interface> <capture>
     def records: if length < 2 then empty else
       (.[0] / 2 | floor) as $type | ((.[0] % 2) * 256 + .[1]) as $length
       | if $type == 0 then empty else {type: $type, value: .[2:2 + $length]}, (.[2 + $length:] | records) end end;
-    [records] as $all
-    | def first($type): [$all[] | select(.type == $type) | .value][0];
-    {$interface, chassis: (first(1) | if . then id(4; 5) else null end), port: (first(2) | if . then id(3; 4) else null end),
-     port_description: (first(4) | if . then text else null end), switch: (first(5) | if . then text else null end),
-     switch_description: (first(6) | if . then text else null end),
+    [inputs | .[0] as $interface | [.[1] | records] as $all
+    | def first_of($type): [$all[] | select(.type == $type) | .value][0];
+    {$interface, chassis: (first_of(1) | if . then id(4; 5) else null end), port: (first_of(2) | if . then id(3; 4) else null end),
+     port_description: (first_of(4) | if . then text else null end), switch: (first_of(5) | if . then text else null end),
+     switch_description: (first_of(6) | if . then text else null end),
      vlan: ([$all[] | select(.type == 127 and (.value[:4] == [0, 128, 194, 1])) | .value[4] * 256 + .value[5]][0]),
      raw: [$all[] | {type, hex: (.value | hex | join(""))}]}
-    | with_entries(select(.value != null))'
+    | with_entries(select(.value != null))]' <<<"$frames"
 }

@@ -1,16 +1,17 @@
 # shellcheck shell=bash
-# Collectors of what is there once: the machine, its processors and memory, its BMC and TPM. Each prints JSON.
+# The collectors of the machine itself, its processors and memory, its BMC and TPM. Each prints JSON in one line.
 # Needs sysfs.sh; collectors say with "complain" what they could not find out.
 
-collect_status() { # what teeth-agent called status, and what one asks first
-  local uptime load job jobs=0
+collect_status() {
+  local uptime load job jobs=0 now
   read -r uptime _ </proc/uptime
   read -r load _ </proc/loadavg
   for job in "${UR_JOB_DIR:-/nonexistent}"/../*/; do
     if [[ -e $job/request.json && ! -e $job/outcome.json ]]; then jobs=$((jobs + 1)); fi
   done
+  TZ=UTC printf -v now '%(%FT%TZ)T' -1
   printf '{"uptime":%s,"load":%s%s,"time":"%s"%s%s}' "${uptime%.*}" "$load" "${UR_JOB_DIR:+,\"jobs\":$jobs}" \
-    "$(date --utc +%FT%TZ)" "$(text cmdline "$(</proc/cmdline)")" \
+    "$now" "$(text cmdline "$(</proc/cmdline)")" \
     "$(describe /proc/sys/kernel hostname kernel=osrelease boot_id=random/boot_id tainted#)"
 }
 
@@ -53,7 +54,7 @@ collect_cpu() {
     if read_line /sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq; then printf 'khz %s\n' "$line"; fi
     printf 'machine %s\n' "$(uname -m)"
     cat /proc/cpuinfo
-  } | jq -Rn '
+  } | jq -Rnc '
     reduce inputs as $line ({threads: 0, topology: [], vulnerabilities: {}, first: {}};
       if $line | startswith("topology ") then .topology += [$line]
       elif $line | startswith("vulnerability ") then ($line | split(" ")) as $w | .vulnerabilities[$w[1]] = ($w[2:] | join(" "))
@@ -83,23 +84,23 @@ collect_numa() {
 }
 
 collect_memory() {
-  local controller
+  local kib controller entry bytes
   {
-    awk '$1 == "MemTotal:" { print "\"total_kib\":" $2 }' /proc/meminfo
+    read -r _ kib _ </proc/meminfo
+    printf '"total_kib":%d\n' "$kib"
     # Corrected errors are the first that one sees of a module that is going to fail.
     for controller in /sys/devices/system/edac/mc/mc[0-9]*; do
       [[ ! -d $controller ]] || printf '"edac":%s\n' "$(object "$controller" name=mc_name corrected#=ce_count uncorrected#=ue_count)"
     done
-    memory_modules
-  } | jq -Rnc '[inputs | "{\(.)}" | fromjson]
-    | {total_kib: (map(.total_kib // empty)[0]), modules: map(.module // empty), controllers: map(.edac // empty)}
-    | .installed_mib = ([.modules[].mib // 0] | add // 0)'
-}
-
-memory_modules() { # prints the members of SMBIOS type 17: from the kernel, which keeps the table, so that dmidecode is not needed
-  local entry
-  for entry in /sys/firmware/dmi/entries/17-*/raw; do
-    [[ ! -r $entry ]] || printf '"module":%s\n' "$(od -An -v -tu1 -w1 "$entry" | jq -sc '
+    # SMBIOS type 17, from the kernel, which keeps the table, so that dmidecode is not needed.
+    for entry in /sys/firmware/dmi/entries/17-*/raw; do
+      [[ -r $entry ]] || continue
+      bytes=$(od -An -v -tu1 "$entry" | tr -s ' \n' ,)
+      bytes=${bytes#,}
+      printf '"module":[%s]\n' "${bytes%,}"
+    done
+  } | jq -Rnc '
+    def decoded:
       def word($at): .[$at] + .[$at + 1] * 256;
       . as $raw | .[1] as $length
       # After the structure itself come its strings, each ended by a zero.
@@ -113,8 +114,10 @@ memory_modules() { # prints the members of SMBIOS type 17: from the kernel, whic
          type: ({"24": "DDR3", "26": "DDR4", "27": "LPDDR", "28": "LPDDR2", "29": "LPDDR3", "30": "LPDDR4", "34": "DDR5", "35": "LPDDR5"}[.[18] | tostring]),
          rated_mts: (if $length > 22 then word(21) else null end),
          mts: (if $length > 33 then word(32) else null end)}
-      | with_entries(select(.value != null and .value != ""))')"
-  done
+      | with_entries(select(.value != null and .value != ""));
+    [inputs | "{\(.)}" | fromjson]
+    | {total_kib: (map(.total_kib // empty)[0]), modules: map(.module // empty | decoded), controllers: map(.edac // empty)}
+    | .installed_mib = ([.modules[].mib // 0] | add // 0)'
 }
 
 collect_bmc() {

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Turns attributes, which are small files, into JSON objects without a process for each: there are thousands of them on
-# a big machine. It knows nothing of what they mean. Needs the library's ur.sh.
+# Attributes of /sys and /proc, which are small files, as JSON: without a process for each, because there are thousands of
+# them on a big machine. It knows nothing of what they mean. Needs the library's ur.sh.
 
 read_line() { # <file>: sets line to its first line, trimmed; fails if there is none
   line=
@@ -9,7 +9,7 @@ read_line() { # <file>: sets line to its first line, trimmed; fails if there is 
 }
 
 describe() { # <directory> <key>[#|?][=<file>]…: prints members of an object, each after a comma; a # makes a number, a ? a boolean
-  local directory=$1 word key file members='' line
+  local directory=$1 word key file members='' line quoted
   shift
   for word; do
     key=${word%%=*} file=${word#*=}
@@ -18,8 +18,14 @@ describe() { # <directory> <key>[#|?][=<file>]…: prints members of an object, 
     case $key in
       # Below zero is how the kernel says that it does not know.
       *'#') if [[ $line =~ ^(0|[1-9][0-9]*)$ ]]; then members+=",\"${key%?}\":$line"; fi ;;
-      *'?') if [[ $line == [01] ]]; then members+=",\"${key%?}\":$( ((line)) && printf true || printf false)"; fi ;;
-      *) members+=",\"$key\":$(json_string "$line")" ;;
+      *'?') if [[ $line == [01] ]]; then
+        [[ $line == 1 ]] && line=true || line=false
+        members+=",\"${key%?}\":$line"
+      fi ;;
+      *)
+        to_json quoted "$line"
+        members+=",\"$key\":$quoted"
+        ;;
     esac
   done
   printf '%s' "$members"
@@ -42,5 +48,7 @@ link_name() { # <symbolic link>: prints the last part of what it points to, or n
 }
 
 objects() { # reads the members of one object a line; prints an array of the objects
-  jq -Rnc '[inputs | sub("^,"; "") | "{\(.)}" | fromjson]'
+  local members array=''
+  while IFS= read -r members; do array+=",{${members#,}}"; done
+  printf '[%s]' "${array#,}"
 }

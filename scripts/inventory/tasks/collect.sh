@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What a node is made of and how well it is, in one document: for choosing its role, comparing it with what was bought,
-# and finding the part that is about to fail. Collectors are independent: one that fails, or hangs, costs its own part.
+# The inventory of a node: its parts and their health in one document, for choosing its role, comparing it with what was
+# bought, and finding the part that is about to fail. Collectors are independent: one that fails, or hangs, costs its own part.
 set -euo pipefail
 
 # shellcheck source=scripts/ur/files/ur.sh
@@ -18,17 +18,16 @@ source "$PT__installdir/inventory/files/health.sh"
 # shellcheck source=scripts/inventory/files/lldp.sh
 source "$PT__installdir/inventory/files/lldp.sh"
 
-readonly all_collectors='["status","system","cpu","numa","memory","disks","nics","lldp","pci","usb","bmc","tpm","health"]'
+readonly all_collectors=(status system cpu numa memory disks nics lldp pci usb bmc tpm health)
 # For one collector. The slowest ask drives and BMCs, and each such question has a limit of its own.
 readonly patience=180
 
 main() {
   local wanted=${PT_collectors:-[]}
-  [[ $wanted != '[]' ]] || wanted=$all_collectors
   trace
   need jq
   make_scratch
-  mapfile -t collectors < <(items "$wanted")
+  mapfile -t collectors < <(if [[ $wanted == '[]' ]]; then printf '%s\n' "${all_collectors[@]}"; else items "$wanted"; fi)
   start
   gather
   report
@@ -39,7 +38,7 @@ start() { # starts all collectors at once; sets running
   declare -gA running=()
   for collector in "${collectors[@]}"; do
     declare -F "collect_$collector" >/dev/null \
-      || fail inventory/collector "there is no collector $collector: there are $(items "$all_collectors" | paste -sd ' ')"
+      || fail inventory/collector "there is no collector $collector: there are ${all_collectors[*]}"
     # In the background errexit holds, which it would not behind an "if".
     (
       trap 'printf "status %d of: %s\n" "$?" "${BASH_COMMAND%%$'"'\n'"'*}" >&2; exit 1' ERR
@@ -50,6 +49,7 @@ start() { # starts all collectors at once; sets running
 }
 
 complain() { # <text>: what the collector at hand could not find out, and why
+  printf '%s: %s\n' "$collector" "$1" >>"$scratch/complaints"
   printf '{"collector":"%s","msg":%s}\n' "$collector" "$(json_string "$1")" >>"$scratch/errors"
 }
 
@@ -68,17 +68,17 @@ gather() { # waits for the collectors
   done
 }
 
-has_ended() { # <pid of a child>
-  ! kill -0 "$1" 2>/dev/null
-}
-
 report() {
   local collector
-  touch "$scratch/errors"
-  jq -r '"\(.collector): \(.msg)"' "$scratch/errors" >&2
+  touch "$scratch/errors" "$scratch/complaints"
+  cat "$scratch/complaints" >&2
+  # What a collector made of a device's words may be no JSON: that costs its own part too.
   result "$(for collector in "${collectors[@]}"; do
-    [[ ! -s $scratch/$collector.json ]] || jq -c --arg name "$collector" '{($name): .}' "$scratch/$collector.json"
-  done | jq -cs --slurpfile errors "$scratch/errors" 'add // {} | . + {errors: $errors}')"
+    [[ ! -s $scratch/$collector.json ]] || printf '%s\t%s\n' "$collector" "$(<"$scratch/$collector.json")"
+  done | jq -Rnc --slurpfile errors "$scratch/errors" '
+    reduce (inputs | split("\t") | {name: .[0], value: (.[1] | try {json: fromjson} catch {error: .})}) as $part ({errors: $errors};
+      if $part.value.error then .errors += [{collector: $part.name, msg: $part.value.error}] else .[$part.name] = $part.value.json end)
+    | del(.errors) + {errors}')"
 }
 
 main "$@"

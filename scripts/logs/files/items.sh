@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# What is worth keeping of a node's logs and state, item by item. An item writes files below $logs, through keep and
-# keep_file, which bound them and take passwords out. Needs the library's ur.sh and disks.sh.
+# The items of a node's logs and state that are worth keeping. An item writes files below $logs, through keep and keep_file,
+# which bound them and take passwords out. Needs the library's ur.sh and disks.sh.
 
 # Before the whole is made to fit, no file has more than this. Of a log the end counts.
-readonly most_bytes=$((8 * 1024 * 1024))
+readonly max_file_bytes=$((8 * 1024 * 1024))
 
 keep() { # <file below $logs> <program> [<argument>…]: keeps what it prints; how it ended goes to $scratch/kept
   local file=$1 status bytes
@@ -17,7 +17,7 @@ keep() { # <file below $logs> <program> [<argument>…]: keeps what it prints; h
     status=0
     limited 60 "$@" 2>&1 || status=$?
     printf '%d' "$status" >"$scratch/status"
-  } | without_passwords | tail --bytes="$most_bytes" >"$logs/$file"
+  } | without_passwords | tail --bytes="$max_file_bytes" >"$logs/$file"
   status=$(<"$scratch/status")
   bytes=$(stat --format=%s "$logs/$file")
   case $status in
@@ -29,12 +29,14 @@ keep() { # <file below $logs> <program> [<argument>…]: keeps what it prints; h
 }
 
 keep_file() { # <file below $logs> <file>: keeps its end
-  [[ ! -r $2 || -d $2 ]] || keep "$1" tail --bytes="$most_bytes" "$2"
+  [[ ! -r $2 || -d $2 ]] || keep "$1" tail --bytes="$max_file_bytes" "$2"
 }
 
 kept() { # <file> <verdict> <bytes> <remark>
-  jq -cn --arg item "$item" --arg file "$1" --arg verdict "$2" --argjson bytes "$3" --arg remark "$4" \
-    '{$item, $file, $verdict, $bytes} + if $remark == "" then {} else {$remark} end' >>"$scratch/kept"
+  local file remark
+  to_json file "$1"
+  to_json remark "$4"
+  printf '{"item":"%s","file":%s,"verdict":"%s","bytes":%d%s}\n' "$item" "$file" "$2" "$3" "${4:+,\"remark\":$remark}" >>"$scratch/kept"
 }
 
 without_passwords() { # a URL with a password may stand in the kernel's command line, in a log, in a process's arguments
@@ -104,12 +106,18 @@ item_bmc() { # its event log, the one that outlives a dead node
   keep bmc/sensors ipmitool sdr elist
 }
 
-item_jobs() { # what Ur has run here: of requests only who asked for what, as arguments and parameters may be secret
-  local job file
+item_jobs() { # what Ur has run here: of requests only the sender and the name of the task, as arguments and parameters may be secret
+  local jobs job file number=0
   [[ -n ${UR_JOB_DIR:-} ]] || return 0
+  jobs=$(find "${UR_JOB_DIR%/*}" -mindepth 2 -maxdepth 2 -name request.json -printf '%T@ %h\n' | sort -rn | head -n 200 | cut -d ' ' -f 2-)
+  [[ -n $jobs ]] || return 0
+  # One jq for all of them: a line for each, whatever is in it.
   while read -r job; do
-    keep "jobs/${job##*/}/request.json" jq '{routing_key, received_at}
-      + (.message | {type, file, name, version, digest, timestamp, origin, timeout})' "$job/request.json"
+    { tr '\n' ' ' <"$job/request.json" && printf '\n'; } || printf '\n'
+  done <<<"$jobs" | jq -Rc 'try (fromjson | {routing_key, received_at}
+    + (.message | {type, file, name, version, digest, timestamp, origin, timeout})) catch {error: "the request is no JSON"}' >"$scratch/requests"
+  while read -r job; do
+    keep "jobs/${job##*/}/request.json" sed -n "$((++number))p" "$scratch/requests"
     for file in outcome.json pid progress stdout stderr trace; do keep_file "jobs/${job##*/}/$file" "$job/$file"; done
-  done < <(find "${UR_JOB_DIR%/*}" -mindepth 2 -maxdepth 2 -name request.json -printf '%T@ %h\n' | sort -rn | head -n 200 | cut -d ' ' -f 2-)
+  done <<<"$jobs"
 }

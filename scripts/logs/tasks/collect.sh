@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# When something went wrong on a node, its logs are gone with the next boot. This brings them home in one bounded archive.
+# The logs of a node in one bounded archive, as a reply or put to a URL: in a ramdisk they are gone with the next boot.
 set -euo pipefail
 
 # shellcheck source=scripts/ur/files/ur.sh
@@ -9,9 +9,9 @@ source "$PT__installdir/ur/files/disks.sh"
 # shellcheck source=scripts/logs/files/items.sh
 source "$PT__installdir/logs/files/items.sh"
 
-readonly all_items='["kernel","journal","system","storage","network","drives","bmc","jobs"]'
+readonly all_items=(kernel journal system storage network drives bmc jobs)
 # What a reply takes: the archive grows by a third as text.
-readonly most_in_reply=3500000
+readonly max_in_reply=3500000
 
 main() {
   # No trace: a url that may be written to is a secret.
@@ -30,13 +30,12 @@ guards() {
   local wanted=${PT_items:-[]}
   if [[ -n ${PT_url:-} ]]; then
     need curl
-  elif ((max_bytes > most_in_reply)); then
-    fail logs/too-big "a reply has room for $most_in_reply bytes: give a url to put more, or a smaller max_bytes"
+  elif ((max_bytes > max_in_reply)); then
+    fail logs/too-big "a reply has room for $max_in_reply bytes: give a url to put more, or a smaller max_bytes"
   fi
-  [[ $wanted != '[]' ]] || wanted=$all_items
-  mapfile -t items < <(items "$wanted")
+  mapfile -t items < <(if [[ $wanted == '[]' ]]; then printf '%s\n' "${all_items[@]}"; else items "$wanted"; fi)
   for item in "${items[@]}"; do
-    declare -F "item_$item" >/dev/null || fail logs/item "there is no item $item: there are $(items "$all_items" | paste -sd ' ')"
+    declare -F "item_$item" >/dev/null || fail logs/item "there is no item $item: there are ${all_items[*]}"
   done
 }
 
@@ -50,10 +49,10 @@ collect() {
 }
 
 pack() { # makes $scratch/archive of at most max_bytes: the biggest files lose their beginning
-  local most=$most_bytes file
+  local most=$max_file_bytes file line quoted
   archive=$scratch/logs.tar.zst
   while
-    jq -s . "$scratch/kept" >"$logs/contents.json"
+    json_array "$(<"$scratch/kept")" >"$logs/contents.json"
     tar --create --directory="$scratch" logs | zstd --quiet --force -9 -o "$archive"
     (($(stat --format=%s "$archive") > max_bytes))
   do
@@ -62,8 +61,12 @@ pack() { # makes $scratch/archive of at most max_bytes: the biggest files lose t
     while read -r -d '' file; do
       tail --bytes="$most" "$file" >"$scratch/shorter"
       mv "$scratch/shorter" "$file"
-      jq -c --arg file "${file#"$logs/"}" --argjson bytes "$most" \
-        'if .file == $file then .verdict = "shortened" | .bytes = $bytes else . end' "$scratch/kept" >"$scratch/kept.new"
+      to_json quoted "${file#"$logs/"}"
+      while IFS= read -r line; do
+        [[ $line != *"\"file\":$quoted,"* || ! $line =~ (.*\"verdict\":)\"[a-z]+\",\"bytes\":[0-9]+(.*) ]] \
+          || line="${BASH_REMATCH[1]}\"shortened\",\"bytes\":$most${BASH_REMATCH[2]}"
+        printf '%s\n' "$line"
+      done <"$scratch/kept" >"$scratch/kept.new"
       mv "$scratch/kept.new" "$scratch/kept"
     done < <(find "$logs" -type f -size "+${most}c" ! -name contents.json -print0)
   done
@@ -81,11 +84,9 @@ deliver() {
     [[ $status == 2?? ]] || fail logs/not-sent "the server answered $status to the archive: look at its log"
     where="{\"http_status\":$status}"
   else
-    base64 --wrap=0 "$archive" >"$scratch/text"
-    where=$(jq -Rc '{archive: .}' "$scratch/text")
+    where="{\"archive\":\"$(base64 --wrap=0 "$archive")\"}"
   fi
-  result "$(jq -cs --arg sha256 "$(sha256sum <"$archive" | cut -d ' ' -f 1)" --argjson bytes "$(stat --format=%s "$archive")" \
-    '.[0] + {format: "tar.zst", $bytes, $sha256, files: .[1:]}' <(printf '%s' "$where") "$scratch/kept")"
+  result "${where%\}},\"format\":\"tar.zst\",\"bytes\":$(stat --format=%s "$archive"),\"sha256\":\"$(sha256sum <"$archive" | cut -d ' ' -f 1)\",\"files\":$(json_array "$(<"$scratch/kept")")}"
 }
 
 main "$@"

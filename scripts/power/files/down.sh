@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What rebooting and switching off have in common: reasons not to, getting data to the disks, and the process that stays
-# behind to see to it that the machine really goes down. Needs the library's ur.sh.
+# Going down, for a reboot or for good: reasons not to, flushing data to the disks, and the process that stays behind to see
+# to it that the machine really goes down. Needs the library's ur.sh.
 
 readonly sysrq=/proc/sysrq-trigger
 
@@ -15,7 +15,7 @@ other_jobs() { # prints the ids of Ur's jobs that run beside this one
 
 unflushed=
 
-guard_idle() { # sets running; fails if this would cut jobs short that nobody agreed to lose
+guard_idle() { # sets running; fails if this would cut short jobs that the operator has not agreed to lose
   running=$(other_jobs | paste -sd ' ')
   [[ -z $running || ${PT_force:-false} == true ]] \
     || fail power/busy "other jobs run on this node: $running: wait for them, cancel them, or give force=true"
@@ -24,7 +24,7 @@ guard_idle() { # sets running; fails if this would cut jobs short that nobody ag
 flush() { # sets unflushed; fails if what was written may not have reached the disks
   local disk syncer disks=()
   unflushed=
-  # A dead disk holds sync for ever, whatever signal it is sent, and would hold up who waits for it: it is left to itself.
+  # A dead disk holds sync for ever, whatever signal it is sent, and would hold up the task: it is left to itself.
   sync </dev/null >/dev/null 2>&1 {ur_result}>&- &
   syncer=$!
   if ! wait_until 60 has_ended "$syncer" || ! wait "$syncer"; then
@@ -43,10 +43,6 @@ flush() { # sets unflushed; fails if what was written may not have reached the d
     syncer=${disk#* }
     { wait_until 20 has_ended "$syncer" && wait "$syncer"; } || unflushed+="${disk% *} "
   done
-}
-
-has_ended() { # <pid of a child>
-  ! kill -0 "$1" 2>/dev/null
 }
 
 answer() { # <action>
@@ -92,6 +88,6 @@ go_down() { # <reboot|poweroff> <letter of sysrq>
   done
 }
 
-log_to_console() { # <text>: who looks at the screen of a machine that goes down wants to know why
+log_to_console() { # <text>: the console of a machine that goes down says why
   printf 'ur: %s\n' "$1" >/dev/kmsg
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Switches the node off, such that the headnode knows about it: the reply is out before the lights are.
+# Switching the node off, after its reply has reached the broker.
 set -euo pipefail
 
 # shellcheck source=scripts/ur/files/ur.sh
@@ -18,7 +18,7 @@ main() {
 }
 
 off_when_told() {
-  # An agent that keeps no job directory tells nobody when its reply is out; it takes it moments.
+  # An agent that keeps no job directory does not say when its reply is out; that takes it moments.
   reply_is_out || sleep 5
   go_down poweroff o
 }

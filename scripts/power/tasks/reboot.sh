@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Reboots the node: by the agent, which first delivers every reply it owes, and by force if that comes to nothing.
+# Rebooting the node: by the agent, which first delivers every reply it owes, and by force if that comes to nothing.
 set -euo pipefail
 
 # shellcheck source=scripts/ur/files/ur.sh

@@ -1,24 +1,36 @@
 # shellcheck shell=bash
-# Which disks there are, what stays the same about each of them over reboots, and which ones a hint means.
-# From sysfs alone, so that a ramdisk without udev will do. It knows nothing of what is on a disk. Needs jq.
+# The disks of this node: which there are, what stays the same about each of them over reboots, and which ones a hint means.
+# From sysfs alone, so that a ramdisk without udev will do. It knows nothing of what is on a disk. Needs ur.sh, and jq for hints.
+
+declare -A facts=()     # of each disk that was read, by the kernel's name: JSON, in the words of the hints
+declare -A disk_fact=() # the same one by one, by "<disk> <key>"
 
 list_disks() { # prints the kernel's name of every block device that is a disk: drives, and files played by loop devices
-  local block name
+  local block name value
   for block in /sys/block/*; do
     name=${block##*/}
     # A namespace that is reached by several paths has a hidden device for each of them.
-    [[ $(attribute "$name" hidden) != 1 ]] || continue
+    read_attribute value "$name" hidden
+    [[ $value != 1 ]] || continue
     # Floppies and optical drives (SCSI type 5) hold nothing of ours; stacks such as md and dm lie on disks.
-    [[ $name != @(fd|sr)+([0-9]) && $name != mmcblk*(boot|rpmb)* && $(attribute "$name" device/type) != 5 ]] || continue
-    [[ -e $block/device || -e $block/loop/backing_file ]] || continue
-    (($(attribute "$name" size) > 0)) || continue
+    [[ $name != @(fd|sr)+([0-9]) && $name != mmcblk*(boot|rpmb)* ]] || continue
+    read_attribute value "$name" device/type
+    [[ $value != 5 && (-e $block/device || -e $block/loop/backing_file) ]] || continue
+    read_attribute value "$name" size
+    ((value > 0)) || continue
     printf '%s\n' "$name"
   done
 }
 
+read_attribute() { # <variable> <device> <file below its sysfs directory>: sets the variable to the first line, trimmed, or to nothing
+  local -n ur_attribute=$1
+  ur_attribute=
+  read -r ur_attribute 2>/dev/null <"/sys/class/block/$2/$3" || true
+}
+
 attribute() { # <device> <file below its sysfs directory>: prints the first line, trimmed; nothing if there is none
-  local line=
-  read -r line 2>/dev/null <"/sys/class/block/$1/$2" || true
+  local line
+  read_attribute line "$1" "$2"
   printf '%s' "$line"
 }
 
@@ -33,10 +45,11 @@ disk_class() { # <disk>: prints nvme, ata, scsi, mmc, virtual (a hypervisor's) o
 }
 
 disk_serial() { # <disk>: prints its serial number; a file played by a loop device has its path for one
-  local serial
-  serial=$(attribute "$1" device/serial)
-  [[ -n $serial ]] || serial=$(attribute "$1" serial)
-  [[ -n $serial ]] || serial=$(attribute "$1" loop/backing_file)
+  local serial file
+  for file in device/serial serial loop/backing_file; do
+    read_attribute serial "$1" "$file"
+    [[ -z $serial ]] || break
+  done
   # SCSI's is a page of vital product data: four bytes of header, then text.
   [[ -n $serial ]] || serial=$({ tail -c +5 "/sys/class/block/$1/device/vpd_pg80" 2>/dev/null || true; } | tr -d '\0')
   read -r serial <<<"$serial"
@@ -45,17 +58,17 @@ disk_serial() { # <disk>: prints its serial number; a file played by a loop devi
 
 disk_wwn() { # <disk>: prints its world-wide name as lower-case hex digits, or nothing
   local wwn
-  wwn=$(attribute "$1" wwid)
-  [[ -n $wwn ]] || wwn=$(attribute "$1" device/wwid)
+  read_attribute wwn "$1" wwid
+  [[ -n $wwn ]] || read_attribute wwn "$1" device/wwid
   # t10 names are made of model and serial: they are no number, and say nothing new.
-  [[ $wwn != @(naa|eui|uuid).* ]] || printf '%s' "${wwn#*.}" | tr '[:upper:]' '[:lower:]'
+  [[ $wwn == @(naa|eui|uuid).* ]] || return 0
+  wwn=${wwn#*.}
+  printf '%s' "${wwn,,}"
 }
 
-disk_transport() { # <disk>: prints usb, sas, sata, nvme, virtio …, or nothing
-  local path
-  path=$(readlink -f "/sys/class/block/$1/device")
-  case $1:$path in
-    nvme*) printf '%s' "$(attribute "$1" device/transport)" ;;
+disk_transport() { # <disk> <path of its device>: prints usb, sas, sata, nvme, virtio …, or nothing
+  case $1:$2 in
+    nvme*) attribute "$1" device/transport ;;
     *:*/usb[0-9]*) printf usb ;;
     *:*/virtio[0-9]*) printf virtio ;;
     *:*/end_device-*) printf sas ;;
@@ -70,21 +83,59 @@ disk_links() { # <disk>: prints the stable names that udev gave it, one a line
   done
 }
 
+read_disk() { # <disk>: sets what is known of it in facts and disk_fact
+  local disk=$1 device key value sectors json='' links
+  device=$(readlink -f "/sys/class/block/$disk/device")
+  disk_fact["$disk name"]=/dev/$disk
+  disk_fact["$disk class"]=$(disk_class "$disk")
+  disk_fact["$disk serial"]=$(disk_serial "$disk")
+  disk_fact["$disk wwn"]=$(disk_wwn "$disk")
+  read_attribute value "$disk" device/model
+  disk_fact["$disk model"]=$value
+  read_attribute value "$disk" device/vendor
+  disk_fact["$disk vendor"]=$value
+  disk_fact["$disk tran"]=$(disk_transport "$disk" "$device")
+  links=$(disk_links "$disk")
+  disk_fact["$disk links"]=$links
+  disk_fact["$disk hctl"]=
+  [[ ! ${device##*/} =~ ^[0-9]+:[0-9]+:[0-9]+:[0-9]+$ ]] || disk_fact["$disk hctl"]=${device##*/}
+  value=
+  [[ ! $links =~ /dev/disk/by-path/[^$'\n']+ ]] || value=${BASH_REMATCH[0]}
+  disk_fact["$disk by_path"]=$value
+  read_attribute sectors "$disk" size
+  disk_fact["$disk bytes"]=$((sectors * 512))
+  read_attribute value "$disk" queue/logical_block_size
+  disk_fact["$disk sector"]=$((value))
+  read_flag "$disk" rotational queue/rotational
+  read_flag "$disk" read_only ro
+  read_flag "$disk" removable removable
+  for key in name class serial wwn model vendor tran hctl by_path; do
+    value=${disk_fact["$disk $key"]}
+    keep_text value
+    disk_fact["$disk $key"]=$value
+    to_json value "$value"
+    json+=,\"$key\":$value
+  done
+  for key in bytes sector rotational read_only removable; do json+=,\"$key\":${disk_fact["$disk $key"]}; done
+  [[ -z $links ]] && links='[]' || links=$(json_strings <<<"$links")
+  facts[$disk]="{${json#,},\"links\":$links}"
+}
+
+read_flag() { # <disk> <key> <file below its sysfs directory>: sets disk_fact to true or false
+  local value
+  read_attribute value "$1" "$3"
+  if [[ $value == 1 ]]; then disk_fact["$1 $2"]=true; else disk_fact["$1 $2"]=false; fi
+}
+
+keep_text() { # <variable>: takes out of it what JSON cannot hold: firmware has been seen to name itself in bytes of all kinds
+  local -n ur_kept=$1
+  ur_kept=${ur_kept//[[:cntrl:]]/}
+  [[ $ur_kept != *[!\ -~]* ]] || ur_kept=$(jq -Rr . <<<"$ur_kept")
+}
+
 disk_facts() { # <disk>: prints what is known of it as one JSON object, in the words of the hints
-  local device
-  device=$(readlink -f "/sys/class/block/$1/device")
-  jq -cn --arg name "/dev/$1" --arg class "$(disk_class "$1")" --arg serial "$(disk_serial "$1")" \
-    --arg wwn "$(disk_wwn "$1")" --arg model "$(attribute "$1" device/model)" \
-    --arg vendor "$(attribute "$1" device/vendor)" --arg sectors "$(attribute "$1" size)" \
-    --arg sector "$(attribute "$1" queue/logical_block_size)" --arg rotational "$(attribute "$1" queue/rotational)" \
-    --arg tran "$(disk_transport "$1")" --arg hctl "${device##*/}" --arg links "$(disk_links "$1")" \
-    --arg read_only "$(attribute "$1" ro)" --arg removable "$(attribute "$1" removable)" '
-    ($links | split("\n")) as $links
-    | {$name, $class, $serial, $wwn, $model, $vendor, $tran, $links,
-       hctl: (if $hctl | test("^\\d+:\\d+:\\d+:\\d+$") then $hctl else "" end),
-       by_path: ([$links[] | select(startswith("/dev/disk/by-path/"))][0] // ""),
-       bytes: ($sectors | tonumber * 512), sector: ($sector | tonumber),
-       rotational: ($rotational == "1"), read_only: ($read_only == "1"), removable: ($removable == "1")}'
+  read_disk "$1"
+  printf '%s\n' "${facts[$1]}"
 }
 
 # Ironic's root device hints: every key of a hint must match. A value may begin with an operator; without one it must be
@@ -126,14 +177,32 @@ readonly hint_filter='
       elif $key | IN("serial", "model", "vendor", "hctl", "by_path", "tran", "rotational", "removable", "class") then [.[$key]]
       else error("hint \($key): there is no such hint") end
     | any(.[] | norm; holds($w.operator; $rest; $key));
-  . as $disk | select(all($hint | to_entries[]; . as $h | $disk | matches($h.key; $h.value)))'
+  def is_meant($hint): . as $disk | all($hint | to_entries[]; . as $h | $disk | matches($h.key; $h.value));
+  def names: map("\(.name) (\(if .serial == "" then "no serial" else .serial end))") | join(", ");
+  def meant($hint; $disks): ($hint | tojson) as $text
+    | if ($hint | type) != "object" or $hint == {} then "!a hint is an object with at least one key, not \($text)" else
+        (try [$disks[] | select(is_meant($hint))] catch "!hint \($text) cannot be read: \(.)") as $found
+        | if ($found | type) == "string" then $found
+          elif $found == [] then "!hint \($text) means no disk of this node: there are \($disks | names)"
+          else $found[] | "\($text)\t\(.name | ltrimstr("/dev/"))\t\(tojson)" end
+      end;
+  [inputs] as $disks | $hints[] as $hint | meant($hint; $disks)'
+
+match_hints() { # <hints, a JSON array> <facts, one JSON object a line>: prints hint, disk and the disk's facts, with tabs between, for every disk that each means
+  local found
+  found=$(jq -nr --argjson hints "$1" "$hint_filter" <<<"$2" 2>&1) || fail ur/hint "hint $1 cannot be read: $found"
+  # Of several the first is told.
+  if [[ $'\n'$found == *$'\n!'* ]]; then
+    found=${found#*!}
+    fail ur/hint "${found%%$'\n'*}"
+  fi
+  printf '%s\n' "$found"
+}
 
 match_disks() { # <hint, a JSON object> <facts, one JSON object a line>: prints the facts of every disk it means
   local found
-  [[ $1 == \{*:*\} ]] || fail ur/hint "a hint is an object with at least one key, not $1"
-  found=$(jq -c --argjson hint "$1" "$hint_filter" <<<"$2" 2>&1) || fail ur/hint "hint $1 cannot be read: $found"
-  [[ -n $found ]] || fail ur/hint "hint $1 means no disk of this node: there are $(disk_names "$2")"
-  printf '%s\n' "$found"
+  found=$(match_hints "[$1]" "$2")
+  cut -f 3- <<<"$found"
 }
 
 one_disk() { # <hint> <facts>: prints the facts of the one disk it means; two are as wrong as none

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Whether something uses a disk, and what. It looks through partitions and everything stacked on them (md, LVM, dm),
+# The uses of a disk: mounts, swap, open files, stacks. It looks through partitions and everything stacked on them (md, LVM, dm),
 # and knows the difference between a stack, which can be taken down, and a use, which must not be disturbed.
 
 devices_of() { # <device>: prints it, its partitions and all that lies on them, each once, what lies below first
@@ -27,7 +27,7 @@ uses_of() { # <disk>: prints what uses it, one use a line, in words; nothing if 
   local device
   while read -r device; do
     device_uses "$device"
-    # What nobody here knows how to take down, a bcache for one, stays.
+    # A stack that this library cannot take down, a bcache for one, stays.
     [[ $device == "$1" || $device == @(md|dm-)* || -e /sys/class/block/$device/partition ]] \
       || printf '/dev/%s lies on it, and is neither md, LVM nor dm\n' "$device"
   done < <(devices_of "$1")
@@ -87,7 +87,7 @@ is_leaf() { # <device>: succeeds if nothing known lies on it
   ! compgen -G "/sys/class/block/$1/$1*/partition" >/dev/null && ! compgen -G "/sys/class/block/$1/holders/*" >/dev/null
 }
 
-# What is open exclusively is in use, by whomever, in whatever mount namespace: ZFS pools and other containers' mounts
+# What is open exclusively is in use, by any program, in any mount namespace: ZFS pools and other containers' mounts
 # are found like this. Stacks open what they lie on exclusively, so this is a question for leaves alone. wipefs asks it
 # before it does anything, and with --no-act does nothing.
 is_busy() { # <device>

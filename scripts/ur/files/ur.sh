@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What every task needs of the world that called it: parameters, one JSON result, a log, progress, programs and
-# time limits. It knows nothing of disks, and needs no program beyond bash and coreutils.
+# The frame of a task: its parameters, its one JSON result, its log and progress, the programs and time limits it works
+# with. It knows nothing of disks. It needs bash and coreutils, and jq for parameters that are lists.
 
 # Programs write to stdout what they like; the result alone may. So stdout becomes the log, and the result has a
 # descriptor of its own.
@@ -24,7 +24,7 @@ ur_end() { # <exit status>
   esac
 }
 
-log() { # <text>: a line for the person who watches
+log() { # <text>: a line for the operator
   printf '%s\n' "$*" >&2
 }
 
@@ -42,28 +42,52 @@ fail() { # <kind> <message> [<JSON object>]: answers with an error, and what els
   exit "$ur_failed"
 }
 
+# JSON is made by the shell itself where that is easy: a jq takes 20 ms to start, and many times that in an emulated machine.
+
+to_json() { # <variable> <text>: sets the variable to the text as a JSON string
+  local -n ur_json=$1
+  ur_json=$2
+  if [[ $ur_json == *[\"\\[:cntrl:]]* ]]; then
+    ur_json=${ur_json//\\/\\\\}
+    ur_json=${ur_json//\"/\\\"}
+    ur_json=${ur_json//$'\n'/\\n}
+    ur_json=${ur_json//$'\t'/\\t}
+    ur_json=${ur_json//$'\r'/\\r}
+    ur_json=${ur_json//[[:cntrl:]]/}
+  fi
+  ur_json=\"$ur_json\"
+}
+
 json_string() { # <text>: prints it as a JSON string
-  local text=$1
-  text=${text//\\/\\\\}
-  text=${text//\"/\\\"}
-  text=${text//$'\n'/\\n}
-  text=${text//$'\t'/\\t}
-  text=${text//$'\r'/\\r}
-  text=${text//[[:cntrl:]]/}
-  printf '"%s"' "$text"
+  local quoted
+  to_json quoted "$1"
+  printf '%s' "$quoted"
+}
+
+json_strings() { # reads lines; prints a JSON array of them
+  local line quoted array=''
+  while IFS= read -r line; do
+    to_json quoted "$line"
+    array+=,$quoted
+  done
+  printf '[%s]' "${array#,}"
+}
+
+json_array() { # <JSON values, one a line, or nothing>: prints a JSON array of them
+  printf '[%s]' "${1//$'\n'/,}"
 }
 
 items() { # <JSON array, or nothing>: prints its elements, one a line: strings as they are, the rest as JSON
-  [[ -z $1 ]] || jq -r '.[] | if type == "string" then . else tojson end' <<<"$1"
+  [[ -z $1 || $1 == '[]' ]] || jq -r '.[] | if type == "string" then . else tojson end' <<<"$1"
 }
 
 noop() { # succeeds if the task shall only tell what it would do
   [[ ${PT__noop:-false} == true ]]
 }
 
-progress() { # <percent> <text> [<seconds left>]: for whoever waits; where nobody can hear it, nothing
+progress() { # <percent> <text> [<seconds left>]: a line for the agent, which passes it on; nothing without an agent
   [[ -n ${UR_PROGRESS:-} ]] || return 0
-  # A full disk must not end the work that nobody hears of.
+  # A full disk must not end the work that the progress is about.
   printf '{"percent":%d,%s"msg":%s}\n' "$1" "${3:+\"eta\":$3,}" "$(json_string "$2")" 2>/dev/null >>"$UR_PROGRESS" || true
 }
 
@@ -84,7 +108,7 @@ make_scratch() { # sets $scratch to a new directory that is gone when the task e
 }
 
 limited() { # <seconds> <program> [<argument>…]: its exit status, or 124 if it had to be stopped
-  # Without the result's descriptor: a daemon that stays behind would hold up whoever reads the answer to its end.
+  # Without the result's descriptor: a daemon that stays behind would hold up the agent, which reads the result to its end.
   timeout --kill-after=10 "$@" </dev/null {ur_result}>&-
 }
 
@@ -100,7 +124,11 @@ wait_until() { # <seconds> <command> [<argument>…]: polls until it succeeds; f
   done
 }
 
-trace() { # writes each command to a file beside the job's other files; call it when no secret is in sight any more
+has_ended() { # <pid of a child>
+  ! kill -0 "$1" 2>/dev/null
+}
+
+trace() { # from here on writes each command to a file beside the job's other files: call it where no secret can get there
   [[ -n ${UR_JOB_DIR:-} ]] || return 0
   (umask 077 && : >>"$UR_JOB_DIR/trace")
   exec {BASH_XTRACEFD}>>"$UR_JOB_DIR/trace"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What machine this is: one JSON object on standard output, in the words of SmartOS's sysinfo.
+# The facts of this machine: one JSON object on standard output, in the words of SmartOS's sysinfo.
 #
 # The agent runs it as /bin/sh on any Linux, a busybox ramdisk included, and again at every broadcast. So it is
 # POSIX sh, starts no process where a builtin will do, and leaves out what it cannot find instead of failing.

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Chooses a pool's layout from the disks there are, by the rules of SmartOS's disklayout: what the disks are for depends on
-# kind and size, the redundancy on their number. It looks at nothing but the facts it is given. Needs jq.
+# The layout of a pool, chosen from the disks there are by the rules of SmartOS's disklayout: what the disks are for depends
+# on kind and size, the redundancy on their number. It looks at nothing but the facts it is given. Needs jq.
 #
 # Other than there: logs are mirrored where there are two, for a lost log loses what was just promised; spinning disks never
 # become a cache; and what is not used is listed with the reason.

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# By which path ZFS gets a disk. A whole disk is partitioned by zpool itself, which then waits until udev has seen the
+# The path by which ZFS gets a disk, and the partition that it may need. A whole disk is partitioned by zpool itself, which then waits until udev has seen the
 # partitions, and gives up where there is no udev, as in a ramdisk: there the disk gets a partition beforehand.
 # Needs the library's ur.sh and disk/files/guards.sh.
 
@@ -9,7 +9,7 @@ has_udev() {
 
 path_for_zfs() { # <disk>: prints a name that stays the same over reboots, if it has one
   if has_udev; then
-    jq -r '[.links[] | select(startswith("/dev/disk/by-id/"))][0] // .name' <<<"${facts[$1]}"
+    if [[ ${disk_fact["$1 links"]} =~ /dev/disk/by-id/[^$'\n']+ ]]; then printf '%s\n' "${BASH_REMATCH[0]}"; else printf '/dev/%s\n' "$1"; fi
   elif [[ $1 == *[0-9] ]]; then
     printf '/dev/%sp1\n' "$1"
   else
@@ -20,10 +20,10 @@ path_for_zfs() { # <disk>: prints a name that stays the same over reboots, if it
 partition_disk() { # <disk>: one partition, in the place of all that was there
   local partition
   partition=$(path_for_zfs "$1")
-  # It looks before it writes whether somebody uses the disk.
+  # sfdisk looks before it writes whether a program uses the disk.
   sfdisk --quiet --wipe always --wipe-partitions always --no-tell-kernel "/dev/$1" \
     <<<$'label: gpt\nname=zfs, type=6a898cc3-1dd2-11b2-99a6-080020736631'
   partx --update "/dev/$1"
-  wait_until 15 test -b "$partition" || fail zpool/failed "/dev/$1: the kernel shows no partition $partition" "$(told failed)"
+  wait_until 15 test -b "$partition" || fail zpool/failed "/dev/$1: the kernel shows no partition $partition" "$(result_object failed)"
   wipefs --all --quiet "$partition"
 }

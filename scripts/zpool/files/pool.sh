@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Asks ZFS about pools. What it says in words is for people; what it says with -H and -p is for programs, the same on
-# every platform and in every version. Needs the library's ur.sh.
+# The report of a ZFS pool: numbers, devices and a verdict. What zpool says in words is for people; what it says with -H and
+# -p is for programs, the same on every platform and in every version. Needs the library's ur.sh.
 
 # Where there was no pool when the machine booted, nothing has loaded the module.
 export ZFS_MODULE_LOADING=yes
@@ -9,7 +9,7 @@ pool_exists() { # <pool>
   limited 60 zpool list -H -o name "$1" >/dev/null 2>&1
 }
 
-pool_state() { # <pool>: prints one JSON object: numbers, devices and a verdict
+pool_report() { # <pool>: prints one JSON object: numbers, devices and a verdict
   local numbers
   numbers=$(limited 60 zpool list -H -p -o name,health,size,allocated,free,fragmentation,capacity "$1")
   {
@@ -36,7 +36,7 @@ pool_state() { # <pool>: prints one JSON object: numbers, devices and a verdict
     | with_entries(select(.value != null))'
 }
 
-pool_disks() { # <state of a pool>: prints the kernel's names of the disks that it lies on
+pool_disks() { # <report of a pool>: prints the kernel's names of the disks that it lies on
   local device
   jq -r '.devices[].name | select(startswith("/dev/")) | ltrimstr("/dev/")' <<<"$1" | while read -r device; do disks_below "$device"; done | sort -u
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The first step of setting up a node of Triton: a pool of the disks there are, laid out as befits their kind and number,
-# and shown to work before anything is built on it.
+# A ZFS pool of the disks of this node, laid out by their kind and number, and shown to work before anything is built on it:
+# the first step of setting up a node of Triton.
 set -euo pipefail
 
 # shellcheck source=scripts/ur/files/ur.sh
@@ -28,7 +28,7 @@ main() {
   [[ $pool =~ ^[A-Za-z][A-Za-z0-9_.-]*$ ]] || fail zpool/refused "pool $pool: letters, digits, dots, dashes and underscores only"
   choose_disks "${PT_select:-[]}" "${PT_skip:-[]}"
   if pool_exists "$pool"; then
-    accept_existing "$(pool_disks "$(pool_state "$pool")")"
+    accept_existing "$(pool_disks "$(pool_report "$pool")")"
     return
   fi
   lies_on=$(labelled_disks "$pool" "${!facts[@]}")
@@ -46,27 +46,32 @@ main() {
 }
 
 guards() {
-  local name
   layout=$(target_facts | choose_layout "${PT_layout:-}" "${PT_spares:-}" "${PT_cache:-true}")
-  ! jq -e .error <<<"$layout" >/dev/null || fail zpool/layout "$(jq -r .error <<<"$layout"): change layout, spares or select"
-  while read -r name; do leave_alone "${name#/dev/}" 'the layout has no use for its size and kind'; done < <(jq -r '.unused[]' <<<"$layout")
+  [[ $layout != '{"error":'* ]] || fail zpool/layout "$(jq -r .error <<<"$layout"): change layout, spares or select"
+  make_command
   noop || guard_confirmed "${PT_confirm_serials:-[]}"
   guard_disks "${PT_allow_shared:-false}"
   end_if_refused
-  make_command
 }
 
-make_command() { # sets command
-  local name paths
-  paths=$(for name in "${targets[@]}"; do jq -cn --arg disk "/dev/$name" --arg path "$(path_for_zfs "$name")" '{($disk): $path}'; done | jq -cs add)
+make_command() { # sets command; the disks that the layout does not use are left alone
+  local lines what word
   # -f: what is on the disks has been looked at, and is confirmed to go. 4 KiB blocks suit all of today's disks, and the
   # ones that will replace them.
   command=(zpool create -f -o ashift=12 -m "${PT_mountpoint:-/$pool}" "$pool")
-  mapfile -t -O "${#command[@]}" command < <(jq -r --argjson paths "$paths" '
-    def group($word): if length == 0 then empty else $word, .[] end;
-    (.vdevs[] | if .type == "single" then .disks[] else (if .type == "raidz1" then "raidz" else .type end), .disks[] end),
-    (.logs | if length == 0 then empty else "log", (.[] | if length > 1 then "mirror", .[] else .[] end) end),
-    (.cache | group("cache")), (.spares | group("spare")) | $paths[.] // .' <<<"$layout")
+  lines=$(jq -r '
+    def group($word): if length == 0 then empty else "word \($word)", "disk \(.[])" end;
+    "unused \(.unused[])",
+    (.vdevs[] | if .type == "single" then "disk \(.disks[])" else .type as $type | .disks | group(if $type == "raidz1" then "raidz" else $type end) end),
+    (.logs | if length == 0 then empty else "word log", (.[] | if length > 1 then group("mirror") else "disk \(.[])" end) end),
+    (.cache | group("cache")), (.spares | group("spare"))' <<<"$layout")
+  while read -r what word; do
+    case $what in
+      unused) leave_alone "${word#/dev/}" 'the layout has no use for its size and kind' ;;
+      word) command+=("$word") ;;
+      disk) command+=("$(path_for_zfs "${word#/dev/}")") ;;
+    esac
+  done <<<"$lines"
 }
 
 writes() {
@@ -74,18 +79,18 @@ writes() {
   progress 20 "creating $pool"
   has_udev || for name in "${targets[@]}"; do partition_disk "$name"; done
   log "${command[*]}"
-  limited 600 "${command[@]}" || fail zpool/failed "zpool create exited with status $?: its message is in the log" "$(told failed)"
+  limited 600 "${command[@]}" || fail zpool/failed "zpool create exited with status $?: its message is in the log" "$(result_object failed)"
 }
 
 verification() {
   local state missing
   progress 60 'writing and reading'
-  pool_exists "$pool" || fail zpool/failed "zpool create said yes, and there is no pool $pool" "$(told failed)"
+  pool_exists "$pool" || fail zpool/failed "zpool create said yes, and there is no pool $pool" "$(result_object failed)"
   prove_data
-  state=$(pool_state "$pool")
-  [[ $(jq -r .verdict <<<"$state") == good ]] || fail zpool/failed "$pool is $(jq -r '.health + ", " + .errors' <<<"$state")" "$(told failed "$state")"
+  state=$(pool_report "$pool")
+  [[ $state == *'"verdict":"good"}' ]] || fail zpool/failed "$pool is $(jq -r '.health + ", " + .errors' <<<"$state")" "$(result_object failed "$state")"
   missing=$(comm -23 <(printf '%s\n' "${targets[@]}" | sort) <(pool_disks "$state"))
-  [[ -z $missing ]] || fail zpool/failed "$pool does not lie on ${missing//$'\n'/ }" "$(told failed "$state")"
+  [[ -z $missing ]] || fail zpool/failed "$pool does not lie on ${missing//$'\n'/ }" "$(result_object failed "$state")"
   answer created "{\"status\":$state}"
 }
 
@@ -96,21 +101,23 @@ prove_data() { # what was written must be there when the pool comes back: a read
   head -c 16777216 /dev/urandom >"$where/data"
   sum=$(sha256sum <"$where/data")
   limited 300 zpool export "$pool"
-  limited 300 zpool import -d /dev "$pool" || fail zpool/failed "$pool could not be imported again" "$(told failed)"
-  [[ $(sha256sum <"$where/data") == "$sum" ]] || fail zpool/failed "what was written to $pool reads differently" "$(told failed)"
+  limited 300 zpool import -d /dev "$pool" || fail zpool/failed "$pool could not be imported again" "$(result_object failed)"
+  [[ $(sha256sum <"$where/data") == "$sum" ]] || fail zpool/failed "what was written to $pool reads differently" "$(result_object failed)"
   zfs destroy "$dataset"
 }
 
-told() { # <verdict> [<state>]: prints what there is to tell
-  jq -cn --arg pool "$pool" --arg verdict "$1" --argjson layout "$layout" --argjson state "${2:-null}" \
-    '{$pool, $verdict, $layout} + if $state then {status: $state} else {} end'
+result_object() { # <verdict> [<report of the pool>]: prints what there is to tell
+  printf '{"pool":"%s","verdict":"%s","layout":%s%s}' "$pool" "$1" "$layout" "${2:+,\"status\":$2}"
 }
 
 answer() { # <verdict> <JSON object>
-  result "$(jq -c --argjson more "$2" --argjson disks "$({
+  local name disks said more=${2#\{}
+  disks=$(
     for name in "${targets[@]}"; do verdict "$name" "$([[ $2 == *'"status"'* ]] && printf in-pool || printf would-use)" ''; done
     untouched_verdicts
-  } | jq -cs .)" '. + $more + {$disks}' <<<"$(told "$1")")"
+  )
+  said=$(result_object "$1")
+  result "${said%\}},${more%\}},\"disks\":$(json_array "$disks")}"
 }
 
 main "$@"

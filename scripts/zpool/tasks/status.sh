@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How the pools of a node are, in numbers, with one word for each.
+# The state of the ZFS pools of a node, in numbers, with one word for each.
 set -euo pipefail
 
 # shellcheck source=scripts/ur/files/ur.sh
@@ -8,16 +8,16 @@ source "$PT__installdir/ur/files/ur.sh"
 source "$PT__installdir/zpool/files/pool.sh"
 
 main() {
-  local pool states
+  local pool reports
   trace
   need jq zpool:zfsutils-linux
   if [[ -n ${PT_pool:-} ]]; then
     pool_exists "$PT_pool" || fail zpool/absent "there is no pool $PT_pool here: there is $(zpool list -H -o name | paste -sd ' ')"
-    states=$(pool_state "$PT_pool")
+    reports=$(pool_report "$PT_pool")
   else
-    states=$(limited 60 zpool list -H -o name | while read -r pool; do pool_state "$pool"; done)
+    reports=$(limited 60 zpool list -H -o name | while read -r pool; do pool_report "$pool"; done)
   fi
-  result "$(jq -cs '{pools: .}' <<<"$states")"
+  result "{\"pools\":$(json_array "$reports")}"
 }
 
 main "$@"

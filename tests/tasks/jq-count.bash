@@ -1,0 +1,23 @@
+# shellcheck shell=bash
+# How often a task starts jq, which costs more than all that a task asks of it: counted by a jq in front of PATH that adds a
+# line to a file and becomes the real one. With UR_JQ=/path/to/jaq all tests run the tasks with that instead of the node's jq.
+
+if [[ -n ${UR_JQ:-} ]]; then
+  mkdir -p "$BATS_RUN_TMPDIR/jq"
+  ln -sf "$UR_JQ" "$BATS_RUN_TMPDIR/jq/jq"
+  PATH=$BATS_RUN_TMPDIR/jq:$PATH
+fi
+
+starts_jq_at_most() { # <number> <command>…: runs it here, and fails if it started jq more often
+  local most=$1 counter=$BATS_TEST_TMPDIR/jq-counter starts
+  shift
+  mkdir -p "$counter"
+  : >"$counter/starts"
+  printf '#!/bin/sh\necho >>%q\nexec %q "$@"\n' "$counter/starts" "$(command -v jq)" >"$counter/jq"
+  chmod +x "$counter/jq"
+  local PATH=$counter:$PATH
+  "$@"
+  starts=$(wc -l <"$counter/starts")
+  printf 'jq was started %d times; %d are allowed\n' "$starts" "$most"
+  ((starts <= most))
+}
