@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use rustix::fs::{FallocateFlags, OFlags, fallocate, fsync, ioctl_blksszget};
 
-use crate::blocks::{Block, Pool, is_zero};
+use crate::blocks::{BLOCK, Block, Pool, is_zero};
 use crate::report::{Failure, Kind, Progress};
 
 /// After how many bytes it is judged how fast something goes.
@@ -77,7 +77,7 @@ impl Disk {
         })
     }
 
-    pub(crate) fn has_room(&self, at: u64, count: usize) -> Result<(), Failure> {
+    pub(crate) fn has_room(&self, at: u64, count: u64) -> Result<(), Failure> {
         let (path, bytes) = (self.path.display(), self.bytes);
         if !at.is_multiple_of(self.sector as u64) {
             let message = format!(
@@ -86,7 +86,7 @@ impl Disk {
             );
             return Err(Failure::new(Kind::Write, message));
         }
-        if at + count as u64 > bytes {
+        if at.saturating_add(count) > bytes {
             let message = format!("the image is bigger than {path}, which has {bytes} bytes");
             return Err(Failure::new(Kind::TooBig, message));
         }
@@ -110,6 +110,30 @@ impl Disk {
             self.file.write_all_at(bytes, at)?;
             self.writing.add(count, begun);
             progress.written.fetch_add(count, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Makes so many bytes there zero, and what is left of the last sector.
+    pub(crate) fn put_zeros(
+        &self,
+        at: u64,
+        count: u64,
+        sample: &mut Sample,
+        progress: &Progress,
+    ) -> io::Result<()> {
+        let count = count.next_multiple_of(self.sector as u64);
+        if self.make_zero(at, count, sample)? {
+            progress.zeros.fetch_add(count, Ordering::Relaxed);
+            return Ok(());
+        }
+        let mut zeros = sample.pool.take();
+        zeros.fill(&mut io::repeat(0))?;
+        for begin in (0..count).step_by(BLOCK) {
+            let part = (count - begin).min(BLOCK as u64);
+            self.file
+                .write_all_at(&zeros.bytes()[..part as usize], at + begin)?;
+            progress.written.fetch_add(part, Ordering::Relaxed);
         }
         Ok(())
     }

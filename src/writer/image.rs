@@ -7,48 +7,53 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::Arguments;
 use crate::blocks::{Block, Pool};
 use crate::disk::Disk;
+use crate::guest::Guest;
 use crate::hash::Hashing;
 use crate::input::{self, Input};
+use crate::qcow2::Header;
 use crate::report::{Failure, Hashes, Kind, Progress, say};
+use crate::sequence::Sequence;
 use crate::unpack::{Compression, Unpacker};
+use crate::window::Window;
 use crate::writers::Writers;
+use crate::{Arguments, Format};
 
 /// How many unpacked blocks may be on their way.
 const IN_FLIGHT: usize = 24;
 
+/// How much of a qcow2 is kept for tables that come behind what they are for.
+const WINDOW: usize = 32;
+
 pub(crate) fn write(arguments: &Arguments, progress: &Arc<Progress>) -> Result<Hashes, Failure> {
     let stdin = io::stdin().as_fd().try_clone_to_owned();
     let stdin = File::from(stdin.map_err(|error| Failure::new(Kind::Read, error.to_string()))?);
-    let input = Input::start(stdin, arguments.hash_input, Arc::clone(progress));
-    let mut image = Image::new(arguments, input)?;
+    let start = |count| Input::start(stdin, arguments.hash_input, count, Arc::clone(progress));
+    match arguments.format {
+        Format::Raw => write_raw(arguments, start(IN_FLIGHT), progress),
+        Format::Qcow2 => write_qcow2(arguments, start(IN_FLIGHT + WINDOW), progress),
+    }
+}
 
+fn write_raw(
+    arguments: &Arguments,
+    input: Input,
+    progress: &Arc<Progress>,
+) -> Result<Hashes, Failure> {
+    let mut image = Image::new(arguments, input)?;
     let mut at = arguments.offset;
     let mut block = image.next()?;
     if let Some(path) = &arguments.head_file {
-        let failure = |error| {
-            Failure::new(
-                Kind::HeadFile,
-                format!("writing {}: {error}", path.display()),
-            )
-        };
-        let mut head = File::create(path).map_err(failure)?;
+        let mut head = HeadFile::create(path)?;
         let end = at + arguments.head_bytes;
         while let Some(of_head) = block.take_if(|_| at < end) {
-            head.write_all(of_head.bytes()).map_err(failure)?;
-            at += of_head.bytes().len() as u64;
-            progress
-                .done
-                .fetch_add(of_head.bytes().len() as u64, Ordering::Relaxed);
+            at += head.write(of_head.bytes(), progress)?;
             block = image.next()?;
         }
         say(format_args!("head {}", at - arguments.offset));
     }
-    if let Some(path) = &arguments.go {
-        wait(path)?;
-    }
+    wait(arguments)?;
     let mut writers = Writers::start(Disk::open(&arguments.disk)?, progress);
     while let Some(of_rest) = block {
         let count = of_rest.bytes().len();
@@ -61,7 +66,68 @@ pub(crate) fn write(arguments: &Arguments, progress: &Arc<Progress>) -> Result<H
     Ok(hashes)
 }
 
-fn wait(path: &Path) -> Result<(), Failure> {
+fn write_qcow2(
+    arguments: &Arguments,
+    mut input: Input,
+    progress: &Arc<Progress>,
+) -> Result<Hashes, Failure> {
+    let first = input.next_block().map_err(|error| input::failure(&error))?;
+    let header = Header::parse(first.as_ref().map_or(&[], |block| block.bytes()))?;
+    let mut window = Window::new(WINDOW);
+    first.into_iter().for_each(|block| window.push(block));
+    say(format_args!("size {}", header.size));
+    wait(arguments)?;
+    let disk = Disk::open(&arguments.disk)?;
+    disk.has_room(arguments.offset, header.size)?;
+    let held = arguments
+        .head_file
+        .as_ref()
+        .map_or(0, |_| arguments.head_bytes.min(header.size));
+    let writers = Writers::start(disk, progress);
+    let guest = Guest::new(writers, arguments.offset, held as usize);
+    let head = Sequence::new(header, window, guest).write(&mut input)?;
+    if let Some(path) = &arguments.head_file {
+        HeadFile::create(path)?.write(&head, progress)?;
+        say(format_args!("head {held}"));
+    }
+    Ok(Hashes {
+        input: input.hash(),
+        output: None,
+    })
+}
+
+struct HeadFile<'a> {
+    file: File,
+    path: &'a Path,
+}
+
+impl HeadFile<'_> {
+    fn create(path: &Path) -> Result<HeadFile<'_>, Failure> {
+        let file = File::create(path).map_err(|error| HeadFile::failure(path, &error))?;
+        Ok(HeadFile { file, path })
+    }
+
+    fn write(&mut self, bytes: &[u8], progress: &Progress) -> Result<u64, Failure> {
+        let written = self.file.write_all(bytes);
+        written.map_err(|error| HeadFile::failure(self.path, &error))?;
+        let count = bytes.len() as u64;
+        progress.done.fetch_add(count, Ordering::Relaxed);
+        Ok(count)
+    }
+
+    fn failure(path: &Path, error: &io::Error) -> Failure {
+        Failure::new(
+            Kind::HeadFile,
+            format!("writing {}: {error}", path.display()),
+        )
+    }
+}
+
+/// Until the word is given to write, if it has to be.
+fn wait(arguments: &Arguments) -> Result<(), Failure> {
+    let Some(path) = &arguments.go else {
+        return Ok(());
+    };
     let read = fs::read_to_string(path);
     match read.as_deref().map(str::trim_end) {
         Ok("go") => Ok(()),

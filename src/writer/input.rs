@@ -15,9 +15,6 @@ use crate::blocks::{BLOCK, Block, Pool};
 use crate::hash::{Algorithm, Hashing};
 use crate::report::{Failure, Kind, Progress};
 
-/// How many blocks may be on their way.
-const IN_FLIGHT: usize = 24;
-
 pub(crate) struct Input {
     blocks: Receiver<io::Result<Arc<Block>>>,
     reader: JoinHandle<Option<String>>,
@@ -27,14 +24,21 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    pub(crate) fn start(source: File, hash: Option<Algorithm>, progress: Arc<Progress>) -> Input {
+    /// With so many blocks to go round.
+    pub(crate) fn start(
+        source: File,
+        hash: Option<Algorithm>,
+        count: usize,
+        progress: Arc<Progress>,
+    ) -> Input {
         // What writes to a pipe of the usual 64 KiB waits for us after each of them. It is a pipe, or it needs none.
         fcntl_setpipe_size(&source, BLOCK).ok();
-        let (sender, blocks) = sync_channel(IN_FLIGHT);
+        let (sender, blocks) = sync_channel(count);
         let hashing = hash.map(Hashing::start);
+        let pool = Pool::new(count);
         Input {
             blocks,
-            reader: thread::spawn(move || read(source, hashing, &sender, &progress)),
+            reader: thread::spawn(move || read(source, &pool, hashing, &sender, &progress)),
             current: None,
             position: 0,
         }
@@ -53,11 +57,11 @@ impl Input {
 
 fn read(
     mut source: File,
+    pool: &Pool,
     hashing: Option<Hashing>,
     blocks: &SyncSender<io::Result<Arc<Block>>>,
     progress: &Progress,
 ) -> Option<String> {
-    let pool = Pool::new(IN_FLIGHT);
     loop {
         let mut block = pool.take();
         if let Err(error) = block.fill(&mut source) {

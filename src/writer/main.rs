@@ -5,11 +5,15 @@
 
 mod blocks;
 mod disk;
+mod guest;
 mod hash;
 mod image;
 mod input;
+mod qcow2;
 mod report;
+mod sequence;
 mod unpack;
+mod window;
 mod writers;
 
 use std::path::PathBuf;
@@ -19,7 +23,8 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, ValueEnum};
 
 use blocks::BLOCK;
 use hash::Algorithm;
@@ -29,7 +34,9 @@ use unpack::Compression;
 const PROTOCOL: &str = "\
 On standard error, while it works:
   head BYTES          the head is in its file, and has that many bytes: fewer than
-                      --head-bytes, if the image has no more
+                      --head-bytes, if the image has no more. That of a raw image is
+                      there before the disk is opened, that of a qcow2 at the end
+  size BYTES          a qcow2 has begun, of an image of that many bytes
   progress DONE READ  once a second: bytes of the image that are taken care of, bytes
                       that came
   ur-writer: TEXT     what is wrong
@@ -47,7 +54,8 @@ Exit status: 0 all is on the medium, but for the head; 2 wrong arguments, and no
 3 (read) standard input cannot be read; 4 (unpack) it cannot be unpacked, as a whole or
 to its end; 5 (write) the disk cannot be opened or takes no more; 6 (too-big) the image
 is bigger than the disk; 7 (head-file) the file for the head takes no more; 8 (stopped)
-told by --go not to write.";
+told by --go not to write; 9 (not-streamable) the qcow2 has its parts in an order in
+which it cannot be written as it comes, or something unusual in it: qemu-img may read it.";
 
 /// Writes an image, as it comes on standard input, to a disk
 #[derive(Parser)]
@@ -59,13 +67,16 @@ struct Arguments {
     /// Where on the disk the image begins, in bytes: a multiple of its sectors
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     offset: u64,
-    /// How the stream is packed
+    /// What the stream is, unpacked
+    #[arg(long, value_enum, default_value = "raw")]
+    format: Format,
+    /// How the stream is packed, if it is raw
     #[arg(long, value_enum, default_value = "none")]
     compression: Compression,
     /// Hash what comes
     #[arg(long, value_name = "ALGORITHM")]
     hash_input: Option<Algorithm>,
-    /// Hash the image, unpacked
+    /// Hash the image, unpacked, if it is raw
     #[arg(long, value_name = "ALGORITHM")]
     hash_output: Option<Algorithm>,
     /// Write the first bytes of the image to this file instead of the disk
@@ -79,6 +90,25 @@ struct Arguments {
     go: Option<PathBuf>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Raw,
+    Qcow2,
+}
+
+impl Arguments {
+    fn read() -> Arguments {
+        let arguments = Arguments::parse();
+        let for_raw = arguments.compression != Compression::None || arguments.hash_output.is_some();
+        if arguments.format == Format::Qcow2 && for_raw {
+            let message = "a qcow2 is neither unpacked before nor hashed after it was read";
+            let error = Arguments::command().error(ErrorKind::ArgumentConflict, message);
+            error.exit();
+        }
+        arguments
+    }
+}
+
 fn whole_blocks(text: &str) -> Result<u64, String> {
     let bytes: u64 = text.parse().map_err(|error| format!("{error}"))?;
     if bytes.is_multiple_of(BLOCK as u64) {
@@ -89,7 +119,7 @@ fn whole_blocks(text: &str) -> Result<u64, String> {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     let progress = Arc::new(Progress::default());
     let (ended, end) = sync_channel(1);
     let counters = Arc::clone(&progress);

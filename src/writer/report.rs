@@ -41,6 +41,7 @@ pub(crate) enum Kind {
     TooBig,
     HeadFile,
     Stopped,
+    NotStreamable,
 }
 
 impl Kind {
@@ -52,6 +53,7 @@ impl Kind {
             Kind::TooBig => 6,
             Kind::HeadFile => 7,
             Kind::Stopped => 8,
+            Kind::NotStreamable => 9,
         }
     }
 }

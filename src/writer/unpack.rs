@@ -179,7 +179,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(stream).unwrap();
         file.rewind().unwrap();
-        Input::start(file, None, Arc::new(Progress::default()))
+        Input::start(file, None, 2, Arc::new(Progress::default()))
     }
 
     fn unpack(compression: Compression, stream: &[u8]) -> io::Result<Vec<u8>> {

@@ -206,3 +206,116 @@ hash_of() { # <sha256|…> <file>: prints it as the program does
   exec {held}>&-
   [[ $(head -c 8388608 "$DISK" | tr -d '\377' | wc -c) == 0 ]]
 }
+
+# qcow2.
+
+make_qcow2() { # [<argument of qemu-img>…]: makes IMAGE one too
+  qemu-img convert -f raw -O qcow2 "$@" "$IMAGE" "$IMAGE.qcow2"
+}
+
+write_qcow2() { # [<argument>…]: with the head to a file
+  dirty
+  write --format qcow2 --hash-input sha256 --head-file "$BATS_TEST_TMPDIR/head" "$@" <"$IMAGE.qcow2"
+}
+
+has_image() { # [<offset>]: succeeds if DISK has it there, but for its head, and the file has that, and nothing else was touched
+  local bytes at=${1:-0}
+  bytes=$(stat --format=%s "$IMAGE")
+  cmp "$BATS_TEST_TMPDIR/head" <(head -c 8388608 "$IMAGE")
+  cmp --ignore-initial=8388608:$((at + 8388608)) --bytes=$((bytes - 8388608)) "$IMAGE" "$DISK"
+  [[ $(head -c $((at + 8388608)) "$DISK" | tr -d '\377' | wc -c) == 0 ]]
+  [[ $(tail -c +$((at + bytes + 1)) "$DISK" | tr -d '\377' | wc -c) == 0 ]]
+}
+
+@test 'a qcow2 of any usual kind is written as it comes' {
+  local how
+  for how in '-o compat=0.10' '-o compat=1.1' '-c' '-c -o compression_type=zstd' '-o cluster_size=4k' '-c -o cluster_size=4k' \
+    '-o cluster_size=2M' '-c -o cluster_size=2M' '-o lazy_refcounts=on' '-o preallocation=metadata' '-W -m 16' '-c -W -m 16' '-S 0'; do
+    # shellcheck disable=SC2086 # several words
+    make_qcow2 $how
+    write_qcow2
+    ((status == 0))
+    grep -qx 'size 25165824' "$LOG"
+    grep -qx 'head 8388608' "$LOG"
+    answer .bytes 25165824
+    answer .input_hash "$(hash_of sha256 "$IMAGE.qcow2")"
+    has_image
+  done
+  write_qcow2 --offset 1048576
+  has_image 1048576
+}
+
+@test 'a qcow2 with many tables is, packed or not' {
+  local at how
+  rm "$IMAGE"
+  truncate --size 60M "$IMAGE"
+  for ((at = 0; at < 60; at += 5)); do
+    head -c 2500000 /dev/urandom | dd of="$IMAGE" bs=1M seek="$at" conv=notrunc status=none
+    { seq "$at" 1000000 || true; } | head -c 1M | dd of="$IMAGE" bs=1M seek=$((at + 3)) iflag=fullblock conv=notrunc status=none
+  done
+  for how in -q -c; do
+    # A table is for 2 MiB.
+    make_qcow2 -o cluster_size=4k "$how"
+    write_qcow2
+    ((status == 0))
+    has_image
+  done
+}
+
+@test 'so is one that a machine has written to, as long as its parts are near where they belong' {
+  qemu-img create -q -f qcow2 "$IMAGE.qcow2" 40M
+  qemu-io -f qcow2 -d unmap -c 'write -P 1 20M 3M' -c 'write -P 2 1M 5000k' -c 'write -P 3 30M 64k' -c 'write -z 21M 64k' \
+    -c 'write -z -u 22M 64k' -c 'discard 2M 64k' -c 'write -c -P 4 9M 64k' -c 'write -P 5 9M 512' "$IMAGE.qcow2" >/dev/null
+  qemu-img convert -f qcow2 -O raw "$IMAGE.qcow2" "$IMAGE"
+  write_qcow2
+  ((status == 0))
+  has_image
+}
+
+@test 'what of a qcow2 only QEMU understands is left to it before anything is written' {
+  local kind
+  qemu-img create -q -f qcow2 -b "$IMAGE" -F raw "$BATS_TEST_TMPDIR/backing.qcow2"
+  qemu-img create -q -f qcow2 -o data_file="$BATS_TEST_TMPDIR/data" "$BATS_TEST_TMPDIR/features.qcow2" 20M
+  qemu-img create -q -f qcow2 --object secret,id=s,data=x -o encrypt.format=luks,encrypt.key-secret=s "$BATS_TEST_TMPDIR/encryption.qcow2" 20M
+  qemu-img convert -f raw -O qcow2 -o extended_l2=on,cluster_size=128k "$IMAGE" "$BATS_TEST_TMPDIR/its.qcow2"
+  qemu-img convert -f raw -O qcow2 "$IMAGE" "$BATS_TEST_TMPDIR/snapshots.qcow2"
+  qemu-img snapshot -c s "$BATS_TEST_TMPDIR/snapshots.qcow2"
+  for kind in backing features encryption its snapshots; do
+    mv "$BATS_TEST_TMPDIR/$kind.qcow2" "$IMAGE.qcow2"
+    write_qcow2
+    failed 9 not-streamable "$kind"
+    [[ $(tr -d '\377' <"$DISK" | wc -c) == 0 ]]
+  done
+  truncate --size 65M "$IMAGE"
+  make_qcow2
+  write_qcow2
+  failed 6 too-big 'has 67108864 bytes'
+  cp "$IMAGE" "$IMAGE.qcow2"
+  write_qcow2
+  failed 4 unpack 'is not a qcow2'
+}
+
+@test 'a qcow2 whose parts stand far from where they belong says so' {
+  make_qcow2
+  # The only table moves behind what it tells of, and its place in the table of tables follows.
+  dd if="$IMAGE.qcow2" of="$IMAGE.qcow2" bs=64K skip=4 seek=640 count=1 conv=notrunc status=none
+  printf '\200\0\0\0\002\200\0\0' | dd of="$IMAGE.qcow2" bs=64K seek=3 conv=notrunc status=none
+  write_qcow2
+  failed 9 not-streamable 'the order of its parts'
+}
+
+@test 'a qcow2 that is cut off or damaged is never taken for a whole one' {
+  local bytes cut how
+  for how in -q -c; do
+    make_qcow2 "$how"
+    bytes=$(stat --format=%s "$IMAGE.qcow2")
+    for cut in 0 100 70000 300000 5000000 $((bytes / 2)) $((bytes - 65536)); do
+      write --format qcow2 < <(head -c "$cut" "$IMAGE.qcow2")
+      failed 4 unpack 'unpacking the image'
+    done
+  done
+  # All packed clusters in there are no longer any.
+  tr '\0' '\377' </dev/zero | dd of="$IMAGE.qcow2" bs=200000 oflag=seek_bytes seek=$((bytes - 400000)) count=1 iflag=fullblock conv=notrunc status=none
+  write --format qcow2 <"$IMAGE.qcow2"
+  failed 4 unpack 'is damaged'
+}
