@@ -31,7 +31,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use job::{Job, NEXT, supervise, supervise_next};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use args::{Cli, Command};
 
@@ -73,15 +75,19 @@ fn obey() -> Result<()> {
 
 /// To stderr, without a time of our own where the journal adds one.
 fn log() {
-    let filter = EnvFilter::try_from_env("UR_LOG")
-        .unwrap_or_else(|_unset| EnvFilter::new("info,lapin=error"));
-    let format = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let asked = env::var("UR_LOG").ok().and_then(|text| text.parse().ok());
+    let targets: Targets = asked.unwrap_or_else(|| {
+        Targets::new()
+            .with_default(LevelFilter::INFO)
+            .with_target("lapin", LevelFilter::ERROR)
+    });
+    let format = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .with_target(false);
+    let log = tracing_subscriber::registry().with(targets);
     match env::var_os("JOURNAL_STREAM") {
-        Some(_) => format.without_time().init(),
-        None => format.init(),
+        Some(_) => log.with(format.without_time()).init(),
+        None => log.with(format).init(),
     }
 }
