@@ -1,4 +1,5 @@
-//! What a message asks for: synchronous, and all that can be said no to is said no to here.
+//! Admission control: what a message asks for, and whether the node takes it. Synchronous; every refusal
+//! of a request that was not started is made here.
 
 use std::collections::VecDeque;
 
@@ -11,69 +12,71 @@ use protocol::{
     RoutingKey, reply_key,
 };
 
+use super::reply::ReplyTerms;
+
 /// Refusals that are remembered, some 200 bytes each.
-const MOST_REFUSED: usize = 1000;
+const MAX_REFUSALS: usize = 1000;
 /// Requests that wait for their turn. Each is a directory on what is often a RAM disk.
 const MAX_WAITING: usize = 20_000;
 
 #[derive(Debug)]
 pub(super) enum Admission {
     /// It is a job on disk now: start it when there is room.
-    Start(Job),
+    Start(Job, ReplyTerms),
     /// Its id is known: say how far it is, and its reply again if it has one. Starts nothing.
     Known(Job),
     Cancel(Job),
     /// The answer is no, on the key that the request asked to be answered on.
     Refuse(RoutingKey, Box<Reply>),
-    /// A broadcast wants to know who is there.
+    /// A broadcast asks every node for its sysinfo.
     Sysinfo(RoutingKey),
     Ping(Ping),
-    /// Nothing can be answered: there is no request id, or nobody asked.
+    /// Nothing can be answered: there is no request id, or it is no question.
     Ignore(String),
 }
 
-/// Who is asked, and whether there is room.
-pub(super) struct Gate<'a> {
+/// Which node is asked, and whether there is room.
+pub(super) struct AdmissionControl<'a> {
     pub node: &'a NodeId,
     pub spool: &'a Spool,
     pub waiting: usize,
     pub rebooting: bool,
-    /// `None` where nobody has told the node what time it is.
-    pub now: Option<Timestamp>,
-    pub refused: &'a mut Refused,
+    /// `None` where the node's clock is not synchronized. Asked only where a request has a `start_before`.
+    pub now: &'a dyn Fn() -> Option<Timestamp>,
+    pub refusals: &'a mut RecentRefusals,
 }
 
 /// Requests that were refused for a reason that may pass: no room, no process, a reboot. The sender has
 /// been told that they were not run, so another copy that was on its way must not be. Copies die with
 /// our queue or follow each other closely, so the latest are enough, and memory is.
 #[derive(Default)]
-pub(super) struct Refused(VecDeque<(RequestId, Refusal)>);
+pub(super) struct RecentRefusals(VecDeque<(RequestId, Refusal)>);
 
-impl Refused {
+impl RecentRefusals {
     fn find(&self, id: &RequestId) -> Option<Refusal> {
         let known = self.0.iter().find(|(known, _)| known == id);
         known.map(|(_, refusal)| refusal.clone())
     }
 
     fn remember(&mut self, id: &RequestId, refusal: &Refusal) {
-        if self.0.len() == MOST_REFUSED {
+        if self.0.len() == MAX_REFUSALS {
             self.0.pop_front();
         }
         self.0.push_back((id.clone(), refusal.clone()));
     }
 }
 
-impl Gate<'_> {
+impl AdmissionControl<'_> {
     pub(super) fn admit(&mut self, key: &str, body: &[u8]) -> Admission {
         let Ok(parsed) = RoutingKey::parse(key) else {
             return Admission::Ignore(format!("{key:?} is not a routing key of ours"));
         };
         match parsed {
             RoutingKey::Execute { request, .. } => {
-                self.or_refuse(&request, |gate, id| gate.execute(id, key, body))
+                self.or_refuse(&request, |control, id| control.execute(id, key, body))
             }
             RoutingKey::Cancel { request, .. } => {
-                self.or_refuse(&request, |gate, id| gate.cancel(id))
+                self.or_refuse(&request, |control, id| control.cancel(id))
             }
             RoutingKey::Broadcast { what, request } if what == "sysinfo" => {
                 match self.answer_key(&request) {
@@ -117,22 +120,22 @@ impl Gate<'_> {
         if let Some(job) = self.spool.find(id) {
             return Ok(Admission::Known(job));
         }
-        if let Some(refusal) = self.refused.find(id) {
+        if let Some(refusal) = self.refusals.find(id) {
             return Err(refusal);
         }
         let request = match Message::decode(body)? {
             Message::Run(request) => request,
             Message::Status => return Err(unknown(id)),
         };
-        self.take(id, &request, key, body)
-            .inspect_err(|refusal| self.refused.remember(id, refusal))
+        self.take(id, *request, key, body)
+            .inspect_err(|refusal| self.refusals.remember(id, refusal))
     }
 
     /// A request there is nothing wrong with. The node may have no place for it all the same.
     fn take(
         &self,
         id: &RequestId,
-        request: &Request,
+        request: Request,
         key: &str,
         body: &[u8],
     ) -> Result<Admission, Refusal> {
@@ -140,7 +143,8 @@ impl Gate<'_> {
             let message = "the node is about to reboot; send it again when it is back";
             return Err(Refusal::new(ErrorCode::Refused, message));
         }
-        if let (Some(now), Some(limit)) = (self.now, request.start_before)
+        if let Some(limit) = request.start_before
+            && let Some(now) = (self.now)()
             && now >= limit
         {
             let message = format!(
@@ -153,8 +157,8 @@ impl Gate<'_> {
             let message = format!("{MAX_WAITING} requests wait on the node already");
             return Err(Refusal::new(ErrorCode::Busy, message));
         }
-        match self.spool.create(id, request, (self.node, key), body)? {
-            Created::New(job) => Ok(Admission::Start(job)),
+        match self.spool.create(id, &request, (self.node, key), body)? {
+            Created::New(job) => Ok(Admission::Start(job, ReplyTerms::of(request))),
             Created::Existing(job) => Ok(Admission::Known(job)),
         }
     }
@@ -196,17 +200,17 @@ mod tests {
     use proptest::prelude::proptest;
     use proptest::sample::select;
 
-    fn at(rebooting: bool, waiting: usize, check: impl FnOnce(&mut Gate)) {
+    fn at(rebooting: bool, waiting: usize, check: impl FnOnce(&mut AdmissionControl)) {
         let dir = tempfile::tempdir().unwrap();
         let spool = Spool::open(dir.path()).unwrap();
         let node = NodeId::parse("n1").unwrap();
-        check(&mut Gate {
+        check(&mut AdmissionControl {
             node: &node,
             spool: &spool,
             waiting,
             rebooting,
-            now: None,
-            refused: &mut Refused::default(),
+            now: &|| None,
+            refusals: &mut RecentRefusals::default(),
         });
     }
 
@@ -219,20 +223,20 @@ mod tests {
 
     #[test]
     fn a_request_is_a_job_once_and_known_ever_after_whatever_its_body() {
-        at(false, 0, |gate| {
+        at(false, 0, |control| {
             let body = Request::script("true").encode();
             assert!(matches!(
-                gate.admit("ur.execute.n1.r1", &body),
-                Admission::Start(_)
+                control.admit("ur.execute.n1.r1", &body),
+                Admission::Start(..)
             ));
             for body in [body.as_slice(), b"rubbish", br#"{"type":"status"}"#] {
                 assert!(matches!(
-                    gate.admit("ur.execute.n1.r1", body),
+                    control.admit("ur.execute.n1.r1", body),
                     Admission::Known(_)
                 ));
             }
             assert!(matches!(
-                gate.admit("ur.cancel.n1.r1", b"{}"),
+                control.admit("ur.cancel.n1.r1", b"{}"),
                 Admission::Cancel(_)
             ));
         });
@@ -240,21 +244,21 @@ mod tests {
 
     #[test]
     fn a_refusal_goes_to_the_key_the_sender_waits_at() {
-        at(false, 0, |gate| {
+        at(false, 0, |control| {
             let key = |admission: Admission| match admission {
                 Admission::Refuse(key, _) => key.to_string(),
                 other => panic!("not refused: {other:?}"),
             };
             let long = "x".repeat(150);
             for id in ["r1", "odd id!", long.as_str()] {
-                let refused = gate.admit(&format!("ur.execute.n1-00:11.{id}"), b"{}");
+                let refused = control.admit(&format!("ur.execute.n1-00:11.{id}"), b"{}");
                 assert_eq!(code(&refused), ErrorCode::BadRequest);
                 assert_eq!(key(refused), format!("ur.execute-reply.n1.{id}"));
             }
-            let unknown = gate.admit("ur.execute.n1.r9", br#"{"type":"status"}"#);
+            let unknown = control.admit("ur.execute.n1.r9", br#"{"type":"status"}"#);
             assert_eq!(code(&unknown), ErrorCode::UnknownRequest);
             assert_eq!(
-                code(&gate.admit("ur.cancel.n1.r9", b"{}")),
+                code(&control.admit("ur.cancel.n1.r9", b"{}")),
                 ErrorCode::UnknownRequest
             );
         });
@@ -263,15 +267,15 @@ mod tests {
     #[test]
     fn a_node_that_is_full_or_going_down_says_so() {
         let body = Request::script("true").encode();
-        at(true, 0, |gate| {
+        at(true, 0, |control| {
             assert_eq!(
-                code(&gate.admit("ur.execute.n1.r1", &body)),
+                code(&control.admit("ur.execute.n1.r1", &body)),
                 ErrorCode::Refused
             );
         });
-        at(false, MAX_WAITING, |gate| {
+        at(false, MAX_WAITING, |control| {
             assert_eq!(
-                code(&gate.admit("ur.execute.n1.r1", &body)),
+                code(&control.admit("ur.execute.n1.r1", &body)),
                 ErrorCode::Busy
             );
         });
@@ -285,14 +289,19 @@ mod tests {
             ..Request::script("true")
         };
         let (early, late) = (time("2026-01-01T00:00:59Z"), time("2026-01-01T00:01:00Z"));
-        at(false, 0, |gate| {
-            let mut admit = |now, id: &str| {
-                gate.now = now;
-                gate.admit(&format!("ur.execute.n1.{id}"), &request.encode())
+        at(false, 0, |control| {
+            let mut admit = |now: Option<Timestamp>, id: &str| {
+                let now = || now;
+                let mut control = AdmissionControl {
+                    now: &now,
+                    refusals: control.refusals,
+                    ..*control
+                };
+                control.admit(&format!("ur.execute.n1.{id}"), &request.encode())
             };
             assert_eq!(code(&admit(Some(late), "r1")), ErrorCode::Refused);
-            assert!(matches!(admit(None, "r2"), Admission::Start(_)));
-            assert!(matches!(admit(Some(early), "r3"), Admission::Start(_)));
+            assert!(matches!(admit(None, "r2"), Admission::Start(..)));
+            assert!(matches!(admit(Some(early), "r3"), Admission::Start(..)));
             // The second delivery of what was started in time.
             assert!(matches!(admit(Some(late), "r3"), Admission::Known(_)));
         });
@@ -301,24 +310,24 @@ mod tests {
     #[test]
     fn a_request_that_was_refused_for_now_stays_refused() {
         let body = Request::script("true").encode();
-        at(false, MAX_WAITING, |gate| {
+        at(false, MAX_WAITING, |control| {
             assert_eq!(
-                code(&gate.admit("ur.execute.n1.r1", &body)),
+                code(&control.admit("ur.execute.n1.r1", &body)),
                 ErrorCode::Busy
             );
-            gate.waiting = 0;
+            control.waiting = 0;
             assert_eq!(
-                code(&gate.admit("ur.execute.n1.r1", &body)),
+                code(&control.admit("ur.execute.n1.r1", &body)),
                 ErrorCode::Busy
             );
-            let other = gate.admit("ur.execute.n1.r2", &body);
-            assert!(matches!(other, Admission::Start(_)));
+            let other = control.admit("ur.execute.n1.r2", &body);
+            assert!(matches!(other, Admission::Start(..)));
         });
     }
 
     #[test]
     fn what_cannot_be_answered_is_ignored_with_a_reason() {
-        at(false, 0, |gate| {
+        at(false, 0, |control| {
             for (key, body) in [
                 ("ur.execute.n1", "{}"),
                 ("ur.execute.n1.r1.x", "{}"),
@@ -329,7 +338,7 @@ mod tests {
                 (&format!("ur.execute.n1.{}", "x".repeat(240)), "{}"),
             ] {
                 assert!(
-                    matches!(gate.admit(key, body.as_bytes()), Admission::Ignore(_)),
+                    matches!(control.admit(key, body.as_bytes()), Admission::Ignore(_)),
                     "{key}"
                 );
             }
@@ -342,8 +351,8 @@ mod tests {
             key in "ur\\.(execute|cancel|broadcast|ping)\\.(n1|sysinfo)(\\.(r1|[^.]{1,9}|[a-z]{120,240})){0,2}",
             body in select(vec!["{}", "[", "7", r#"{"type":"script","script":"x"}"#, r#"{"type":"status"}"#, r#"{"client_id":1}"#])
         ) {
-            at(false, 0, |gate| match gate.admit(&key, body.as_bytes()) {
-                Admission::Start(job) => assert!(RequestId::parse(job.id.as_str()).is_ok() && job.message().is_ok()),
+            at(false, 0, |control| match control.admit(&key, body.as_bytes()) {
+                Admission::Start(job, _) => assert!(RequestId::parse(job.id.as_str()).is_ok() && job.message().is_ok()),
                 Admission::Refuse(answer, reply) => {
                     assert!(answer.to_string().len() <= MAX_KEY && answer.to_string().starts_with("ur.execute-reply.n1."));
                     assert!(!reply.error.unwrap().message.is_empty());

@@ -1,4 +1,4 @@
-//! What the node says unasked: startup once a boot, sysinfo, heartbeat.
+//! Announcements of the node: startup once a boot, sysinfo, heartbeat.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use protocol::{Heartbeat, RoutingKey};
 use super::outbox::Outgoing;
 use super::sysinfo::Sysinfo;
 
-/// Who has not heard of a node for this long may take it for gone.
+/// A node that has been silent for this long may be taken for gone.
 const HEARTBEAT_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A random part of the deadline, so that a fleet that booted as one does not beat as one.
@@ -31,7 +31,7 @@ pub(super) fn heartbeat(sysinfo: &Sysinfo, jobs: usize) -> Outgoing {
         uptime: seconds.unwrap_or(0),
         jobs,
     };
-    event(
+    notice(
         &RoutingKey::Heartbeat {
             node: sysinfo.node.to_string(),
         },
@@ -39,8 +39,8 @@ pub(super) fn heartbeat(sysinfo: &Sysinfo, jobs: usize) -> Outgoing {
     )
 }
 
-pub(super) fn event(key: &RoutingKey, body: &impl serde::Serialize) -> Outgoing {
-    Outgoing::Event {
+pub(super) fn notice(key: &RoutingKey, body: &impl serde::Serialize) -> Outgoing {
+    Outgoing::Notice {
         key: key.to_string(),
         body: serde_json::to_vec(body).expect("our messages have only string keys"),
     }
@@ -51,7 +51,7 @@ pub(super) fn sysinfo(sysinfo: &Sysinfo) -> Outgoing {
         node: sysinfo.node.to_string(),
         id: format!("{:08x}", fastrand::u32(..)),
     };
-    event(&key, &sysinfo.facts)
+    notice(&key, &sysinfo.facts)
 }
 
 /// Remembers, in the state directory, that this boot has been announced.

@@ -11,7 +11,7 @@ use protocol::{Message, NodeId, RequestId};
 
 use super::args::AgentArgs;
 use super::run::block_on;
-use super::{reply, session, supervisor, sysinfo as facts};
+use super::{connect, reply, supervisor, sysinfo as facts};
 
 /// Runs one request here, supervised as the agent would, and prints its reply.
 pub(crate) fn exec(file: &Path) -> Result<()> {
@@ -70,9 +70,9 @@ pub(crate) fn check(args: &AgentArgs) -> Result<()> {
         Err(error) => println!("state     not usable: {error:#}"),
     }
     block_on(async {
-        let found = session::find(args).await?;
+        let found = connect::find(args).await?;
         println!("broker    {:?}, by {}", found.urls, found.source);
-        let broker = session::connect(&found).await?;
+        let broker = connect::connect(&found).await?;
         println!("          connected, from {}", broker.local_address);
         broker.close().await
     })

@@ -1,5 +1,5 @@
-//! The jobs that this agent waits for: which run, which wait for their turn, which have ended.
-//! Their state is on disk; here is only what the loop needs to be woken.
+//! Jobs that the agent waits for: which run, which wait for their turn, which have ended. Their state is
+//! on disk; here is only what the loop needs to be woken.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -12,51 +12,53 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use job::{ExitWatch, Job, OutcomeRecord, Spool};
-use protocol::{ErrorCode, Outcome, Refusal, RequestId, State};
+use protocol::{ErrorCode, NodeId, Outcome, Refusal, RequestId, State};
 
-use super::follow::Follow;
-use super::reply::undetermined;
+use super::follower::Follower;
+use super::reply::{ReplyTerms, undetermined};
 use super::supervisor::Supervisors;
 
-/// How often a supervisor is looked at that the kernel does not tell us about.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How often a supervisor is looked at whose end the kernel does not report.
+const POLL_SUPERVISOR: Duration = Duration::from_secs(1);
 
-/// A job that has ended, and the last words of one that ran.
-pub(super) struct Ended {
+/// A job that has an outcome.
+pub(super) struct FinishedJob {
     pub job: Job,
-    pub follow: Option<Follow>,
+    /// `None` if the disk did not take it.
+    pub outcome: Option<OutcomeRecord>,
+    /// Of one that ran: its last progress and output are still to be published.
+    pub follower: Option<Follower>,
 }
 
 pub(super) struct Jobs {
-    most: usize,
+    max_running: usize,
     supervisors: Supervisors,
     waiting: VecDeque<Job>,
-    running: HashMap<RequestId, Follow>,
+    running: HashMap<RequestId, Follower>,
     /// One task for each that runs; it ends when the supervisor has.
     watched: JoinSet<Job>,
     /// Those whose first supervisor never began.
     tried_again: HashSet<RequestId>,
     /// Ended, but the disk did not take it.
     unwritten: Vec<Job>,
-    /// What has an outcome now, with what its follower had not yet said.
-    ended: VecDeque<Ended>,
+    finished: VecDeque<FinishedJob>,
 }
 
 impl Jobs {
     /// Takes over what an earlier agent left: adopts what runs, queues what waits, and answers for
-    /// those whose supervisor died. What has ended is returned by [`Jobs::next_ended`] in turn.
-    pub(super) fn recover(spool: &Spool, most: usize) -> Result<Self> {
+    /// those whose supervisor died. What has ended is returned by [`Jobs::next_finished`] in turn.
+    pub(super) fn recover(spool: &Spool, found: Vec<Job>, max_running: usize) -> Self {
         let mut jobs = Self {
-            most,
+            max_running,
             supervisors: Supervisors::new(spool.jobs_dir()),
             waiting: VecDeque::new(),
             running: HashMap::new(),
             watched: JoinSet::new(),
             tried_again: HashSet::new(),
             unwritten: Vec::new(),
-            ended: VecDeque::new(),
+            finished: VecDeque::new(),
         };
-        for job in spool.jobs()? {
+        for job in found {
             if let Err(error) = job.record() {
                 let error = format!("{error:#}");
                 error!(request = %job.id, error, "cannot read a job; its directory is left alone");
@@ -65,32 +67,36 @@ impl Jobs {
             match job.state() {
                 State::Queued => jobs.waiting.push_back(job),
                 State::Running => jobs.adopt(job),
-                State::Ended => jobs.push_ended(job),
+                State::Ended => {
+                    let outcome = job.outcome().ok().flatten();
+                    jobs.push_finished(job, outcome);
+                }
                 _ => {}
             }
         }
-        Ok(jobs)
+        jobs
     }
 
     /// Starts a job that was just admitted, or queues it.
-    pub(super) fn add(&mut self, job: Job) -> State {
-        if self.running.len() >= self.most || !self.waiting.is_empty() {
+    pub(super) fn add(&mut self, job: Job, node: &NodeId, terms: ReplyTerms) -> State {
+        if self.running.len() >= self.max_running || !self.waiting.is_empty() {
             self.waiting.push_back(job);
             return State::Queued;
         }
-        self.start(job);
+        let follower = Follower::new(&job, node.to_string(), terms);
+        self.start(job, Some(follower));
         State::Accepted
     }
 
     /// The next job that has an outcome. Starts what waits, but not before every end has been heard
     /// of: it may have asked for a reboot.
-    pub(super) async fn next_ended(&mut self) -> Ended {
+    pub(super) async fn next_finished(&mut self) -> FinishedJob {
         loop {
-            if self.ended.is_empty() {
+            if self.finished.is_empty() {
                 self.fill();
             }
-            if let Some(ended) = self.ended.pop_front() {
-                return ended;
+            if let Some(finished) = self.finished.pop_front() {
+                return finished;
             }
             let Some(joined) = self.watched.join_next().await else {
                 return std::future::pending().await;
@@ -129,7 +135,7 @@ impl Jobs {
         self.running.len()
     }
 
-    pub(super) fn follow(&mut self) -> impl Iterator<Item = &mut Follow> {
+    pub(super) fn followers(&mut self) -> impl Iterator<Item = &mut Follower> {
         self.running.values_mut()
     }
 
@@ -140,19 +146,20 @@ impl Jobs {
     }
 
     fn fill(&mut self) {
-        while self.running.len() < self.most {
+        while self.running.len() < self.max_running {
             let Some(job) = self.waiting.pop_front() else {
                 return;
             };
-            self.start(job);
+            self.start(job, None);
         }
     }
 
-    fn start(&mut self, job: Job) {
+    /// Where no `follower` is given, what it needs is read from the directory.
+    fn start(&mut self, job: Job, follower: Option<Follower>) {
         match self.supervisors.start(&job) {
             Ok(exit) => {
                 info!(request = %job.id, "started");
-                self.watch(job, exit);
+                self.watch(job, exit, follower);
             }
             Err(error) => {
                 let message = format!("the node could not start it: {error:#}");
@@ -162,8 +169,9 @@ impl Jobs {
         }
     }
 
-    fn watch(&mut self, job: Job, exit: ExitWatch) {
-        self.running.insert(job.id.clone(), Follow::new(&job));
+    fn watch(&mut self, job: Job, exit: ExitWatch, follower: Option<Follower>) {
+        let follower = follower.unwrap_or_else(|| Follower::read(&job));
+        self.running.insert(job.id.clone(), follower);
         self.watched.spawn(async move {
             // SAFETY: `ExitWatch` owns its descriptor, opens no other and closes it when dropped.
             match unsafe { AsyncFd::register_with_interest(exit, Interest::READABLE) } {
@@ -178,7 +186,7 @@ impl Jobs {
                     let (exit, error) = error.into_parts();
                     error!(request = %job.id, %error, "cannot watch a supervisor");
                     while !exit.has_ended() {
-                        sleep(LOOK_AGAIN).await;
+                        sleep(POLL_SUPERVISOR).await;
                     }
                     exit.reap();
                 }
@@ -190,7 +198,7 @@ impl Jobs {
     fn adopt(&mut self, job: Job) {
         let pids = job.pids().ok().flatten();
         match pids.as_ref().and_then(|pids| pids.supervisor.watch()) {
-            Some(exit) => self.watch(job, exit),
+            Some(exit) => self.watch(job, exit, None),
             None => self.supervisor_gone(job),
         }
     }
@@ -198,13 +206,13 @@ impl Jobs {
     /// Its outcome is on disk; or another supervisor had been quicker; or it died in the middle.
     fn supervisor_gone(&mut self, job: Job) {
         match job.outcome() {
-            Ok(Some(_)) => self.push_ended(job),
+            Ok(Some(outcome)) => self.push_finished(job, Some(outcome)),
             Ok(None) => match job.pids() {
                 Ok(Some(pids)) => match pids.supervisor.watch() {
-                    Some(exit) => self.watch(job, exit),
+                    Some(exit) => self.watch(job, exit, None),
                     // Its last act may have come between our two looks.
                     None => match job.outcome() {
-                        Ok(Some(_)) => self.push_ended(job),
+                        Ok(Some(outcome)) => self.push_finished(job, Some(outcome)),
                         _ => self.end(job, undetermined(last_seen(&pids))),
                     },
                 },
@@ -219,7 +227,7 @@ impl Jobs {
     /// while it waited for a job. If that one cannot begin either, it is not by chance.
     fn never_begun(&mut self, job: Job) {
         if self.tried_again.insert(job.id.clone()) {
-            return self.start(job);
+            return self.start(job, None);
         }
         let message = "its supervisor could not begin; the agent's log says why";
         let refusal = Refusal::new(ErrorCode::Storage, message);
@@ -231,10 +239,12 @@ impl Jobs {
     fn end_unstarted(&mut self, job: Job, outcome: Outcome) {
         let written = self.write_outcome(&job, outcome);
         match job.pids() {
-            Ok(None) => self.push_ended(job),
+            Ok(None) => self.push_finished(job, written),
             Ok(Some(_)) | Err(_) => {
                 warn!(request = %job.id, "a supervisor of an earlier agent has it; it goes on");
-                if written && let Err(error) = job.remove_outcome() {
+                if written.is_some()
+                    && let Err(error) = job.remove_outcome()
+                {
                     error!(request = %job.id, error = format!("{error:#}"), "cannot take an outcome back");
                 }
                 self.adopt(job);
@@ -243,19 +253,21 @@ impl Jobs {
     }
 
     fn end(&mut self, job: Job, outcome: Outcome) {
-        self.write_outcome(&job, outcome);
-        self.push_ended(job);
+        let written = self.write_outcome(&job, outcome);
+        self.push_finished(job, written);
     }
 
-    fn write_outcome(&mut self, job: &Job, outcome: Outcome) -> bool {
+    /// Returns what is on disk now, if it got there.
+    fn write_outcome(&mut self, job: &Job, outcome: Outcome) -> Option<OutcomeRecord> {
         warn!(request = %job.id, outcome = outcome.state(), "ended by the agent");
-        let written = job.write_outcome(&OutcomeRecord::unseen(outcome));
-        if let Err(error) = &written {
+        let record = OutcomeRecord::unseen(outcome);
+        if let Err(error) = job.write_outcome(&record) {
             // Answered as undetermined all the same: a reply does not need the file.
             error!(request = %job.id, error = format!("{error:#}"), "cannot write an outcome");
             self.unwritten.push(job.clone());
+            return None;
         }
-        written.is_ok()
+        Some(record)
     }
 
     /// Jobs that are over, and whose files do not say so.
@@ -267,10 +279,14 @@ impl Jobs {
         self.unwritten.retain(|unwritten| unwritten != job);
     }
 
-    fn push_ended(&mut self, job: Job) {
-        let follow = self.running.remove(&job.id);
+    fn push_finished(&mut self, job: Job, outcome: Option<OutcomeRecord>) {
+        let follower = self.running.remove(&job.id);
         self.tried_again.remove(&job.id);
-        self.ended.push_back(Ended { job, follow });
+        self.finished.push_back(FinishedJob {
+            job,
+            outcome,
+            follower,
+        });
     }
 }
 

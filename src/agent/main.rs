@@ -1,27 +1,30 @@
 //! The agent: admit, run, reply, announce.
 //!
-//! One loop on one thread. `select!` names the event, a plain function handles it. What must not be
+//! A request goes through `admit.rs`, `jobs.rs` and `supervisor.rs`; its reply through `reply.rs`,
+//! `replies.rs` and `outbox.rs`. One loop on one thread (`session.rs`): `select!` names the event, a plain
+//! function of `agent.rs` handles it. What must not be
 //! lost is on disk before it is acked, so a session with the broker can end at any time: the next
 //! one begins with every job that has an outcome and no `replied`.
 
 mod admit;
+mod agent;
 mod announce;
-mod answer;
 mod args;
+mod connect;
 mod exec;
-mod follow;
+mod follower;
 mod heap;
 mod jobs;
 mod locate;
 mod outbox;
 mod reboot;
+mod redelivery;
+mod replies;
 mod reply;
 mod run;
-mod serve;
 mod session;
 mod supervisor;
 mod sysinfo;
-mod unheard;
 
 use std::env;
 use std::ffi::OsString;

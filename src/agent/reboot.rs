@@ -1,14 +1,13 @@
-//! A script that exits 113 asks for a reboot: after every reply is confirmed, or after five minutes.
+//! Reboots that scripts ask for by exiting 113: after every reply is confirmed, or after five minutes.
 
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::Result;
 use tokio::process::Command;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use job::{Job, Spool, boot_id};
+use job::{Job, OutcomeRecord, boot_id};
 use protocol::{Outcome, REBOOT_STATUS, State};
 
 /// How long replies may keep the node from going down.
@@ -20,7 +19,7 @@ pub(super) struct Reboot {
 }
 
 enum Stage {
-    /// Nobody asked.
+    /// No script asked.
     Up,
     Asked(Job, Instant),
     /// The command has been started. A node that is still up after as long again stays up.
@@ -36,20 +35,14 @@ impl Reboot {
     }
 
     /// An earlier agent may have answered a job that asked, and ended before it was time.
-    pub(super) fn recover(&mut self, spool: &Spool) -> Result<()> {
-        for job in spool.jobs()? {
-            let answered = job.state() == State::Replied;
-            if answered
-                && job
-                    .outcome()
-                    .ok()
-                    .flatten()
-                    .is_some_and(|end| asks(&end.outcome))
-            {
-                self.ask(job);
+    pub(super) fn recover(&mut self, found: &[Job]) {
+        let answered = found.iter().filter(|job| job.state() == State::Replied);
+        for job in answered {
+            let outcome = job.outcome().ok().flatten();
+            if outcome.as_ref().is_some_and(asks) {
+                self.ask(job.clone());
             }
         }
-        Ok(())
     }
 
     /// One that was asked for before the last boot has happened, and is not asked for again.
@@ -104,21 +97,22 @@ impl Reboot {
     }
 }
 
-pub(super) fn asks(outcome: &Outcome) -> bool {
+/// Whether the script exited 113.
+pub(super) fn asks(record: &OutcomeRecord) -> bool {
     let asked = Outcome::Exited {
         status: REBOOT_STATUS,
     };
-    *outcome == asked
+    record.outcome == asked
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use job::Created;
+    use job::{Created, Spool};
     use protocol::{NodeId, Request, RequestId};
 
     #[tokio::test(start_paused = true)]
-    async fn a_reply_that_nobody_takes_keeps_the_node_up_for_five_minutes_and_no_longer() {
+    async fn a_reply_that_is_not_taken_keeps_the_node_up_for_five_minutes_and_no_longer() {
         let dir = tempfile::tempdir().unwrap();
         let (request, node) = (Request::script("exit 113"), NodeId::parse("n1").unwrap());
         let spool = Spool::open(dir.path()).unwrap();

@@ -1,31 +1,91 @@
-//! Job directory → reply: the same bytes each time it is asked for.
+//! Replies made of job directories: the same bytes each time one is asked for.
 
 use anyhow::Result;
 use tracing::error;
 
 use job::capture::Captured;
 use job::{Job, OutcomeRecord};
-use protocol::{Message, Outcome, Progress, Reply, Request, State, Text};
+use protocol::{Label, Message, Outcome, Progress, Reply, Request, State, Text};
 
 /// What RabbitMQ 4 takes in one message, less room for what stands around the output.
 pub(super) const MAX_BODY: usize = 15 * 1024 * 1024;
 
-/// The body that answers for a job that has ended, in at most `max_body` bytes: output that is too
-/// long for the broker is shortened in the middle, and `stdout_bytes` tells.
+/// What a reply needs to know of its request.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ReplyTerms {
+    pub label: Label,
+    /// Bytes kept of each stream.
+    pub max_output: u64,
+    /// Whether output is published as it comes, too.
+    pub stream: bool,
+}
+
+impl ReplyTerms {
+    pub(super) fn of(request: Request) -> Self {
+        Self {
+            label: request.label,
+            max_output: request.max_output,
+            stream: request.stream,
+        }
+    }
+
+    pub(super) fn read(job: &Job) -> Option<Self> {
+        match job.message() {
+            Ok(Message::Run(request)) => Some(Self::of(*request)),
+            Ok(Message::Status) | Err(_) => None,
+        }
+    }
+}
+
+/// A reply that is owed. Its output, and what is not `known`, is read when its turn comes.
+#[derive(Debug)]
+pub(super) struct OwedReply {
+    pub job: Job,
+    pub known: Option<(OutcomeRecord, ReplyTerms)>,
+}
+
+impl From<Job> for OwedReply {
+    fn from(job: Job) -> Self {
+        Self { job, known: None }
+    }
+}
+
+impl OwedReply {
+    /// The body that answers for a job that has ended, in at most `max_body` bytes: output that is too
+    /// long for the broker is shortened in the middle, and `stdout_bytes` tells.
+    pub(super) fn body(&self, max_body: usize) -> Vec<u8> {
+        match &self.known {
+            Some((outcome, terms)) => shortened_to(max_body, &self.job, outcome, Some(terms)),
+            None => of(&self.job, max_body).unwrap_or_else(|error| {
+                let error = format!("{error:#}");
+                error!(request = %self.job.id, error, "cannot read a job");
+                unreadable(&error)
+            }),
+        }
+    }
+}
+
+/// The same for a job of which nothing is known but its directory.
 pub(super) fn of(job: &Job, max_body: usize) -> Result<Vec<u8>> {
-    let end = job
+    let outcome = job
         .outcome()?
         .unwrap_or_else(|| OutcomeRecord::unseen(undetermined("the job has no outcome")));
-    let request = match job.message() {
-        Ok(Message::Run(request)) => Some(request),
-        Ok(Message::Status) | Err(_) => None,
-    };
+    let terms = ReplyTerms::read(job);
+    Ok(shortened_to(max_body, job, &outcome, terms.as_ref()))
+}
+
+fn shortened_to(
+    max_body: usize,
+    job: &Job,
+    outcome: &OutcomeRecord,
+    terms: Option<&ReplyTerms>,
+) -> Vec<u8> {
     // No body can hold more of a stream than its own length.
     let mut keep = max_body;
     loop {
-        let (body, kept) = build(job, &end, request.as_deref(), keep);
+        let (body, kept) = build(job, outcome, terms, keep);
         if body.len() <= max_body || kept == 0 {
-            return Ok(body);
+            return body;
         }
         keep = shortened(kept, body.len(), max_body);
     }
@@ -39,8 +99,8 @@ fn shortened(kept: usize, body: usize, max_body: usize) -> usize {
 }
 
 /// The answer for a job whose files cannot be read: that it was accepted is all that is known.
-pub(super) fn unreadable(error: &anyhow::Error) -> Vec<u8> {
-    let message = format!("the node cannot read what it has of the request: {error:#}");
+fn unreadable(error: &str) -> Vec<u8> {
+    let message = format!("the node cannot read what it has of the request: {error}");
     Reply::of(&undetermined(message)).encode()
 }
 
@@ -48,7 +108,7 @@ pub(super) fn unreadable(error: &anyhow::Error) -> Vec<u8> {
 fn build(
     job: &Job,
     end: &OutcomeRecord,
-    request: Option<&Request>,
+    terms: Option<&ReplyTerms>,
     keep: usize,
 ) -> (Vec<u8>, usize) {
     let mut kept = 0;
@@ -56,10 +116,10 @@ fn build(
     reply.started_at = end.started_at;
     reply.duration_ms = end.duration_ms;
     reply.usage = end.usage;
-    if let Some(request) = request {
-        reply.set_label(request.label.clone());
+    if let Some(terms) = terms {
+        reply.set_label(terms.label.clone());
         let mut stream = |name, seen| {
-            let (bytes, total) = output(job, name, request.max_output, (seen, keep));
+            let (bytes, total) = output(job, name, terms.max_output, (seen, keep));
             kept = kept.max(bytes.len());
             (Text::of(bytes), total)
         };
@@ -87,8 +147,8 @@ fn output(job: &Job, name: &str, max: u64, (seen, keep): (u64, usize)) -> (Vec<u
     }
 }
 
-/// A job's life so far, for whoever asks.
-pub(super) fn story(job: &Job) -> Progress {
+/// A job's life so far, in answer to a status or a second delivery.
+pub(super) fn status(job: &Job) -> Progress {
     let mut progress = Progress::now(job.state());
     if let Ok(record) = job.record() {
         progress.accepted_at = Some(record.received_at);

@@ -1,4 +1,4 @@
-//! The agent's life: one session with the broker after the other, with back-off in between.
+//! The life of the agent: one session with the broker after the other, with back-off in between.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,10 +12,11 @@ use tracing::{info, warn};
 use broker::backoff;
 use job::Spool;
 
+use crate::agent::Agent;
 use crate::args::AgentArgs;
 use crate::jobs::Jobs;
 use crate::reboot::Reboot;
-use crate::serve::{Agent, Over};
+use crate::session::SessionError;
 use crate::{heap, sysinfo};
 
 /// Serves this node until SIGTERM or SIGINT. Never ends because of the broker.
@@ -35,15 +36,16 @@ pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> 
 
 async fn serve_for_ever(args: AgentArgs) -> Result<()> {
     let spool = Spool::open(&args.state_dir)?;
-    let jobs = Jobs::recover(&spool, usize::from(args.max_jobs))?;
+    let found = spool.jobs()?;
+    let mut reboot = Reboot::new(&args.reboot_command);
+    reboot.recover(&found);
+    let jobs = Jobs::recover(&spool, found, usize::from(args.max_jobs));
     let sysinfo = sysinfo::collect(&args).await;
     for warning in &sysinfo.warnings {
         warn!(warning, "sysinfo");
     }
     info!(node = %sysinfo.node, version = protocol::VERSION, "ur-agent is up");
     sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("telling systemd")?;
-    let mut reboot = Reboot::new(&args.reboot_command);
-    reboot.recover(&spool)?;
     let mut agent = Agent::new(Arc::new(args), spool, jobs, sysinfo, reboot);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -63,7 +65,7 @@ async fn sessions(agent: &mut Agent) {
         let (error, lost) = match agent.connect().await {
             Ok(session) => {
                 let since = Instant::now();
-                let Over(error) = agent.serve(session).await;
+                let SessionError(error) = agent.serve(session).await;
                 // One that breaks at once is no better than none.
                 if since.elapsed() > Duration::from_secs(5) {
                     failures = 0;

@@ -1,4 +1,4 @@
-//! What machine this is: the sysinfo program's word, completed by what only the agent knows.
+//! Sysinfo: what the sysinfo program prints, completed by what only the agent knows.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,9 +25,9 @@ const BUILT_IN: &str = include_str!("../../scripts/ur/tasks/sysinfo.sh");
 const SMARTOS: &str = "/usr/bin/sysinfo";
 const FIRMWARE_UUID: &str = "/sys/class/dmi/id/product_uuid";
 const LIMIT: Duration = Duration::from_secs(10);
-const MOST_BYTES: u64 = 4 * 1024 * 1024;
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
 /// Characters of a NIC's address: InfiniBand's have 20 bytes.
-const MOST_MAC: usize = 20 * 3 - 1;
+const MAX_MAC: usize = 20 * 3 - 1;
 /// What firmware says when nobody has filled it in. (SMBIOS 7.2.1 names the first two; the others
 /// are board makers' samples, each found on many machines.)
 const PLACEHOLDERS: [&str; 5] = [
@@ -76,6 +76,21 @@ impl Sysinfo {
     pub(super) fn seen_like(self, earlier: &Self) -> Self {
         complete(self.collected, earlier.broker_side)
     }
+}
+
+/// A node of this name that knows nothing else of itself, for tests.
+#[cfg(test)]
+pub(super) fn named(uuid: &str) -> Sysinfo {
+    let mut facts = Map::new();
+    for name in ["UUID", "Hostname"] {
+        facts.insert(name.to_owned(), json!(uuid));
+    }
+    let collected = Collected {
+        facts,
+        source: "test".to_owned(),
+        warnings: Vec::new(),
+    };
+    complete(collected, None)
 }
 
 /// Asks the named program, else SmartOS's, else the built-in script; one that hangs or prints
@@ -153,9 +168,9 @@ async fn output(mut command: Command, script: &str) -> Result<Map<String, Value>
             .ok();
         drop(stdin);
         let mut text = Vec::new();
-        let read = stdout.take(MOST_BYTES).read_to_end(&mut text).await?;
-        if read as u64 == MOST_BYTES {
-            bail!("it printed more than {MOST_BYTES} bytes");
+        let read = stdout.take(MAX_BYTES).read_to_end(&mut text).await?;
+        if read as u64 == MAX_BYTES {
+            bail!("it printed more than {MAX_BYTES} bytes");
         }
         let status = child.wait().await?;
         if !status.success() {
@@ -259,7 +274,7 @@ fn mark_admin(facts: &mut Map<String, Value>, broker_side: Option<IpAddr>) -> Op
     // It becomes part of routing keys, where a stray word would keep the node from listening at all.
     let is_address = |text: &str| {
         let allowed = |b: u8| b.is_ascii_hexdigit() || b == b':';
-        !text.is_empty() && text.len() <= MOST_MAC && text.bytes().all(allowed)
+        !text.is_empty() && text.len() <= MAX_MAC && text.bytes().all(allowed)
     };
     let address = |nic: &Value| {
         let text = nic.get("MAC Address")?.as_str()?.to_ascii_lowercase();

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use async_compat::CompatExt;
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use lapin::options::ConfirmSelectOptions;
 use lapin::tcp::AsyncTcpStream;
 use lapin::uri::AMQPUri;
@@ -110,7 +111,7 @@ impl Broker {
         Ok(Publisher { channel })
     }
 
-    pub fn events(&self) -> impl Stream<Item = ConnectionEvent> + Send + Unpin + 'static {
+    pub fn events(&self) -> BoxStream<'static, ConnectionEvent> {
         let events = self.connection.events_listener();
         Box::pin(events.filter_map(async |event| match event {
             lapin::Event::ConnectionBlocked(reason) => Some(ConnectionEvent::Blocked(reason)),

@@ -1,5 +1,5 @@
-//! Replies that nobody listened to, and when each is offered again: after a second, then after twice as
-//! long each time. Only for this session; the next one offers every open reply at once.
+//! Redelivery of unroutable replies: after a second, then after twice as long each time. Only for this
+//! session; the next one sends every open reply at once.
 
 use std::time::Duration;
 
@@ -9,29 +9,33 @@ use job::Job;
 use protocol::RequestId;
 
 const FIRST: Duration = Duration::from_secs(1);
-const MOST: Duration = Duration::from_secs(60);
+const MAX: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
-pub(super) struct Unheard(Vec<Entry>);
+pub(super) struct UnroutableReplies(Vec<Entry>);
 
 struct Entry {
     job: Job,
     delay: Duration,
-    /// `None` while it is on offer.
-    due: Option<Instant>,
+    /// `None` while it is in flight.
+    retry_at: Option<Instant>,
 }
 
-impl Unheard {
-    /// Returns how long it will be until the job's reply is due again.
+impl UnroutableReplies {
+    /// Returns how long it will be until the job's reply is sent again.
     pub(super) fn put(&mut self, job: Job) -> Duration {
         let known = self.0.iter_mut().find(|entry| entry.job == job);
         let delay = known
             .as_ref()
-            .map_or(FIRST, |entry| MOST.min(entry.delay * 2));
-        let due = Some(Instant::now() + delay);
+            .map_or(FIRST, |entry| MAX.min(entry.delay * 2));
+        let retry_at = Some(Instant::now() + delay);
         match known {
-            Some(entry) => (entry.delay, entry.due) = (delay, due),
-            None => self.0.push(Entry { job, delay, due }),
+            Some(entry) => (entry.delay, entry.retry_at) = (delay, retry_at),
+            None => self.0.push(Entry {
+                job,
+                delay,
+                retry_at,
+            }),
         }
         delay
     }
@@ -48,8 +52,8 @@ impl Unheard {
         let now = Instant::now();
         let due = |entry: &mut Entry| {
             entry
-                .due
-                .take_if(|due| *due <= now)
+                .retry_at
+                .take_if(|at| *at <= now)
                 .map(|_| entry.job.clone())
         };
         self.0.iter_mut().filter_map(due).collect()
@@ -63,7 +67,7 @@ mod tests {
     use protocol::{NodeId, Request};
 
     #[tokio::test(start_paused = true)]
-    async fn a_reply_is_offered_again_after_twice_as_long_each_time_up_to_a_minute() {
+    async fn a_reply_is_sent_again_after_twice_as_long_each_time_up_to_a_minute() {
         let dir = tempfile::tempdir().unwrap();
         let (request, id) = (Request::script("true"), RequestId::random());
         let node = NodeId::parse("n1").unwrap();
@@ -72,17 +76,17 @@ mod tests {
         else {
             panic!("not admitted");
         };
-        let mut unheard = Unheard::default();
+        let mut unroutable = UnroutableReplies::default();
         for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
-            let delay = unheard.put(job.clone());
+            let delay = unroutable.put(job.clone());
             assert_eq!(delay, Duration::from_secs(seconds));
             tokio::time::advance(delay - Duration::from_millis(1)).await;
-            assert_eq!(unheard.take_due(), []);
+            assert_eq!(unroutable.take_due(), []);
             tokio::time::advance(Duration::from_millis(1)).await;
-            assert_eq!(unheard.take_due(), std::slice::from_ref(&job));
-            assert_eq!(unheard.take_due(), []);
+            assert_eq!(unroutable.take_due(), std::slice::from_ref(&job));
+            assert_eq!(unroutable.take_due(), []);
         }
-        unheard.forget(&job.id);
-        assert!(unheard.is_empty());
+        unroutable.forget(&job.id);
+        assert!(unroutable.is_empty());
     }
 }

@@ -1,5 +1,5 @@
-//! What a running job says while it runs: its progress file, and its output where that was asked
-//! for. Looked at now and then; how far we have read is all the state there is.
+//! Progress and output of a running job, as far as they are not published yet. Polled now and then; how
+//! far the files have been read is all the state there is.
 
 use std::io::{Read, Seek, SeekFrom};
 
@@ -7,45 +7,49 @@ use serde_json::Value;
 use tracing::warn;
 
 use job::{self, Job, capture};
-use protocol::{Message, Output, Progress, RoutingKey, State, Stream, Text};
+use protocol::{Output, Progress, RoutingKey, State, Stream, Text};
+
+use super::reply::ReplyTerms;
 
 /// Bytes a message of output holds.
 const PIECE: u64 = 64 * 1024;
 /// A progress line longer than this is skipped.
 const LINE: u64 = 64 * 1024;
 
-pub(super) struct Follow {
+pub(super) struct Follower {
     job: Job,
     node: String,
-    /// What is kept of each stream, if output is to be sent as it comes.
-    stream: Option<u64>,
+    pub terms: ReplyTerms,
     progress: u64,
     stdout: u64,
     stderr: u64,
 }
 
-impl Follow {
-    pub(super) fn new(job: &Job) -> Self {
-        let stream = match job.message() {
-            Ok(Message::Run(request)) if request.stream => Some(request.max_output),
-            _ => None,
-        };
-        let node = job.record().map(|record| record.node.to_string());
+impl Follower {
+    pub(super) fn new(job: &Job, node: String, terms: ReplyTerms) -> Self {
         Self {
             job: job.clone(),
-            node: node.unwrap_or_default(),
-            stream,
+            node,
+            terms,
             progress: 0,
             stdout: 0,
             stderr: 0,
         }
     }
 
-    /// Messages about what is new, at most one piece of each stream. After the `last` time the
-    /// reply has the rest.
-    pub(super) fn news(&mut self, last: bool) -> Vec<(RoutingKey, Vec<u8>)> {
+    /// For a job that waited, or that an earlier agent started.
+    pub(super) fn read(job: &Job) -> Self {
+        let node = job.record().map(|record| record.node.to_string());
+        let terms = ReplyTerms::read(job).unwrap_or_default();
+        Self::new(job, node.unwrap_or_default(), terms)
+    }
+
+    /// Notices of what is new, at most one piece of each stream. After the `last` time the reply has the
+    /// rest.
+    pub(super) fn poll(&mut self, last: bool) -> Vec<(RoutingKey, Vec<u8>)> {
         let mut news = self.new_progress();
-        if let Some(max) = self.stream {
+        if self.terms.stream {
+            let max = self.terms.max_output;
             news.extend(self.new_output(Stream::Stdout, max, last));
             news.extend(self.new_output(Stream::Stderr, max, last));
         }

@@ -1,0 +1,347 @@
+//! The agent's state, and what it does about each event: admit, start, reply, announce.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use futures_util::Stream;
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+use tokio::time::interval;
+use tracing::{error, info, warn};
+
+use broker::{ConnectionEvent, Delivery, Routing, clock};
+use job::{Job, Spool};
+use protocol::{Ack, Ping, Progress, RoutingKey, State};
+
+use super::admit::{Admission, AdmissionControl, RecentRefusals};
+use super::announce::{self, Startup};
+use super::args::AgentArgs;
+use super::connect;
+use super::jobs::{FinishedJob, Jobs};
+use super::locate::Found;
+use super::outbox::{self, Outgoing, Sent};
+use super::reboot::{self, Reboot};
+use super::replies::Replies;
+use super::reply::{self, OwedReply};
+use super::session::{Session, WATCHDOG, notify_watchdog};
+use super::sysinfo::{self, Sysinfo};
+
+pub(super) struct Agent {
+    args: Arc<AgentArgs>,
+    pub(super) spool: Spool,
+    pub(super) jobs: Jobs,
+    pub(super) sysinfo: Sysinfo,
+    found: Option<Found>,
+    reboot: Reboot,
+    startup: Startup,
+    pub(super) replies: Replies,
+    refusals: RecentRefusals,
+    pub(super) collecting: JoinSet<Sysinfo>,
+}
+
+impl Agent {
+    pub(super) fn new(
+        args: Arc<AgentArgs>,
+        spool: Spool,
+        jobs: Jobs,
+        sysinfo: Sysinfo,
+        reboot: Reboot,
+    ) -> Self {
+        Self {
+            startup: Startup::new(spool.state_dir()),
+            args,
+            spool,
+            jobs,
+            sysinfo,
+            found: None,
+            reboot,
+            replies: Replies::default(),
+            refusals: RecentRefusals::default(),
+            collecting: JoinSet::new(),
+        }
+    }
+
+    /// Waits for something else while jobs go on.
+    pub(super) async fn meanwhile<T>(&mut self, other: impl Future<Output = T>) -> T {
+        let mut other = pin!(other);
+        let mut poll_jobs = interval(Duration::from_secs(1));
+        let mut watchdog = interval(WATCHDOG);
+        loop {
+            tokio::select! {
+                done = &mut other => return done,
+                finished = self.jobs.next_finished() => self.finished(finished),
+                _ = poll_jobs.tick() => self.poll_jobs(),
+                _ = watchdog.tick() => notify_watchdog(),
+            }
+        }
+    }
+
+    /// A session that is ready: bound, listening, announced, and with every open reply queued.
+    pub(super) async fn connect(
+        &mut self,
+    ) -> Result<
+        Session<
+            impl Stream<Item = Result<Delivery>> + Unpin + use<>,
+            impl Stream<Item = ConnectionEvent> + Unpin + use<>,
+        >,
+    > {
+        let args = Arc::clone(&self.args);
+        let found = self.meanwhile(connect::find(&args)).await?;
+        // Logged once, not at each of the thousand attempts of a long outage.
+        if self.found.as_ref() != Some(&found) {
+            info!(source = found.source, brokers = ?found.urls, "broker found");
+        }
+        self.found = Some(found.clone());
+        let broker = self.meanwhile(connect::connect(&found)).await?;
+        let sysinfo = self.sysinfo.seen_from(broker.local_address);
+        let connection = broker.events();
+        let opened = async {
+            let deliveries = connect::subscribe(&broker, &sysinfo).await?;
+            let outbox = outbox::open(broker, sysinfo.node.clone()).await?;
+            anyhow::Ok((deliveries, outbox))
+        };
+        let (deliveries, outbox) = self.meanwhile(opened).await?;
+        self.sysinfo = sysinfo;
+        self.begin_session();
+        Ok(Session {
+            deliveries,
+            connection,
+            outbox,
+        })
+    }
+
+    /// Announces the node, and queues every reply that is not known to have been taken.
+    pub(super) fn begin_session(&mut self) {
+        self.replies = Replies::default();
+        if let Some(startup) = self.startup.message(&self.sysinfo) {
+            self.replies.enqueue(startup);
+        }
+        self.replies.enqueue(announce::sysinfo(&self.sysinfo));
+        self.enqueue_open_replies();
+    }
+
+    /// Whether running jobs, a reboot or unroutable replies have to be looked at now and then.
+    pub(super) fn is_busy(&self) -> bool {
+        self.jobs.running() > 0 || self.reboot.is_asked() || self.replies.has_unroutable()
+    }
+
+    pub(super) fn delivered(&mut self, delivery: Delivery) {
+        let mut control = AdmissionControl {
+            node: &self.sysinfo.node,
+            spool: &self.spool,
+            waiting: self.jobs.waiting(),
+            rebooting: self.reboot.is_asked(),
+            now: &clock::synchronized_now,
+            refusals: &mut self.refusals,
+        };
+        let admission = control.admit(&delivery.routing_key, &delivery.body);
+        // By now it is safe on disk, or will be answered in this session.
+        self.replies.enqueue(Outgoing::Ack(delivery.acker));
+        match admission {
+            Admission::Start(job, terms) => {
+                info!(request = %job.id, "admitted");
+                let state = self.jobs.add(job.clone(), &self.sysinfo.node, terms);
+                self.tell_progress(&job, &Progress::now(state));
+            }
+            Admission::Known(job) => {
+                self.tell_progress(&job, &reply::status(&job));
+                self.reply_if_ended(&job);
+            }
+            Admission::Cancel(job) => self.cancel(&job),
+            Admission::Refuse(key, reply) => {
+                let error = reply.error.as_ref();
+                let (code, reason) = error.map(|e| (e.code.to_string(), &e.message)).unzip();
+                warn!(%key, code, reason, "refused");
+                self.replies.enqueue(announce::notice(&key, &reply));
+            }
+            Admission::Sysinfo(key) => {
+                let answer = announce::notice(&key, &self.sysinfo.facts);
+                self.replies.enqueue(answer);
+            }
+            Admission::Ping(ping) => self.ping(ping),
+            Admission::Ignore(reason) => warn!(reason, "ignored a message"),
+        }
+    }
+
+    fn cancel(&mut self, job: &Job) {
+        info!(request = %job.id, "cancel asked for");
+        if let State::Ended | State::Replied = job.state() {
+            self.reply_if_ended(job);
+        } else if let Err(error) = self.jobs.cancel(job) {
+            warn!(request = %job.id, error = format!("{error:#}"), "cannot cancel");
+        }
+    }
+
+    fn ping(&mut self, ping: Ping) {
+        let key = RoutingKey::Ack {
+            client: ping.client_id,
+            node: self.sysinfo.node.to_string(),
+        };
+        let ack = Ack {
+            req_id: ping.id,
+            timestamp: Timestamp::now(),
+        };
+        self.replies.enqueue_urgent(announce::notice(&key, &ack));
+    }
+
+    pub(super) fn heartbeat(&mut self) {
+        let jobs = self.jobs.running() + self.jobs.waiting();
+        let heartbeat = announce::heartbeat(&self.sysinfo, jobs);
+        self.replies.enqueue_urgent(heartbeat);
+    }
+
+    fn tell_progress(&mut self, job: &Job, progress: &Progress) {
+        let key = RoutingKey::Progress {
+            node: self.sysinfo.node.to_string(),
+            request: job.id.to_string(),
+        };
+        self.replies.enqueue(announce::notice(&key, progress));
+    }
+
+    pub(super) fn poll_jobs(&mut self) {
+        if !self.replies.is_full() {
+            for follower in self.jobs.followers() {
+                for (key, body) in follower.poll(false) {
+                    let key = key.to_string();
+                    self.replies.enqueue(Outgoing::Notice { key, body });
+                }
+            }
+        }
+        self.replies.retry_due();
+        self.reboot.go_if_due(self.is_all_answered());
+    }
+
+    /// A job has an outcome: its last progress and output, its reply, and the reboot that it may ask for.
+    pub(super) fn finished(&mut self, finished: FinishedJob) {
+        let FinishedJob {
+            job,
+            outcome,
+            follower,
+        } = finished;
+        let shown = outcome.as_ref().map(|record| record.outcome.to_string());
+        info!(request = %job.id, outcome = shown, "ended");
+        if outcome.as_ref().is_some_and(reboot::asks) {
+            self.reboot.ask(job.clone());
+            self.jobs.refuse_waiting();
+        }
+        let mut terms = None;
+        if let Some(mut follower) = follower {
+            for (key, body) in follower.poll(true) {
+                let key = key.to_string();
+                self.replies.enqueue(Outgoing::Notice { key, body });
+            }
+            terms = Some(follower.terms);
+        }
+        self.replies.enqueue_reply(OwedReply {
+            job,
+            known: outcome.zip(terms),
+        });
+    }
+
+    fn reply_if_ended(&mut self, job: &Job) {
+        if let State::Ended | State::Replied = job.state() {
+            self.replies.enqueue_reply(job.clone().into());
+        }
+    }
+
+    pub(super) fn sent(&mut self, sent: Sent) {
+        match sent {
+            Sent::Startup(Routing::Taken) => {
+                if let Err(error) = self.startup.taken() {
+                    let error = format!("{error:#}");
+                    warn!(
+                        error,
+                        "cannot record that ur.startup was taken; it may be sent again"
+                    );
+                }
+            }
+            Sent::Startup(Routing::Unroutable | Routing::Rejected) => {
+                info!("ur.startup is unroutable; it is kept and sent again");
+            }
+            Sent::Reply(job, Routing::Taken) => {
+                info!(request = %job.id, "replied");
+                self.jobs.forget_unwritten(&job);
+                self.replies.taken(&job.id);
+            }
+            Sent::Reply(job, Routing::Unroutable | Routing::Rejected) => self.unroutable(job),
+        }
+        self.reboot.go_if_due(self.is_all_answered());
+    }
+
+    fn unroutable(&mut self, job: Job) {
+        if let Err(error) = job.mark_unroutable() {
+            warn!(request = %job.id, error = format!("{error:#}"), "cannot mark a job as unroutable");
+        }
+        let id = job.id.clone();
+        let again_in = self.replies.unroutable(job);
+        info!(request = %id, ?again_in, "the reply is unroutable; it is kept and sent again");
+    }
+
+    fn is_all_answered(&self) -> bool {
+        self.replies.are_all_taken() && self.jobs.running() == 0
+    }
+
+    /// Everything that has ended and is not known to have been taken. This scan is the outbox.
+    fn enqueue_open_replies(&mut self) {
+        match self.spool.jobs() {
+            Ok(jobs) => {
+                let open = |job: &Job| job.state() == State::Ended;
+                let unwritten = self.jobs.unwritten().cloned();
+                for job in jobs.into_iter().filter(open).chain(unwritten) {
+                    if !self.replies.is_in_flight(&job.id) {
+                        self.replies.enqueue_reply(job.into());
+                    }
+                }
+            }
+            Err(error) => warn!(error = format!("{error:#}"), "cannot look for open replies"),
+        }
+    }
+
+    pub(super) fn housekeeping(&mut self) {
+        let mut busy = self.jobs.busy();
+        busy.extend(self.replies.in_flight().cloned());
+        match self.spool.expire(&busy) {
+            Ok(expired) => {
+                for job in expired.unroutable {
+                    error!(request = %job.id, "removed a job whose reply was never taken");
+                    self.replies.forget(&job.id);
+                }
+                for (job, error) in expired.kept {
+                    warn!(request = %job.id, error = format!("{error:#}"), "cannot remove an old job");
+                }
+            }
+            Err(error) => warn!(error = format!("{error:#}"), "cannot remove old jobs"),
+        }
+        if let Some(startup) = self.startup.message(&self.sysinfo) {
+            self.replies.enqueue(startup);
+        }
+        if self.collecting.is_empty() {
+            let args = Arc::clone(&self.args);
+            self.collecting
+                .spawn(async move { sysinfo::collect(&args).await });
+        }
+    }
+
+    /// A node that became another one needs another queue: that takes a new session.
+    pub(super) fn collected(&mut self, found: Sysinfo) -> Result<()> {
+        let found = found.seen_like(&self.sysinfo);
+        if found.is_stopgap_for(&self.sysinfo) {
+            // As under a script that erases the disk with the programs. No sender would find the node again.
+            warn!(warnings = ?found.warnings, "sysinfo failed; what is known of the node stays");
+            return Ok(());
+        }
+        let changed = found.facts != self.sysinfo.facts;
+        let moved = (&found.node, &found.mac) != (&self.sysinfo.node, &self.sysinfo.mac);
+        self.sysinfo = found;
+        if changed || !announce::is_set_up(&self.args.setup_file) {
+            self.replies.enqueue(announce::sysinfo(&self.sysinfo));
+        }
+        match moved {
+            true => Err(anyhow!("the node's UUID or admin NIC changed")),
+            false => Ok(()),
+        }
+    }
+}

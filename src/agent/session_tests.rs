@@ -1,0 +1,303 @@
+//! The loop without a broker: deliveries and confirms are the test's, the spool is a real directory.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Parser;
+use futures_util::stream;
+use job::{Created, Job, OutcomeRecord, Spool};
+use protocol::{NodeId, Outcome, REBOOT_STATUS, Request, RequestId};
+use serde_json::{Value, json};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::time::timeout;
+
+use super::*;
+use crate::args::Cli;
+use crate::jobs::Jobs;
+use crate::reboot::Reboot;
+use crate::sysinfo;
+use broker::{Acker, Routing};
+
+/// An agent of node n1 that starts no script: all that it admits waits.
+fn agent(dir: &Path) -> Agent {
+    let state_dir = dir.to_str().unwrap();
+    let cli = Cli::parse_from(["ur-agent", "--state-dir", state_dir]);
+    let spool = Spool::open(dir).unwrap();
+    let found = spool.jobs().unwrap();
+    let mut reboot = Reboot::new(&format!("touch {state_dir}/rebooted"));
+    reboot.recover(&found);
+    let jobs = Jobs::recover(&spool, found, 0);
+    Agent::new(
+        Arc::new(cli.args),
+        spool,
+        jobs,
+        sysinfo::named("n1"),
+        reboot,
+    )
+}
+
+/// The other end of a session. When it is dropped, the connection breaks.
+struct FakeBroker {
+    deliver: Sender<Result<Delivery>>,
+    outbox: Receiver<Outgoing>,
+    sent: Sender<Sent>,
+}
+
+fn connect() -> (
+    Session<
+        impl Stream<Item = Result<Delivery>> + Unpin,
+        impl Stream<Item = ConnectionEvent> + Unpin,
+    >,
+    FakeBroker,
+) {
+    let (deliver, mut delivered) = mpsc::channel(16);
+    let (to, outbox) = mpsc::channel(1);
+    let (sent, results) = mpsc::channel(16);
+    let session = Session {
+        deliveries: stream::poll_fn(move |cx| delivered.poll_recv(cx)),
+        connection: stream::pending(),
+        outbox: Outbox { to, sent: results },
+    };
+    let broker = FakeBroker {
+        deliver,
+        outbox,
+        sent,
+    };
+    (session, broker)
+}
+
+impl FakeBroker {
+    async fn deliver(&self, key: &str, body: &[u8]) -> Acker {
+        let delivery = Delivery::unacked(key, body);
+        let acker = delivery.acker.clone();
+        self.deliver.send(Ok(delivery)).await.unwrap();
+        acker
+    }
+
+    async fn next(&mut self) -> Outgoing {
+        let next = timeout(Duration::from_secs(30), self.outbox.recv());
+        next.await.expect("a message").expect("an agent")
+    }
+
+    /// The next ack, which is passed on. What is published before it is skipped.
+    async fn ack(&mut self) {
+        loop {
+            if let Outgoing::Ack(acker) = self.next().await {
+                assert!(!acker.is_used(), "acked twice");
+                return acker.ack().await.unwrap();
+            }
+        }
+    }
+
+    /// The next notice with such a key. Acks are passed on.
+    async fn notice(&mut self, wanted: &str) -> Value {
+        loop {
+            match self.next().await {
+                Outgoing::Notice { key, body } if key == wanted => {
+                    return serde_json::from_slice(&body).unwrap();
+                }
+                Outgoing::Ack(acker) => acker.ack().await.unwrap(),
+                _ => {}
+            }
+        }
+    }
+
+    async fn reply(&mut self) -> (Job, Value) {
+        loop {
+            match self.next().await {
+                Outgoing::Reply(owed) => {
+                    let body = serde_json::from_slice(&owed.body(usize::MAX)).unwrap();
+                    return (owed.job, body);
+                }
+                Outgoing::Ack(acker) => acker.ack().await.unwrap(),
+                _ => {}
+            }
+        }
+    }
+
+    async fn confirm(&self, job: &Job, routing: Routing) {
+        let sent = Sent::Reply(job.clone(), routing);
+        self.sent.send(sent).await.unwrap();
+    }
+}
+
+/// Serves until `script` has dropped its broker.
+macro_rules! serve {
+    ($agent:expr, |$broker:ident| $script:block) => {{
+        let (session, mut $broker) = connect();
+        let script = async move {
+            $script
+            drop($broker);
+        };
+        let (SessionError(error), ()) = tokio::join!($agent.serve(session), script);
+        error.to_string()
+    }};
+}
+
+fn request() -> Vec<u8> {
+    Request::script("true").encode()
+}
+
+#[tokio::test]
+async fn a_delivery_is_acked_once_and_only_when_its_directory_is_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut agent = agent(dir.path());
+    let record = dir.path().join("jobs/r1/request.json");
+    let error = serve!(agent, |broker| {
+        let acker = broker.deliver("ur.execute.n1.r1", &request()).await;
+        loop {
+            if let Outgoing::Ack(ours) = broker.next().await {
+                assert!(record.is_file() && !acker.is_used());
+                ours.ack().await.unwrap();
+                break;
+            }
+        }
+        assert!(acker.is_used());
+        let progress = broker.notice("ur.execute-progress.n1.r1").await;
+        assert_eq!(progress["state"], "queued");
+        // The agent acks what comes after it, and this one no second time.
+        let other = broker
+            .deliver("ur.ping.n1", br#"{"client_id":"c","id":1}"#)
+            .await;
+        broker.ack().await;
+        assert!(other.is_used());
+    });
+    assert_eq!(error, "the broker cancelled our consumer");
+}
+
+#[tokio::test]
+async fn a_second_delivery_is_acked_and_starts_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut agent = agent(dir.path());
+    serve!(agent, |broker| {
+        for _ in 0..2 {
+            let acker = broker.deliver("ur.execute.n1.r1", &request()).await;
+            let progress = broker.notice("ur.execute-progress.n1.r1").await;
+            assert_eq!(progress["state"], "queued");
+            assert!(acker.is_used());
+        }
+    });
+    assert_eq!((agent.jobs.waiting(), agent.jobs.running()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_refused_request_is_acked_and_answered_and_leaves_no_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut agent = agent(dir.path());
+    serve!(agent, |broker| {
+        let acker = broker.deliver("ur.execute.n1.r1", b"{}").await;
+        let reply = broker.notice("ur.execute-reply.n1.r1").await;
+        assert_eq!(reply["error"]["code"], "bad_request");
+        assert!(acker.is_used());
+        broker.deliver("ur.cancel.n1.r2", b"{}").await;
+        let reply = broker.notice("ur.execute-reply.n1.r2").await;
+        assert_eq!(reply["error"]["code"], "unknown_request");
+    });
+    assert!(agent.spool.jobs().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unroutable_reply_waits_a_second_and_is_sent_again_until_it_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut agent = agent(dir.path());
+    serve!(agent, |broker| {
+        broker.deliver("ur.execute.n1.r1", &request()).await;
+        broker.deliver("ur.cancel.n1.r1", b"{}").await;
+        let (job, reply) = broker.reply().await;
+        assert_eq!(reply["cancelled"], json!(true));
+        let before = Instant::now();
+        broker.confirm(&job, Routing::Unroutable).await;
+        let (job, again) = broker.reply().await;
+        assert_eq!(again, reply);
+        assert!(before.elapsed() >= Duration::from_secs(1));
+        broker.confirm(&job, Routing::Taken).await;
+        // By then the confirm has been seen.
+        broker
+            .deliver("ur.ping.n1", br#"{"client_id":"c","id":1}"#)
+            .await;
+        broker.notice("ur.ackc.n1").await;
+    });
+    assert!(agent.replies.are_all_taken() && !agent.is_busy());
+}
+
+#[tokio::test]
+async fn a_reply_that_was_in_flight_when_the_connection_broke_is_sent_in_the_next_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut agent = agent(dir.path());
+    serve!(agent, |broker| {
+        broker.deliver("ur.execute.n1.r1", &request()).await;
+        broker.deliver("ur.cancel.n1.r1", b"{}").await;
+        broker.reply().await;
+    });
+    agent.begin_session();
+    serve!(agent, |broker| {
+        let Outgoing::Startup { key, .. } = broker.next().await else {
+            panic!("not announced first");
+        };
+        assert_eq!(key, "ur.startup.n1");
+        let (job, reply) = broker.reply().await;
+        assert_eq!(job.id.as_str(), "r1");
+        assert_eq!(reply["cancelled"], json!(true));
+    });
+}
+
+#[tokio::test]
+async fn a_reboot_waits_until_the_reply_is_taken_and_new_requests_are_refused_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path()).unwrap();
+    let (asks, node) = (Request::script("exit 113"), NodeId::parse("n1").unwrap());
+    let id = RequestId::parse("r1").unwrap();
+    let Ok(Created::New(job)) = spool.create(&id, &asks, (&node, "k"), &asks.encode()) else {
+        panic!("not admitted");
+    };
+    let outcome = Outcome::Exited {
+        status: REBOOT_STATUS,
+    };
+    job.write_outcome(&OutcomeRecord::unseen(outcome)).unwrap();
+    drop(spool);
+    let mut agent = agent(dir.path());
+    let rebooted = dir.path().join("rebooted");
+    serve!(agent, |broker| {
+        let (job, reply) = broker.reply().await;
+        assert_eq!(reply["reboot"], json!(true));
+        broker.deliver("ur.execute.n1.r2", &request()).await;
+        let refused = broker.notice("ur.execute-reply.n1.r2").await;
+        assert_eq!(refused["error"]["code"], "refused");
+        assert!(!job.is_rebooting());
+        broker.confirm(&job, Routing::Taken).await;
+        while !rebooted.exists() {
+            tokio::task::yield_now().await;
+        }
+        assert!(job.is_rebooting());
+    });
+}
+
+#[tokio::test]
+async fn a_ping_is_answered_before_replies_that_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut agent = agent(dir.path());
+    serve!(agent, |broker| {
+        for id in ["r1", "r2", "r3"] {
+            broker
+                .deliver(&format!("ur.execute.n1.{id}"), &request())
+                .await;
+            broker.deliver(&format!("ur.cancel.n1.{id}"), b"{}").await;
+        }
+        broker
+            .deliver("ur.ping.n1", br#"{"client_id":"c","id":1}"#)
+            .await;
+        // The agent reads them all before it is asked for more than one message.
+        while broker.deliver.capacity() < broker.deliver.max_capacity() {
+            tokio::task::yield_now().await;
+        }
+        let mut replies = 0;
+        loop {
+            match broker.next().await {
+                Outgoing::Reply(_) => replies += 1,
+                Outgoing::Notice { key, .. } if key == "ur.ackc.n1" => break,
+                _ => {}
+            }
+        }
+        assert_eq!(replies, 0);
+    });
+}
