@@ -45,14 +45,14 @@ Exit status; where several apply, the highest:
     2  usage
     3  some script exited non-zero, was ended, or was refused by its node
    10  a named node was not found, or no node was; nothing was sent
-   20  some node gave no final answer
+   20  some node was not connected, or did not reply in time
    21  the end of some script is unknown
    22  stopped by --max-fail
   130  stopped by ^C";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show who is there
+    /// Show the nodes that answer
     Nodes(nodes::NodesArgs),
     /// Run a command line
     Exec(exec::ExecArgs),
@@ -62,20 +62,20 @@ pub(crate) enum Command {
     File(file::FileArgs),
     /// Run a task: a versioned script with parameters
     Run(run::RunArgs),
-    /// List the tasks there are
+    /// List the tasks
     Tasks(tasks::TasksArgs),
     /// Show, write, check and release tasks
     #[command(subcommand)]
     Task(task::TaskCommand),
     /// Measure how long agents take to answer
     Ping(ping::PingArgs),
-    /// Wait for the answers of a run whose ur is gone
+    /// Collect the replies of a run whose ur is gone
     Attach(attach::AttachArgs),
     /// End a request that is running
     Cancel(cancel::CancelArgs),
     /// Show messages as they pass
     Snoop(snoop::SnoopArgs),
-    /// Tell what became of a request on a node
+    /// Show the status of a request on a node
     Why(why::WhyArgs),
     /// Write a completion script for a shell
     Completions { shell: Shell },

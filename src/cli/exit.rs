@@ -1,4 +1,4 @@
-//! The exit status of `ur`: the one place that chooses it.
+//! The exit status of `ur`, and how an error is printed.
 
 use std::fmt;
 use std::io;
@@ -21,9 +21,9 @@ pub(crate) enum Exit {
     Failed = 3,
     /// A named node was not found, or none was. Nothing was sent.
     Missing = 10,
-    /// Some node gave no final answer: it was not there, or not in time.
+    /// Some node was not connected, or did not reply in time.
     NoAnswer = 20,
-    /// Nobody saw the end of some script.
+    /// The end of some script is unknown.
     Undetermined = 21,
     MaxFail = 22,
     Interrupted = 130,

@@ -11,6 +11,7 @@ pub(crate) mod json;
 mod last_line;
 pub(crate) mod nodes;
 mod progress;
+mod rows;
 mod screen;
 pub(crate) mod status;
 mod stream;

@@ -192,6 +192,18 @@ fn output_that_is_no_object_is_output_all_the_same() {
 }
 
 #[test]
+fn an_error_in_a_result_with_exit_status_0_is_told_alike_by_run_and_why() {
+    let desk = Desk::new();
+    let error = r#"{"_error":{"msg":"no disk","kind":"disk/none"}}"#;
+    desk.task("my::fails", &json!({}), &format!("echo '{error}'"));
+    let ended = "exit 1: no disk (disk/none)";
+    desk.ur(&["run", "-a", "--request", "r1", "my::fails"])
+        .is(3, &[&format!("=== testnode: {ended}")]);
+    desk.ur(&["why", "testnode", "r1"])
+        .is(0, &[&format!("ended: {ended}, after ")]);
+}
+
+#[test]
 fn noop_reaches_the_task_that_supports_it_and_no_other() {
     let desk = Desk::new();
     desk.task("my::echo", &erase(), ECHO);

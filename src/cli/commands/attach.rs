@@ -1,4 +1,4 @@
-//! `ur attach`: waits for the answers of a run whose `ur` is gone. Sends nothing that starts anything.
+//! `ur attach`: collects the replies of a run whose `ur` is gone. Sends nothing that starts anything.
 
 use std::io;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) struct AttachArgs {
     /// The request's id; without one, recent runs are listed
     #[arg(value_parser = request_id)]
     request: Option<RequestId>,
-    /// How long to wait for an answer [default: as the run]
+    /// How long to wait for a reply [default: as the run]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     wait: Option<Duration>,
     #[command(flatten)]
@@ -85,7 +85,7 @@ async fn targets(
         return Ok((found, Vec::new()));
     }
     let Some(past) = past else {
-        let what = "no such run is recorded here: name its nodes with -n, -a, -c or -w";
+        let what = "no run of this id is recorded here: name its nodes with -n, -a, -c or -w";
         return Err(Usage(what.to_owned()).into());
     };
     let targets = past.start.targets.iter().cloned();

@@ -1,4 +1,7 @@
-//! `--amqp-url`: which broker, and the connection to it.
+//! `--amqp-url`, `--amqp-url-file`: which broker, and the connection to it.
+
+use std::env;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use broker::Url;
@@ -7,30 +10,51 @@ use clap::Args;
 use crate::exit::Usage;
 use client::Client;
 
+const DEFAULT_URL: &str = "amqp://guest:guest@localhost:5672";
+
+/// What is typed comes before the environment.
 #[derive(Debug, Args)]
 pub(crate) struct BrokerArgs {
     /// RabbitMQ; several URLs with commas are tried in turn
     /// [env: UR_AMQP_URL]
     /// [default: amqp://guest:guest@localhost:5672]
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        env = "UR_AMQP_URL",
-        hide_env = true
-    )]
-    #[arg(
-        default_value = "amqp://guest:guest@localhost:5672",
-        hide_default_value = true
-    )]
-    #[arg(verbatim_doc_comment)]
-    amqp_url: String,
+    #[arg(long, global = true, value_name = "URL", verbatim_doc_comment)]
+    amqp_url: Option<String>,
+    /// The same from the first line of a file, where no
+    /// other user sees a password [env: UR_AMQP_URL_FILE]
+    #[arg(long, global = true, value_name = "FILE", verbatim_doc_comment)]
+    #[arg(conflicts_with = "amqp_url")]
+    amqp_url_file: Option<PathBuf>,
 }
 
 impl BrokerArgs {
     pub(super) async fn connect(&self) -> Result<Client> {
-        let urls: Result<Vec<Url>> = self.amqp_url.split(',').map(str::parse).collect();
-        let urls = urls.map_err(|error| Usage(format!("{error:#}")))?;
-        Client::connect(urls).await
+        Client::connect(self.urls()?).await
     }
+
+    fn urls(&self) -> Result<Vec<Url>> {
+        if let Some(urls) = &self.amqp_url {
+            if Url::names_password(urls) {
+                eprintln!(
+                    "ur: warning: every user of this machine can read the password in --amqp-url; \
+                     give --amqp-url-file or UR_AMQP_URL instead"
+                );
+            }
+            return listed(urls);
+        }
+        if let Some(path) = &self.amqp_url_file {
+            return Url::list_in_file(path);
+        }
+        if let Some(urls) = env::var_os("UR_AMQP_URL") {
+            return listed(&urls.to_string_lossy());
+        }
+        match env::var_os("UR_AMQP_URL_FILE") {
+            Some(path) => Url::list_in_file(Path::new(&path)),
+            None => listed(DEFAULT_URL),
+        }
+    }
+}
+
+fn listed(urls: &str) -> Result<Vec<Url>> {
+    Url::list(urls).map_err(|error| Usage(format!("{error:#}")).into())
 }

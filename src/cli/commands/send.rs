@@ -21,7 +21,7 @@ use protocol::{Program, Request, RequestId};
 
 /// How long a reply may take besides the script's own time.
 const ROUND_TRIP: Duration = Duration::from_secs(15);
-/// How long to wait for the answer to a request without a time limit.
+/// How long to wait for the reply to a request without a time limit.
 pub(super) const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 /// What all output of a run that is shown at its end may come to, in bytes: it is in memory until then.
 const MAX_HELD_OUTPUT: u64 = 512 * 1024 * 1024;
@@ -40,7 +40,7 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "SECONDS", value_parser = seconds, verbatim_doc_comment)]
     #[arg(default_value = "60", hide_default_value = true)]
     pickup: Duration,
-    /// How long to wait for the answer after that
+    /// How long to wait for the reply after that
     /// [default: --timeout and 15, else 60]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, verbatim_doc_comment)]
     wait: Option<Duration>,

@@ -1,4 +1,4 @@
-//! `ur tasks`: the tasks there are. Needs no broker.
+//! `ur tasks`: the list of tasks. Needs no broker.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! `ur why`: what became of a request on a node.
+//! `ur why`: the status of a request on a node.
 
 use std::io::{self, Write};
 use std::time::Duration;

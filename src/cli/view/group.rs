@@ -1,12 +1,13 @@
 //! The default view: a line for each node where outputs are single lines, else groups of nodes that
-//! agree. Bytes go out as they came.
+//! agree.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use super::fold::fold;
 use super::group_key::GroupKey;
-use client::{NodeResult, by_name};
+use super::rows::{write_rows, write_text};
+use client::NodeResult;
 
 /// The nodes that have ended. An output is kept once, however many nodes printed it.
 #[derive(Default)]
@@ -61,21 +62,6 @@ fn rows_of<'a>(groups: &[Group<'a>]) -> Vec<(&'a str, &'a [u8])> {
     groups.iter().flat_map(row).collect()
 }
 
-/// `HOSTNAME  line`, in the order of the names.
-pub(super) fn write_rows(mut rows: Vec<(&str, &[u8])>, out: &mut dyn Write) -> io::Result<()> {
-    rows.sort_by(|(a, _), (b, _)| by_name(a, b));
-    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    for (name, line) in rows {
-        if line.is_empty() {
-            writeln!(out, "{name}")?;
-            continue;
-        }
-        write!(out, "{name:width$}  ")?;
-        write_text(line, out)?;
-    }
-    Ok(())
-}
-
 /// Large groups first: what differs stands at the end.
 fn write_groups(
     mut groups: Vec<Group<'_>>,
@@ -109,15 +95,6 @@ fn write_left_out(stream: &str, bytes: u64, out: &mut dyn Write) -> io::Result<(
         return Ok(());
     }
     writeln!(out, "--- {bytes} bytes of {stream} are left out")
-}
-
-/// The bytes, and a line end if they have none.
-fn write_text(text: &[u8], out: &mut dyn Write) -> io::Result<()> {
-    out.write_all(text)?;
-    if text.is_empty() || text.ends_with(b"\n") {
-        return Ok(());
-    }
-    out.write_all(b"\n")
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! `-N`: the last line of every node's output.
+//! Last lines (`-N`): of every node's output.
 
 use std::io::{self, Write};
 
-use super::group::write_rows;
 use super::group_key::GroupKey;
+use super::rows::write_rows;
 use client::NodeResult;
 
 /// `HOSTNAME  last line that is not blank` of every node that has ended.

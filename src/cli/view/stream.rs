@@ -1,4 +1,4 @@
-//! `--stream`: output as it is written, by whole lines, each with its node.
+//! Live output (`--stream`): whole lines as they are written, each with its node.
 
 use std::collections::HashMap;
 

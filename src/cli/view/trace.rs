@@ -1,4 +1,4 @@
-//! `-v`: the trace on stderr of what happens when.
+//! The trace (`-v`): what happens when, on stderr.
 
 use std::fmt;
 use std::time::Instant;
