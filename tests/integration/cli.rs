@@ -28,6 +28,25 @@ fn nodes_shows_who_is_there() {
 }
 
 #[test]
+fn a_url_comes_from_a_file_and_a_password_in_an_argument_gets_a_warning() {
+    let node = Node::start();
+    let url = node.vhost.url.as_str();
+    let path = node.agent.dir().join("amqp-url");
+    let mut file = fs::File::create(&path).unwrap();
+    std::io::Write::write_all(&mut file, format!("{url}\na comment\n").as_bytes()).unwrap();
+    // What is typed comes before the environment.
+    let end = |args: &[&str]| Ur::start("no URL", node.agent.dir(), args).end();
+    let said = end(&["nodes", "--amqp-url-file", path.to_str().unwrap()]);
+    assert!(!said.err.contains("warning"), "{}", said.err);
+    assert!(said.exits(0).contains("testnode"));
+    let said = end(&["nodes", "--amqp-url", url]);
+    assert!(said.err.contains("--amqp-url-file"), "{}", said.err);
+    said.exits(0);
+    end(&["nodes"]).exits(2);
+    end(&["nodes", "--amqp-url-file", "/no/such/file"]).exits(1);
+}
+
+#[test]
 fn exec_runs_a_command_line_and_tells_its_end_by_its_own() {
     let node = Node::start();
     let uuid = node.agent.uuid.as_str();

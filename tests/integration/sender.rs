@@ -64,7 +64,7 @@ fn a_silent_node_js_agent_is_sent_a_request_once_though_the_connection_is_lost()
     wait_until("ur's connection is cut", || {
         vhost.close_connections("ur").is_some_and(|n| n > 0)
     });
-    said.wait_for("connected again");
+    said.wait_for("ur: reconnected");
     said.end().exits(20);
     assert_eq!(nodes.count(), 0, "a second time");
 }
@@ -95,7 +95,7 @@ fn a_request_not_picked_up_in_time_is_gone_when_the_node_is_back() {
     vhost.declare_queue("ur.request.n1", "ur.execute.n1.*");
     let said = ur(&vhost.url, &["exec", "-a", "--pickup", "1", "true"]);
     assert!(
-        said.err.contains("did not say that it has it"),
+        said.err.contains("did not acknowledge the request"),
         "{}",
         said.err
     );
@@ -118,7 +118,7 @@ fn every_node_ends_once_and_runs_once_though_the_broker_restarts() {
     let running = Ur::start(&vhost.url, dir.path(), &args);
     wait_until("three run", || ran(dir.path()).len() == 3);
     broker.again("restart");
-    running.wait_for("connected again");
+    running.wait_for("ur: reconnected");
     fs::create_dir(dir.path().join("gate")).unwrap();
     let lines = json_lines(&running.end().exits(0));
     let mut ended: Vec<_> = lines

@@ -23,7 +23,7 @@ pub(crate) struct BrokerArgs {
     /// The same from the first line of a file, where no
     /// other user sees a password [env: UR_AMQP_URL_FILE]
     #[arg(long, global = true, value_name = "FILE", verbatim_doc_comment)]
-    #[arg(conflicts_with = "amqp_url")]
+    #[arg(conflicts_with = "amqp_url", display_order = 0)]
     amqp_url_file: Option<PathBuf>,
 }
 
