@@ -245,3 +245,12 @@ END
   answer '[.verdict, .label] | @csv' '"would-set","Ur: acme"'
   changed_nothing
 }
+
+@test 'it starts jq a few times' {
+  esp "$DISK" /EFI/acme/grubx64.efi
+  starts_jq_at_most 7 boot _noop=true
+  answer .verdict would-set
+  boot
+  starts_jq_at_most 10 boot
+  answer .verdict unchanged
+}

@@ -16,7 +16,7 @@ setup() {
   mkfs.ext4 -q -m 0 "$DISK"
   # For the tasks and for the test, which is not on their machine.
   on_machine mount "$DISK" /mnt
-  SHELF=/proc/$MACHINE/root/mnt
+  CACHED=/proc/$MACHINE/root/mnt
   local number
   for number in 1 2 3 4; do head -c 30M /dev/urandom >"$WWW/$number.img"; done
 }
@@ -45,10 +45,10 @@ cache() { # <image>… [-- <parameter>=<value>…]
   task image::cache folder=/mnt reserve=1M "images=[${images[*]}]" "$@"
 }
 
-shelf() { # prints the names of the images that it has, without their hashes' names, sorted as they are numbered
+cached() { # prints the names of the images that it has, without their hashes' names, sorted as they are numbered
   local number
   for number in 1 2 3 4; do
-    ! cmp --silent "$WWW/$number.img" "$SHELF/sha256-$(digits "$number.img")" || printf '%s ' "$number"
+    ! cmp --silent "$WWW/$number.img" "$CACHED/sha256-$(digits "$number.img")" || printf '%s ' "$number"
   done
 }
 
@@ -59,7 +59,7 @@ verdicts() {
 @test 'the images that are wanted most are kept, as many as fit, and a second run fetches nothing' {
   cache "$(image 1)" "$(image 2)" "$(image 3)" "$(image 4)"
   ((status == 0))
-  [[ $(verdicts) == 'fetched fetched fetched skipped' && $(shelf) == '1 2 3 ' ]]
+  [[ $(verdicts) == 'fetched fetched fetched skipped' && $(cached) == '1 2 3 ' ]]
   [[ $(jq -r '.images[3].reason' <<<"$output") == *'there is room for'* ]]
   : >"$WWW/requests"
   cache "$(image 1)" "$(image 2)"
@@ -70,13 +70,13 @@ verdicts() {
 
 @test 'what nobody wants any more goes when its room is needed, and only then, the least used first' {
   cache "$(image 1)" "$(image 2)" "$(image 3)"
-  touch -d '1 hour ago' "$SHELF/sha256-$(digits 2.img)"
-  touch -d '1 minute ago' "$SHELF/sha256-$(digits 1.img)"
+  touch -d '1 hour ago' "$CACHED/sha256-$(digits 2.img)"
+  touch -d '1 minute ago' "$CACHED/sha256-$(digits 1.img)"
   cache "$(image 3)"
-  [[ $(shelf) == '1 2 3 ' ]]
+  [[ $(cached) == '1 2 3 ' ]]
   answer '.removed | length' 0
   cache "$(image 4)"
-  [[ $(shelf) == '1 3 4 ' ]]
+  [[ $(cached) == '1 3 4 ' ]]
   answer .removed[0] "sha256-$(digits 2.img)"
 }
 
@@ -88,40 +88,47 @@ verdicts() {
 
 @test 'an image that was damaged on the disk is fetched again' {
   cache "$(image 1)"
-  printf damage | dd of="$SHELF/sha256-$(digits 1.img)" bs=1 seek=1000 conv=notrunc status=none
+  printf damage | dd of="$CACHED/sha256-$(digits 1.img)" bs=1 seek=1000 conv=notrunc status=none
   cache "$(image 1)"
-  [[ $(verdicts) == fetched && $(shelf) == '1 ' ]]
+  [[ $(verdicts) == fetched && $(cached) == '1 ' ]]
 }
 
 @test 'an interrupted download goes on, in the same run and in the next one' {
   cache "$(image 1 cut/9000000/1.img 1.img)"
-  [[ $(verdicts) == fetched && $(shelf) == '1 ' ]]
+  [[ $(verdicts) == fetched && $(cached) == '1 ' ]]
   grep -q 'GET /1.img bytes=9000000- 206' "$WWW/requests"
   cache "$(image 2 cut/8000000/2.img status/403/2.img)" -- stall_timeout=2
   [[ $(verdicts) == fetched ]]
-  head -c 7000000 "$WWW/3.img" >"$SHELF/sha256-$(digits 3.img).part"
+  head -c 7000000 "$WWW/3.img" >"$CACHED/sha256-$(digits 3.img).part"
   cache "$(image 3)"
-  [[ $(verdicts) == fetched && $(shelf) == '1 2 3 ' ]]
+  [[ $(verdicts) == fetched && $(cached) == '1 2 3 ' ]]
   grep -q 'GET /3.img bytes=7000000- 206' "$WWW/requests"
 }
 
 @test 'a part of another content, or one that is too long, does not spoil the image' {
-  head -c 7000000 "$WWW/2.img" >"$SHELF/sha256-$(digits 1.img).part"
+  head -c 7000000 "$WWW/2.img" >"$CACHED/sha256-$(digits 1.img).part"
   cache "$(image 1)"
-  [[ $(verdicts) == fetched && $(shelf) == '1 ' ]]
-  head -c 35M /dev/urandom >"$SHELF/sha256-$(digits 2.img).part"
+  [[ $(verdicts) == fetched && $(cached) == '1 ' ]]
+  head -c 35M /dev/urandom >"$CACHED/sha256-$(digits 2.img).part"
   cache "$(image 2)"
-  [[ $(verdicts) == fetched && $(shelf) == '1 2 ' ]]
+  [[ $(verdicts) == fetched && $(cached) == '1 2 ' ]]
 }
 
 @test 'a mirror with another content gives way to the next; where none is right, the others are still fetched' {
   cache "$(image 1 2.img 1.img)"
-  [[ $(verdicts) == fetched && $(shelf) == '1 ' ]]
+  [[ $(verdicts) == fetched && $(cached) == '1 ' ]]
   cache "$(image 2 3.img)" "$(image 3)"
   ((status != 0))
   answer ._error.kind image/not-cached
-  [[ $(verdicts) == 'failed fetched' && $(shelf) == '1 3 ' ]]
-  answer '.images[0].reason' 'no mirror has an image with this hash'
+  [[ $(verdicts) == 'failed fetched' && $(cached) == '1 3 ' ]]
+  answer '.images[0].reason' 'no mirror has a file with this hash'
+}
+
+@test 'what no mirror gives whole fails, and no file has its name' {
+  cache "{\"id\":\"i1\",\"urls\":[\"$URL/status/404/1.img\"],\"checksum\":\"$(digits 1.img)\",\"size\":31457280}"
+  ((status != 0))
+  answer '.images[0] | [.verdict, .reason] | @csv' '"failed","no mirror gave all of it"'
+  [[ ! -e $CACHED/sha256-$(digits 1.img) ]]
 }
 
 @test 'a checksum file serves; one without the image fails that image alone' {
@@ -137,7 +144,7 @@ verdicts() {
   answer ._error.kind image/refused
   [[ $output == *'is in memory (tmpfs)'* ]]
   on_machine umount /mnt
-  exec {lock}>"$SHELF/.lock"
+  exec {lock}>"$CACHED/.lock"
   flock --nonblock "$lock"
   cache "$(image 1)"
   exec {lock}>&-
@@ -146,7 +153,7 @@ verdicts() {
 
 @test 'with --noop nothing is fetched' {
   cache "$(image 1)" -- _noop=true
-  [[ $(verdicts) == would-fetch && -z $(shelf) ]]
+  [[ $(verdicts) == would-fetch && -z $(cached) ]]
 }
 
 @test 'a password in a url is in no result or log' {
@@ -166,11 +173,11 @@ verdicts() {
   answer '[.verdict, .from] | @csv' "\"written\",\"/mnt/sha256-$(digits a.img.zst)\""
   has_image a.img
   [[ ! -s $WWW/requests ]]
-  printf damage | dd of="$SHELF/sha256-$(digits a.img.zst)" bs=1 seek=9000000 conv=notrunc status=none
+  printf damage | dd of="$CACHED/sha256-$(digits a.img.zst)" bs=1 seek=9000000 conv=notrunc status=none
   write_image "urls=[\"$URL/a.img.zst\"]" checksum="$(digits a.img.zst)" cache=/mnt
   answer '[.verdict, .from] | @csv' "\"written\",\"$URL/a.img.zst\""
   has_image a.img
-  [[ ! -e $SHELF/sha256-$(digits a.img.zst) ]]
+  [[ ! -e $CACHED/sha256-$(digits a.img.zst) ]]
 }
 
 @test 'a qcow2 is unpacked from the cache on a disk that it would not fit on' {
@@ -181,4 +188,11 @@ verdicts() {
   write_image urls='[]' format=qcow2 checksum="$(digits a.qcow2)" cache=/mnt read_back=true
   answer .verdict written
   has_image a.img
+}
+
+@test 'it starts jq once' {
+  starts_jq_at_most 1 cache "$(image 1)" "$(image 2)"
+  [[ $(verdicts) == 'fetched fetched' ]]
+  starts_jq_at_most 1 cache "$(image 1)" "$(image 2)"
+  [[ $(verdicts) == 'kept kept' ]]
 }

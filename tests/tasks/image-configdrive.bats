@@ -348,3 +348,11 @@ END
   [[ -s $BATS_TEST_TMPDIR/job/trace ]]
   run ! grep -rE 'tell-nobody|ssssssss' "$BATS_TEST_TMPDIR/job" "$LOG" - <<<"$output"
 }
+
+@test 'it starts jq a few times' {
+  image "$DISK"
+  starts_jq_at_most 10 drive user_data=x _noop=true
+  answer .verdict would-write
+  starts_jq_at_most 10 drive user_data=x
+  answer .verdict written
+}

@@ -25,14 +25,14 @@ target() { # sets target to what would be jumped into, and reason to why there i
   rm -rf "$BATS_TEST_TMPDIR/looked"
   mkdir "$BATS_TEST_TMPDIR/looked"
   run bash -euo pipefail -O inherit_errexit -O nullglob -c '
-    for file in filesystems bls grub grub-test target; do source "$1/image/files/$file.sh"; done
-    looked=$2
+    for file in filesystems bls grub/{words,statements,commands,test,menu} boot-target; do source "$1/image/files/run/$file.sh"; done
+    start_reading "$2"
     is_uefi() { [[ $FIRMWARE == efi ]]; }
     while read -r at type uuid label; do
       fs_at+=("$at") fs_type+=("$type") fs_uuid+=("$uuid") fs_label+=("$label")
     done < <(printf "%s\n" "${@:3}")
     read_target
-    take_files' - "$SCRIPTS" "$BATS_TEST_TMPDIR/looked" "${filesystems[@]}"
+    extract_files' - "$SCRIPTS" "$BATS_TEST_TMPDIR/looked" "${filesystems[@]}"
   printf '%s\n' "$output"
   target='' reason=''
   if [[ -e $BATS_TEST_TMPDIR/looked/reason ]]; then

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# image::write, on real block devices, from a real HTTP server.
+# image::write, on real block devices, from a real HTTP server. Under the name image-write-ur-writer.bats, a link, these tests
+# are run once more with ur-writer in the place of the node's own programs.
 
 # Each test is a subshell, as it should be.
 # shellcheck disable=SC2030,SC2031
@@ -14,6 +15,7 @@ setup() {
   add_disk
   start_server
   make_image a.img
+  [[ ${BATS_TEST_FILENAME##*/} != *ur-writer* ]] || use_writer
 }
 
 teardown() {
@@ -29,6 +31,7 @@ teardown() {
   answer '.partitions | map(.path) | join(" ")' "${DISK}p1 ${DISK}p2"
   has_image a.img
   [[ -b ${DISK}p2 && $(sgdisk --verify "$DISK") == *'No problems found'* ]]
+  [[ -z ${WRITER:-} || -e $WRITER/used ]]
 }
 
 refused() { # <kind> <words of the message>: checks that the last task refused, and wrote nothing to any disk
@@ -182,7 +185,7 @@ refused() { # <kind> <words of the message>: checks that the last task refused, 
   make_image b.img 32M
   write_image "urls=[\"$URL/cut/9000000/a.img\",\"$URL/b.img\",\"$URL/a.img\"]" checksum="$(digits a.img)"
   answer .verdict written
-  answer '.attempts | map(.error // empty | select(startswith("it has another content"))) | length' 1
+  answer '.attempts | map(.error // empty | select(startswith("content mismatch: it has"))) | length' 1
   has_image a.img
   make_image a.img.new
   write_image "urls=[\"$URL/replaced/9000000/a.img\",\"$URL/a.img\"]" checksum="$(digits a.img)"
@@ -190,7 +193,7 @@ refused() { # <kind> <words of the message>: checks that the last task refused, 
   has_image a.img
   write_image "urls=[\"$URL/replaced/9000000/a.img\"]" checksum="$(digits a.img)"
   answer ._error.kind image/not-fetched
-  [[ $output == *'its content has changed in the meantime'* ]]
+  [[ $output == *'its ETag has changed in the meantime'* ]]
   has_no_table
   write_image "urls=[\"$URL/cut/9000000/a.img\",\"$URL/a.img.new\"]" checksum="$(digits a.img.new)"
   answer '[.verdict, .from] | @csv' "\"written\",\"$URL/a.img.new\""
@@ -392,5 +395,12 @@ refused() { # <kind> <words of the message>: checks that the last task refused, 
   write_image "urls=[\"$URL/big.img.zst\"]" checksum="$zst" read_back=true
   answer .verdict written
   write_image "urls=[\"$URL/big.qcow2\"]" format=qcow2 checksum="$qcow2" read_back=true
+  answer .verdict written
+}
+
+@test 'it starts jq a few times' {
+  starts_jq_at_most 6 write_image "urls=[\"$URL/a.img\"]" checksum="$(digits a.img)" _noop=true
+  answer .verdict would-write
+  starts_jq_at_most 7 write_image "urls=[\"$URL/a.img\"]" checksum="$(digits a.img)"
   answer .verdict written
 }

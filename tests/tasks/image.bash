@@ -55,3 +55,14 @@ unlimit_memory() { # call it from teardown
   done <"$CGROUP/cgroup.procs"
   rmdir "$CGROUP"
 }
+
+use_writer() { # from now on image::write finds ur-writer; sets WRITER to a directory in which the file `used` says that it did
+  local built
+  for built in "${UR_BIN_DIR:-}" "$BATS_TEST_DIRNAME"/../../target/*/release; do [[ ! -x $built/ur-writer ]] || break; done
+  [[ -x $built/ur-writer ]] || skip 'ur-writer is not built: make build'
+  WRITER=$BATS_TEST_TMPDIR/writer
+  mkdir "$WRITER"
+  printf '#!/bin/sh\n: >%q\nexec %q "$@"\n' "$WRITER/used" "$(cd "$built" && pwd)/ur-writer" >"$WRITER/ur-writer"
+  chmod +x "$WRITER/ur-writer"
+  PATH=$WRITER:$PATH
+}

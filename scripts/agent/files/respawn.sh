@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Ur's own agent where init starts it again whenever it ends: the file at its path is replaced, and it is asked to end.
-# Its jobs, this one among them, have supervisors of their own and stay. Needs the library's ur.sh; $home is its folder.
+# Upgrade of ur-agent where init starts it again whenever it ends: the file at its path is replaced, and it is asked to
+# end. Its jobs, this one among them, have supervisors of their own and stay. Needs the library's ur.sh; $home is its folder.
 
 respawn_pid() { # prints the pid of the agent itself, not of the supervisors of its jobs; of several, none
   local pid found=()
@@ -19,8 +19,7 @@ keep_original() { # keeps the agent that runs as the version to go back to, unle
   version=before-$("/proc/$pid/exe" --version | awk '{ print $NF }')
   mkdir -p "$home/$version"
   cp "/proc/$pid/exe" "$home/$version/ur-agent"
-  jq -cn --arg version "$version" '{name: "ur-agent", $version, sha256: "", from: "what was here", command: "ur-agent run", health: ""}' \
-    >"$home/$version/.ur.json"
+  write_version "$home/$version" "$version" '' 'what was here' 'ur-agent run' ''
   ln -sfn "$version" "$home/current"
   printf '%s\n' "$file" >"$home/file"
 }
@@ -30,18 +29,19 @@ agent_file() { # <pid>: prints the path by which it was started
 }
 
 respawn_start() {
-  local old file
+  local old file program
   file=$(<"$home/file")
-  cp "$home/current/$(jq -r '.command | split(" ")[0]' "$home/current/.ur.json")" "$file.new"
+  current_field program command
+  cp "$home/current/${program%% *}" "$file.new"
   chmod 755 "$file.new"
   mv "$file.new" "$file"
   old=$(respawn_pid) || return 0
   mapfile -d '' -t arguments <"/proc/$old/cmdline"
   mapfile -d '' -t environment <"/proc/$old/environ"
   kill -TERM "$old"
-  wait_until 30 has_ended "$old" || kill -KILL "$old"
+  wait_until 30 process_ended "$old" || kill -KILL "$old"
   wait_until 15 respawn_pid >/dev/null && return
-  # Nobody did: then it is for us, or the node is lost to the headnode.
-  log 'nobody starts ur-agent again: starting it here, as it was started before'
+  # Without an agent the node is lost to the headnode.
+  log 'init does not start ur-agent again: starting it here, as it was started before'
   env -i "${environment[@]}" setsid "$file" "${arguments[@]:1}" </dev/null >/dev/null 2>&1 {ur_result}>&- {lock}>&- &
 }

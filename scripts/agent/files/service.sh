@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# Keeps an agent running: by systemd; where there is none, by a loop of our own; and Ur's own agent, where it is neither,
-# by whatever starts it again when it ends. Each way has the verbs start (what "current" points to, anew), stop and pid.
-# Needs the library's ur.sh; $name is the agent, $home its folder.
+# The service that keeps an agent running: a unit of systemd; where there is no systemd, a loop of our own; and for Ur's own
+# agent, where it is neither, the init that starts it again when it ends (respawn.sh). Each way has the verbs start (what
+# "current" points to, anew), stop and pid. Needs the library's ur.sh and folder.sh; $name is the agent, $home its folder.
 
 readonly units=/etc/systemd/system
 
@@ -16,7 +16,9 @@ way_of_running() { # prints systemd, loop or respawn
 }
 
 command_line() { # prints what is to be run, with the path of the current version
-  printf '%s/current/%s' "$home" "$(jq -r .command "$home/current/.ur.json")"
+  local words
+  current_field words command
+  printf '%s/current/%s' "$home" "$words"
 }
 
 systemd_start() {
@@ -24,7 +26,7 @@ systemd_start() {
   if grep -qs '^# By agent::install' "$units/$unit" || ! systemctl cat "$unit" >/dev/null 2>&1; then
     write_unit >"$units/$unit"
   else
-    # Somebody else's unit, such as that of Ur's own agent, is left as it is but for what it starts.
+    # A unit that is not ours, such as that of Ur's own agent, is left as it is but for what it starts.
     mkdir -p "$units/$unit.d"
     printf '# By agent::install\n[Service]\nExecStart=\nExecStart=%s\n' "$(command_line)" >"$units/$unit.d/ur-version.conf"
   fi
@@ -53,7 +55,7 @@ WantedBy=multi-user.target
 UNIT
 }
 
-systemd_stop() { # and forget it; what somebody else's unit started before is started again
+systemd_stop() { # and forget it; what a unit that is not ours started before is started again
   local unit=$name.service
   if [[ -e $units/$unit.d/ur-version.conf ]]; then
     rm "$units/$unit.d/ur-version.conf"
@@ -71,7 +73,9 @@ systemd_pid() {
 }
 
 loop_start() {
+  local words
   loop_stop
+  current_field words command
   cat >"$home/supervise.new" <<'LOOP'
 #!/bin/sh
 # By agent::install: starts the agent of this folder again whenever it ends.
@@ -97,9 +101,9 @@ LOOP
   mv "$home/supervise.new" "$home/supervise"
   # Words of the command, split as a unit's ExecStart would be. Nothing of this job is to stick to it: neither its
   # parameters, nor its descriptors, nor the lock.
-  # shellcheck disable=SC2046
+  # shellcheck disable=SC2086
   env -i PATH="$PATH" HOME="${HOME:-/root}" LANG=C.UTF-8 \
-    setsid "$home/supervise" $(jq -r .command "$home/current/.ur.json") </dev/null >/dev/null 2>&1 {ur_result}>&- {lock}>&- &
+    setsid "$home/supervise" $words </dev/null >/dev/null 2>&1 {ur_result}>&- {lock}>&- &
   wait_until 10 loop_pid || true
 }
 
@@ -108,7 +112,7 @@ loop_stop() {
   loop=$(loop_leader) || return 0
   kill -TERM "$loop"
   # The loop leads a process group of its own: what its agent has started is in it.
-  wait_until 10 has_ended "$loop" || true
+  wait_until 10 process_ended "$loop" || true
   kill -KILL -- "-$loop" 2>/dev/null || true
   rm -f "$home/loop.pid" "$home/main.pid"
 }
@@ -123,14 +127,14 @@ loop_pid() {
   local loop pid
   loop=$(loop_leader) || return 1
   pid=$(cat "$home/main.pid" 2>/dev/null) || return 1
-  # Only a child of the loop: a number may have come to somebody else.
+  # Only a child of the loop: the number may have come to another process.
   [[ $(ps -o ppid= -p "$pid" | tr -d ' ') == "$loop" ]] && printf '%s\n' "$pid"
 }
 
 is_healthy() { # succeeds if the agent runs, says so, and is still the same process two seconds later
   local pid health
   pid=$("${way}_pid") || return 1
-  health=$(jq -r .health "$home/current/.ur.json")
+  current_field health health
   if [[ -n $health ]]; then
     (cd "$home/current" && limited 30 sh -c "$health") || return 1
   elif [[ $name == ur-agent ]]; then
@@ -147,6 +151,6 @@ is_connected() { # <pid>: succeeds if it has an established TCP connection
   [[ -n $sockets ]] && awk '$4 == "01" { print $10 }' "/proc/$1/net/tcp" "/proc/$1/net/tcp6" 2>/dev/null | grep -qxE "$sockets"
 }
 
-has_ended() { # <pid>
+process_ended() { # <pid>
   [[ ! -e /proc/$1 ]]
 }

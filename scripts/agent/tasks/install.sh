@@ -5,6 +5,8 @@ set -euo pipefail
 
 # shellcheck source=scripts/ur/files/ur.sh
 source "$PT__installdir/ur/files/ur.sh"
+# shellcheck source=scripts/ur/files/mirrors.sh
+source "$PT__installdir/ur/files/mirrors.sh"
 # shellcheck source=scripts/agent/files/fetch.sh
 source "$PT__installdir/agent/files/fetch.sh"
 # shellcheck source=scripts/agent/files/folder.sh
@@ -17,6 +19,7 @@ source "$PT__installdir/agent/files/respawn.sh"
 main() {
   # No trace: a url may carry a password.
   need jq tar flock:util-linux sha256sum:coreutils setsid:util-linux pgrep:procps
+  make_scratch
   open_folder
   guards
   if noop; then
@@ -37,8 +40,9 @@ guards() {
   [[ $PT_sha256 =~ ^[0-9a-f]{64}$ ]] || fail agent/refused 'sha256 is 64 hexadecimal digits in lower case'
   [[ $command != /* && /$command/ != */../* ]] || fail agent/refused "command $command leaves the folder of the version"
   # Else it could not be told which of the two runs.
-  if [[ -e $home/$version/.ur.json && $(jq -r .sha256 "$home/$version/.ur.json") != "$PT_sha256" ]]; then
-    fail agent/refused "version $version is here with another content: give the new one another version"
+  if [[ -e $home/$version/.ur.json ]]; then
+    read_version "$home/$version"
+    [[ ${version_field["$home/$version sha256"]} == "$PT_sha256" ]] || fail agent/refused "version $version is here with another content: give the new one another version"
   fi
   [[ -z ${PT_minisign_key:-} ]] || need minisign
   if [[ ${PT_urls:-[]} != '[]' ]]; then need curl; fi
@@ -48,13 +52,13 @@ writes() {
   progress 10 'fetching'
   if [[ ! -e $home/$version/.ur.json ]]; then
     if [[ ${PT_urls:-[]} != '[]' ]]; then
-      fetch "$PT_sha256" "$(items "$PT_urls")"
+      fetch_tarball "$PT_sha256" "$(items "$PT_urls")"
     else
       take_content "$PT_sha256"
     fi
     check_signature
     progress 50 'unpacking'
-    unpack
+    unpack_version
     rm -rf "$folder/.fetched"
   fi
   [[ $way != respawn ]] || keep_original
@@ -89,11 +93,13 @@ verification() {
 }
 
 answer() { # <verdict>
-  result "$(jq -cn --arg name "$name" --arg version "$version" --arg verdict "$1" --arg previous "$previous" --arg way "$way" \
-    --arg pid "$("${way}_pid" || true)" --arg from "$(without_password "${fetched_from:-}")" \
-    --argjson attempts "$( ((${#attempts[@]})) && attempts_list || printf '[]')" '
-    {$name, $version, $verdict, $way, $attempts} + ({$previous, $from} | with_entries(select(.value != "")))
-    + if $pid == "" then {} else {pid: ($pid | tonumber)} end')"
+  local from pid more=''
+  from=$(without_password "${fetched_from:-}")
+  pid=$("${way}_pid" || true)
+  [[ -z $previous ]] || more+=",\"previous\":$(json_string "$previous")"
+  [[ -z $from ]] || more+=",\"from\":$(json_string "$from")"
+  [[ -z $pid ]] || more+=",\"pid\":$pid"
+  result "{\"name\":\"$name\",\"version\":\"$version\",\"verdict\":\"$1\",\"way\":\"$way\",\"attempts\":$(attempts_list)$more}"
 }
 
 main "$@"

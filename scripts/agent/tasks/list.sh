@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Which agents Ur has loaded onto the node, in which versions, and how they are.
+# Lists the agents that Ur has loaded onto the node, their versions, and how they are.
 set -euo pipefail
 
 # shellcheck source=scripts/ur/files/ur.sh
@@ -12,15 +12,17 @@ source "$PT__installdir/agent/files/service.sh"
 source "$PT__installdir/agent/files/respawn.sh"
 
 main() {
+  local home all=''
   trace
   need jq pgrep:procps
-  result "$(for home in "${PT_folder:-/opt/ur/agents}"/*/; do
-    [[ ! -d $home ]] || describe_agent "${home%/}"
-  done | jq -cs '{agents: .}')"
+  for home in "${PT_folder:-/opt/ur/agents}"/*/; do
+    [[ ! -d $home ]] || all+=,$(describe_agent "${home%/}")
+  done
+  result "{\"agents\":[${all#,}]}"
 }
 
-describe_agent() { # <folder>
-  local pid='' state=stopped version current
+describe_agent() { # <folder>: prints the agent as a JSON object
+  local pid='' state=stopped file record current versions='' more=''
   home=$1
   name=${home##*/}
   way=$(way_of_running)
@@ -28,11 +30,15 @@ describe_agent() { # <folder>
   if [[ -n $current ]] && pid=$("${way}_pid"); then
     is_healthy && state=healthy || state=unhealthy
   fi
-  for version in "$home"/*/.ur.json; do
-    [[ $version == */current/* || ! -e $version ]] || cat "$version"
-  done | jq -cs --arg name "$name" --arg way "$way" --arg state "$state" --arg current "$current" --arg pid "$pid" '
-    {$name, $way, $state, versions: map(del(.name))} + if $current == "" then {} else {$current} end
-    + if $pid == "" then {} else {pid: ($pid | tonumber)} end'
+  for file in "$home"/*/.ur.json; do
+    [[ $file != */current/* && -e $file ]] || continue
+    # Without the name, which comes first in it and has no comma.
+    record=$(<"$file")
+    versions+=",{${record#*,}"
+  done
+  [[ -z $current ]] || more+=",\"current\":$(json_string "$current")"
+  [[ -z $pid ]] || more+=",\"pid\":$pid"
+  printf '{"name":%s,"way":"%s","state":"%s","versions":[%s]%s}' "$(json_string "$name")" "$way" "$state" "${versions#,}" "$more"
 }
 
 main "$@"

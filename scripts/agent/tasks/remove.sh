@@ -35,7 +35,7 @@ writes() {
 }
 
 verification() {
-  if [[ -n $pid ]] && ! wait_until 20 has_ended "$pid"; then
+  if [[ -n $pid ]] && ! wait_until 20 process_ended "$pid"; then
     fail agent/still-running "$name still runs as process $pid: its folder was left; end the process and try again"
   fi
   rm -rf "$home"

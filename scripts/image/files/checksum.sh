@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# Which hash an image must have: given, or found in a checksum file. Needs the library's ur.sh and mirrors.sh.
+# The hash that an image must have: given, or found in a checksum file. Needs the library's ur.sh and mirrors.sh.
 
 read_checksum() { # <digits, or nothing> <URL of a checksum file, or nothing> <names that the image has there, one a line>: prints the digits
   if [[ -n $1 ]]; then
     algorithm_of "$1" >/dev/null
     printf '%s' "${1,,}"
   elif [[ -n $2 ]]; then
-    try_mirrors "$2" get_sums \
+    try_mirrors "$2" fetch_sums \
       || fail image/not-fetched "the checksum file cannot be fetched: attempts tells why" "{\"attempts\":$(attempts_list)}"
     find_sum "$3" <"$scratch/sums"
   fi
@@ -24,14 +24,14 @@ algorithm_of() { # <digits>: prints the name of the hash that has so many
   esac
 }
 
-get_sums() { # <url>: fetches a checksum file, or as much of one as is sensible
-  ask "$1" | head -c 4194304 >"$scratch/sums"
-  hear "$1"
-  got=$(size_of "$scratch/sums")
-  note "$1" 0
+fetch_sums() { # <url>: fetches a checksum file, or as much of one as is sensible
+  request "$1" | head -c 4194304 >"$scratch/sums"
+  read_response "$1"
+  response[bytes]=$(size_of "$scratch/sums")
+  record_request "$1" 0
   # What was learned of its length says nothing about the image.
-  length=
-  ((status == 0))
+  content_length=
+  ((response[curl] == 0))
 }
 
 find_sum() { # <names, one a line>: prints the strongest hash that the checksum file on standard input has for one of them
@@ -62,20 +62,11 @@ find_sum() { # <names, one a line>: prints the strongest hash that the checksum 
   printf '%s' "$best"
 }
 
-names_of() { # <URLs, one a line>: prints the file names that they end in
+file_names_of() { # <URLs, one a line>: prints the file names that they end in
   local url
   while read -r url; do
     url=${url%%[?#]*}
     url=${url##*/}
     printf '%b\n' "${url//%/\\x}"
   done <<<"$1" | sort -u
-}
-
-hash_of() { # <sha256|…>: prints the digits of what comes on standard input
-  # With the processor's own instructions, which sha256sum has not.
-  openssl dgst -r "-$1" | cut -d ' ' -f 1
-}
-
-size_of() { # <file>
-  stat --format=%s "$1" 2>/dev/null || printf 0
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# UEFI firmware starts what its entries name, and after a new image they name what was there before. This gives it an
-# entry for the image's own boot loader. Nothing of the image is run, and no chroot is made into it.
+# Gives UEFI firmware a boot entry for the loader of a new image: what its entries name is what was there before. Nothing
+# of the image is run, and no chroot is made into it.
 set -euo pipefail
 
 # shellcheck source=scripts/ur/files/ur.sh
@@ -15,12 +15,12 @@ source "$PT__installdir/disk/files/guards.sh"
 source "$PT__installdir/image/files/one-disk.sh"
 # shellcheck source=scripts/image/files/partitions.sh
 source "$PT__installdir/image/files/partitions.sh"
-# shellcheck source=scripts/image/files/loader.sh
-source "$PT__installdir/image/files/loader.sh"
-# shellcheck source=scripts/image/files/entries.sh
-source "$PT__installdir/image/files/entries.sh"
+# shellcheck source=scripts/image/files/boot/efi-loader.sh
+source "$PT__installdir/image/files/boot/efi-loader.sh"
+# shellcheck source=scripts/image/files/boot/efi-entries.sh
+source "$PT__installdir/image/files/boot/efi-entries.sh"
 
-entries='[]' order='[]' stale='[]' next='' right='' firmware_says='' made='' removable='' pruned=''
+entries='[]' order='' stale='[]' stale_numbers='' next='' right='' firmware_says='' made='' removable='' pruned=''
 cleared=()
 
 main() {
@@ -85,23 +85,22 @@ verification() {
   read_entries || fail image/failed "the firmware tells its entries no more: $firmware_says"
   choose_entries
   [[ -n $right && $stale == '[]' ]] || fail image/failed "after the work the entries are not as wanted: $entries"
-  [[ $(jq -r "if \"${PT_order:-first}\" == \"first\" then .[0] else .[-1] end" <<<"$order") == "$right" ]] \
-    || fail image/failed "Boot$right is not ${PT_order:-first} in the order: $order"
+  is_in_place || fail image/failed "Boot$right is not ${PT_order:-first} in the order: $order"
   [[ ${PT_next:-false} == false || $next == "$right" ]] || fail image/failed "the firmware did not take Boot$right for its next start"
   if [[ $made || $pruned != '[]' || $removable ]]; then answer set; else answer unchanged; fi
 }
 
 answer() { # <verdict> [<reason>]
-  local more room
-  room=$(nvram)
+  local more numbers file gone=''
   has_removable || removable=absent
-  more=$(jq -cn --arg esp "$esp" --arg loader "${loader//\//\\}" --arg name "$prefix$label" --arg entry "$right" --argjson pruned "${pruned:-$stale}" \
-    --argjson order "$order" --arg next "$next" --argjson nvram "$room" --argjson entries "$entries" \
-    --arg removable "${removable:-there}" --args '
-    {$esp, $loader, label: $name, $pruned, $order, $nvram, $removable, cleared: $ARGS.positional,
-     entries: [$entries[] | {number, label: .label, active, path}]}
-    + ({$entry, $next} | with_entries(select(.value != "")))' -- "${cleared[@]}")
-  result "$(verdict "$disk" "$1" "${2:-}" "$more")"
+  numbers=${order//,/'","'}
+  for file in "${cleared[@]}"; do gone+=,$(json_string "$file"); done
+  more="{\"esp\":$(json_string "$esp"),\"loader\":$(json_string "${loader//\//\\}"),\"label\":$(json_string "$prefix$label"),\"pruned\":${pruned:-$stale}"
+  more+=",\"order\":[${numbers:+\"$numbers\"}],\"nvram\":$(nvram),\"removable\":\"${removable:-there}\",\"cleared\":[${gone#,}]"
+  more+=",\"entries\":$(jq -c 'map({number, label: .label, active, path})' <<<"$entries")"
+  [[ -z $right ]] || more+=",\"entry\":\"$right\""
+  [[ -z $next ]] || more+=",\"next\":\"$next\""
+  result "$(verdict "$disk" "$1" "${2:-}" "$more}")"
 }
 
 main "$@"

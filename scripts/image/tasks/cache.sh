@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# An image that is on the node before it is needed is written without a network, and in the time that the disk takes.
-# The images that are wanted most are kept, as many as fit.
+# Keeps images on a disk of the node, so that image::write needs no network and only the time that the disk takes. The
+# first of those that are asked for are kept, as many as fit.
 set -euo pipefail
 
 # shellcheck source=scripts/ur/files/ur.sh
@@ -9,17 +9,17 @@ source "$PT__installdir/ur/files/ur.sh"
 source "$PT__installdir/ur/files/mirrors.sh"
 # shellcheck source=scripts/image/files/checksum.sh
 source "$PT__installdir/image/files/checksum.sh"
-# shellcheck source=scripts/image/files/shelf.sh
-source "$PT__installdir/image/files/shelf.sh"
-# shellcheck source=scripts/image/files/plan.sh
-source "$PT__installdir/image/files/plan.sh"
+# shellcheck source=scripts/image/files/cache/directory.sh
+source "$PT__installdir/image/files/cache/directory.sh"
+# shellcheck source=scripts/image/files/cache/plan.sh
+source "$PT__installdir/image/files/cache/plan.sh"
 
 folder=${PT_folder:-/var/lib/ur/images}
 removed=() # names of the images that had to go
 
 main() {
   # No trace: a url may carry a password.
-  need jq curl awk:gawk openssl flock:util-linux
+  need jq curl openssl flock:util-linux
   make_scratch
   guards
   if noop; then
@@ -31,35 +31,41 @@ main() {
 }
 
 guards() {
-  avoid_memory
-  lock_shelf
-  plan
+  refuse_memory
+  lock_cache
+  read_images
+  plan_cache
 }
 
 writes() {
-  local number name reason how all
+  local number name all
   all=$(printf '%s\n' "${wanted[@]}")
-  for number in $(printf '%s\n' "${!verdicts[@]}" | sort -n); do
-    name=$(jq -r '.file // "" | split("/")[-1] // ""' <<<"${verdicts[$number]}")
-    [[ -n $name ]] || continue
-    progress $((number * 100 / ${#verdicts[@]})) "image $((number + 1)) of ${#verdicts[@]}"
+  for number in "${!image_name[@]}"; do
+    name=${image_name[number]}
+    progress $((number * 100 / ${#image_id[@]})) "image $((number + 1)) of ${#image_id[@]}"
     # What is missing of it, for a part may be there.
     [[ -f $folder/$name ]] || make_room $((sizes[$name] - $(size_of "$folder/$name.part"))) "$all"
-    if bring_image "$name" "${sources[$name]}"; then
-      decide "$number" "$how" '' "$name"
-    else
-      decide "$number" failed "$reason"
-    fi
+    cache_image "$number"
   done
 }
 
+cache_image() { # <number>: makes its file right, and records how
+  local name=${image_name[$1]}
+  local file=$folder/$name algorithm=${name%%-*} digits=${name#*-}
+  if has_hash "$file" "$algorithm" "$digits"; then
+    record_verdict "$1" kept
+  elif fetch_file "$file" "$algorithm" "$digits" "${image_urls[$1]}"; then
+    record_verdict "$1" fetched
+  else
+    record_verdict "$1" failed "$fetch_error"
+  fi
+}
+
 answer() {
-  local all
-  all=$(for number in $(printf '%s\n' "${!verdicts[@]}" | sort -n); do printf '%s\n' "${verdicts[$number]}"; done \
-    | jq -sc --arg folder "$folder" --argjson bytes "$(shelf_bytes)" --argjson attempts "$(attempts_list)" \
-      '{images: ., $folder, $bytes, $attempts, removed: $ARGS.positional}' --args -- "${removed[@]}")
-  jq -e 'all(.images[]; .verdict != "failed")' <<<"$all" >/dev/null \
-    || fail image/not-cached "not all images are there: $(jq -r '[.images[] | select(.verdict == "failed") | "\(.id): \(.reason)"] | join("; ")' <<<"$all")" "$all"
+  local all name gone=''
+  for name in "${removed[@]}"; do gone+=,$(json_string "$name"); done
+  all="{\"images\":$(verdict_list),\"folder\":$(json_string "$folder"),\"bytes\":$(cache_bytes),\"attempts\":$(attempts_list),\"removed\":[${gone#,}]}"
+  [[ " ${image_verdict[*]} " != *' failed '* ]] || fail image/not-cached "not all images are there: $(failures)" "$all"
   result "$all"
 }
 

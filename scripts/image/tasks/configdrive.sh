@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A system that starts from an image knows nothing of the machine it starts on. What it shall know lies on a small
-# partition with a label that cloud-init and its like look for: OpenStack's config drive.
+# Adds a config drive to a disk: a small partition with what a system that starts from an image has to know of its machine,
+# in OpenStack's layout, with the label that cloud-init and its like look for.
 set -euo pipefail
 
 # shellcheck source=scripts/ur/files/ur.sh
@@ -15,18 +15,18 @@ source "$PT__installdir/disk/files/guards.sh"
 source "$PT__installdir/image/files/one-disk.sh"
 # shellcheck source=scripts/image/files/partitions.sh
 source "$PT__installdir/image/files/partitions.sh"
-# shellcheck source=scripts/image/files/drive.sh
-source "$PT__installdir/image/files/drive.sh"
-# shellcheck source=scripts/image/files/place.sh
-source "$PT__installdir/image/files/place.sh"
+# shellcheck source=scripts/image/files/configdrive/image.sh
+source "$PT__installdir/image/files/configdrive/image.sh"
+# shellcheck source=scripts/image/files/configdrive/free-space.sh
+source "$PT__installdir/image/files/configdrive/free-space.sh"
 
 main() {
   need jq sfdisk:fdisk partx:util-linux blkid:util-linux wipefs:util-linux blockdev:util-linux findfs:util-linux \
     mkfs.vfat:dosfstools mcopy:mtools xorriso sha256sum:coreutils
   umask 077
   make_scratch
-  read_given
-  if jq -e '.drive // "" | test("^https?://")' "$given" >/dev/null; then need curl; fi
+  read_secret_parameters
+  [[ $drive_is_url == false ]] || need curl
   # No earlier: the parameters may be secret. From here on their values are in files alone.
   trace
   guards
@@ -46,8 +46,8 @@ guards() {
   if read_table; then
     make_tree
     choose_filesystem "$(fact "$disk" sector)"
-    find_old
-    choose_place "$(bytes_needed)"
+    find_old_drives
+    choose_partition "$(bytes_needed)"
   else
     refuse "$disk" 'it has no partition table that could get one more partition: write an image first'
   fi
@@ -76,17 +76,17 @@ verification() {
   local device
   progress 80 'reading it back'
   read_table || fail image/failed "/dev/$disk has no partition table any more"
-  device=$(partitions "select(.number == $number) | .node")
+  device=${part_node[number]:-}
   [[ -n $device ]] || fail image/failed "the table of /dev/$disk does not show partition $number"
   see_partition "$device"
   blockdev --flushbufs "/dev/$disk"
   blockdev --flushbufs "$device"
-  cmp "$image" "$device" || fail image/failed "what $device holds is not what was written to it"
-  find_old
+  cmp "$image" "$device" || fail image/failed "read-back mismatch: $device does not hold what was written to it"
+  find_old_drives
   [[ ${#old[@]} == 1 && ${old[0]} == "$number $offset $bytes" ]] || fail image/failed "/dev/$disk does not have exactly one config drive now: ${old[*]}"
   mounted=false
   if can_mount; then
-    # In a namespace of its own: nobody else sees the mount, and it goes with the shell.
+    # In a namespace of its own: no other process sees the mount, and it goes with the shell.
     unshare --mount --propagation private sh -euc 'mount -t "$1" -o ro,nosuid,nodev,noexec "$2" "$3" && diff -r "$4" "$3"' - \
       "$filesystem" "$device" "$(mkdir "$scratch/mount" && printf '%s' "$scratch/mount")" "$tree" \
       || fail image/failed "$device could not be mounted, or its files are not those that were wanted"
@@ -100,17 +100,15 @@ can_mount() { # a kernel that does not know the file system is no reason to fail
 }
 
 answer() { # <verdict>
-  local more files sha256=''
-  files=$(cd "$tree" && find . -type f -printf '%P\n' | sort)
-  [[ -z ${image:-} ]] || sha256=$(sha256sum <"$image" | cut -d ' ' -f 1)
-  more=$(jq -c --argjson number "$number" --argjson offset "$offset" --argjson bytes "$bytes" --arg filesystem "$filesystem" \
-    --arg reused "$reused" --arg emptied "$(printf '%s\n' "${emptied[@]}")" --arg mounted "${mounted:-}" \
-    --arg files "$files" --arg sha256 "$sha256" '
-    {number: $number, partition: ([.partitions[] | select(.number == $number).node][0] // ""), offset: $offset,
-     partition_bytes: $bytes, filesystem: $filesystem, reused: ($reused == "true"), files: [$files | splits("\n")],
-     emptied: [$emptied | splits("\n") | select(. != "") | split(" ")[0] | tonumber]}
-    + if $sha256 == "" then {} else {sha256: $sha256, mounted: ($mounted == "true")} end' <<<"$table")
-  result "$(verdict "$disk" "$1" '' "$more")"
+  local one more file files='' gone='' is_reused=false is_mounted=false
+  while IFS= read -r file; do files+=,$(json_string "$file"); done < <(cd "$tree" && find . -type f -printf '%P\n' | sort)
+  for one in "${emptied[@]}"; do gone+=,${one%% *}; done
+  [[ -z $reused ]] || is_reused=true
+  [[ ${mounted:-} != true ]] || is_mounted=true
+  more="{\"number\":$number,\"partition\":$(json_string "${part_node[number]:-}"),\"offset\":$offset,\"partition_bytes\":$bytes"
+  more+=",\"filesystem\":\"$filesystem\",\"reused\":$is_reused,\"files\":[${files#,}],\"emptied\":[${gone#,}]"
+  [[ -z ${image:-} ]] || more+=",\"sha256\":\"$(sha256sum <"$image" | cut -d ' ' -f 1)\",\"mounted\":$is_mounted"
+  result "$(verdict "$disk" "$1" '' "$more}")"
 }
 
 main "$@"

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Sometimes a person has to look at a machine. This opens a login by ssh and ends it at a time that is set beforehand,
-# whether or not anybody thinks of it, or the headnode can still reach the node.
+# Opens a login by ssh for a person who has to look at the machine, and ends it at a time that is set beforehand, also where the
+# headnode cannot reach the node any more.
 set -euo pipefail
 
 # shellcheck source=scripts/ur/files/ur.sh
 source "$PT__installdir/ur/files/ur.sh"
-# shellcheck source=scripts/image/files/login.sh
-source "$PT__installdir/image/files/login.sh"
+# shellcheck source=scripts/image/files/rescue/login.sh
+source "$PT__installdir/image/files/rescue/login.sh"
 
 readonly hash_pattern='^\$([56]\$(rounds=[0-9]+\$)?[./A-Za-z0-9]{1,16}\$([./A-Za-z0-9]{43}|[./A-Za-z0-9]{86})|g?y\$[./A-Za-z0-9]+\$[./A-Za-z0-9]+\$[./A-Za-z0-9]{43}|2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{53})$'
 methods=() until=''
@@ -38,7 +38,7 @@ guards() {
   [[ ! -s $scratch/keys ]] || methods+=(key)
   [[ -z ${PT_password_hash:-} ]] || methods+=(password)
   ((${#methods[@]})) || fail image/refused 'there would be no way in: give keys, or a password_hash'
-  # Of a hash that crypt does not know, nobody could say what password it lets in.
+  # A hash that crypt does not know might let in any password.
   [[ -z ${PT_password_hash:-} || $PT_password_hash =~ $hash_pattern ]] \
     || fail image/refused 'password_hash is no hash of crypt by SHA-256, SHA-512, yescrypt or bcrypt: make one by mkpasswd, or openssl passwd -6'
   # Its own, which is about to be replaced, is no obstacle.

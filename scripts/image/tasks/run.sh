@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From the ramdisk into the system that has been written to the disk: by a jump into its kernel, which spares minutes of
-# firmware, where it is certain what the image's own loader would start; else by a reboot. The reply is out before that.
+# Starts the system that has been written to the disk: by kexec of its kernel, which saves minutes of firmware, where it is
+# certain what the image's own loader would start; else by a reboot. The reply is out before that.
 set -euo pipefail
 
 # shellcheck source=scripts/ur/files/ur.sh
@@ -9,26 +9,32 @@ source "$PT__installdir/ur/files/ur.sh"
 source "$PT__installdir/ur/files/disks.sh"
 # shellcheck source=scripts/power/files/down.sh
 source "$PT__installdir/power/files/down.sh"
-# shellcheck source=scripts/image/files/filesystems.sh
-source "$PT__installdir/image/files/filesystems.sh"
-# shellcheck source=scripts/image/files/bls.sh
-source "$PT__installdir/image/files/bls.sh"
-# shellcheck source=scripts/image/files/grub.sh
-source "$PT__installdir/image/files/grub.sh"
-# shellcheck source=scripts/image/files/grub-test.sh
-source "$PT__installdir/image/files/grub-test.sh"
-# shellcheck source=scripts/image/files/target.sh
-source "$PT__installdir/image/files/target.sh"
-# shellcheck source=scripts/image/files/jump.sh
-source "$PT__installdir/image/files/jump.sh"
+# shellcheck source=scripts/image/files/run/filesystems.sh
+source "$PT__installdir/image/files/run/filesystems.sh"
+# shellcheck source=scripts/image/files/run/bls.sh
+source "$PT__installdir/image/files/run/bls.sh"
+# shellcheck source=scripts/image/files/run/grub/words.sh
+source "$PT__installdir/image/files/run/grub/words.sh"
+# shellcheck source=scripts/image/files/run/grub/statements.sh
+source "$PT__installdir/image/files/run/grub/statements.sh"
+# shellcheck source=scripts/image/files/run/grub/commands.sh
+source "$PT__installdir/image/files/run/grub/commands.sh"
+# shellcheck source=scripts/image/files/run/grub/test.sh
+source "$PT__installdir/image/files/run/grub/test.sh"
+# shellcheck source=scripts/image/files/run/grub/menu.sh
+source "$PT__installdir/image/files/run/grub/menu.sh"
+# shellcheck source=scripts/image/files/run/boot-target.sh
+source "$PT__installdir/image/files/run/boot-target.sh"
+# shellcheck source=scripts/image/files/run/kexec.sh
+source "$PT__installdir/image/files/run/kexec.sh"
 
 # The exit status by which a script asks the agent for a reboot.
 readonly please_reboot=113
 
 method=${PT_method:-auto}
-disk='{}'
-target='{}'
-why='' # there is no jump
+disk_name='' disk_serial=''
+target='' # JSON: what is booted by kexec
+why=''    # there is no kexec
 
 main() {
   trace
@@ -51,33 +57,35 @@ guards() {
     why='method says so'
   else
     need kexec:kexec-tools unshare:util-linux blkid:util-linux partx:util-linux mount
-    disk=$(the_disk)
+    choose_disk
     make_scratch
-    why=$(why_no_jump)
-    [[ -n $why ]] || look
-    guard_jump
+    why=$(kexec_obstacle)
+    [[ -n $why ]] || find_kernel
+    guard_kexec
   fi
 }
 
-the_disk() { # prints the facts of the disk that the hint means, or of the only one there is
-  local all name hint=${PT_disk:-}
+choose_disk() { # sets disk_name and disk_serial of the disk that the hint means, or of the only one there is
+  local all name found hint=${PT_disk:-}
   all=$(list_disks | while read -r name; do disk_facts "$name"; done)
   if [[ -z $hint ]]; then
     [[ -n $all && $all != *$'\n'* ]] || fail ur/hint "give disk, a hint: this node has $(disk_names "$all")"
-    hint=$(jq -c '{name}' <<<"$all")
+    found=$all
+  else
+    found=$(one_disk "$hint" "$all")
   fi
-  one_disk "$hint" "$all"
+  found=$(jq -r '.name, .serial' <<<"$found")
+  disk_name=${found%%$'\n'*} disk_serial=${found#*$'\n'}
 }
 
-look() { # sets target, or why
-  local name device devices=()
-  name=$(jq -r '.name | ltrimstr("/dev/")' <<<"$disk")
-  partx --update "/dev/$name" 2>/dev/null || true
+find_kernel() { # sets target, or why
+  local name=${disk_name#/dev/} device devices=()
+  partx --update "$disk_name" 2>/dev/null || true
   for device in "/sys/class/block/$name" "/sys/class/block/$name/$name"*; do
     [[ ! -b /dev/${device##*/} ]] || devices+=("/dev/${device##*/}")
   done
-  if find_target "$scratch" "${devices[@]}"; then
-    target=$(jq -c --arg more "$(more_arguments)" '.cmdline |= ([., $more] | map(select(. != "")) | join(" "))' "$scratch/target.json")
+  if find_boot_target "$scratch" "$(more_arguments)" "${devices[@]}"; then
+    target=$(<"$scratch/target.json")
   else
     why=$(<"$scratch/reason")
   fi
@@ -93,7 +101,7 @@ more_arguments() { # prints what the kernel's command line is to have besides th
   printf '%s' "${words[*]}${PT_append:+${words:+ }$PT_append}"
 }
 
-guard_jump() {
+guard_kexec() {
   [[ $method != kexec || -z $why ]] || fail image/no-target "nothing was done: $why; method=auto reboots instead"
 }
 
@@ -101,26 +109,32 @@ writes() {
   flush
   if [[ -z $why ]]; then
     progress 50 'loading the kernel'
-    load "$scratch" "$(jq -r .cmdline <<<"$target")"
+    load_kernel "$scratch"
   fi
 }
 
 verification() {
   if [[ -n $why ]]; then
-    # Else a reboot would be a jump.
-    unload
-    guard_jump
+    # Else a reboot would start what another has loaded.
+    unload_kernel
+    guard_kexec
   fi
 }
 
 report() {
-  result "$(jq -cn --arg method "$([[ -z $why ]] && printf kexec || printf reboot)" --arg why "$why" --argjson disk "$disk" \
-    --argjson target "$target" --argjson noop "$(noop && printf true || printf false)" --arg reason "${PT_reason:-}" \
-    --arg unflushed "${unflushed% }" --arg cut_short "$running" '
-    {$method, $noop, disk: ($disk | {name, serial} | select(.name) // null)}
-    + (if $why == "" then $target else {no_kexec: $why} end)
-    + ({$reason, $unflushed, $cut_short} | with_entries(select(.value != "")))
-    | with_entries(select(.value != null))')"
+  local noop=false used=kexec more=''
+  ! noop || noop=true
+  if [[ -n $why ]]; then
+    used=reboot
+    more+=",\"no_kexec\":$(json_string "$why")"
+  else
+    more+=,${target:1:-1}
+  fi
+  [[ -z $disk_name ]] || more+=",\"disk\":{\"name\":$(json_string "$disk_name"),\"serial\":$(json_string "$disk_serial")}"
+  [[ -z ${PT_reason:-} ]] || more+=",\"reason\":$(json_string "$PT_reason")"
+  [[ -z ${unflushed% } ]] || more+=",\"unflushed\":$(json_string "${unflushed% }")"
+  [[ -z $running ]] || more+=",\"cut_short\":$(json_string "$running")"
+  result "{\"method\":\"$used\",\"noop\":$noop$more}"
 }
 
 leave() { # the agent reboots when all its replies are out; what comes after that is forced
@@ -129,7 +143,7 @@ leave() { # the agent reboots when all its replies are out; what comes after tha
   else
     sleep 5
   fi
-  [[ -n $why ]] || jump
+  [[ -n $why ]] || start_kernel
   sleep "${PT_grace:-120}"
   go_down reboot b
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The way from a blank disk to an operating system is an image. It goes to the disk as it comes, and the disk cannot boot
-# before it is known that all of it is there, and right.
+# Writes the image of an operating system to a disk, as it comes over the network. The disk cannot boot before it is known
+# that all of the image is there, and right.
 set -euo pipefail
 
 # shellcheck source=scripts/ur/files/ur.sh
@@ -21,18 +21,20 @@ source "$PT__installdir/disk/files/wipe.sh"
 source "$PT__installdir/image/files/one-disk.sh"
 # shellcheck source=scripts/image/files/checksum.sh
 source "$PT__installdir/image/files/checksum.sh"
-# shellcheck source=scripts/image/files/foresee.sh
-source "$PT__installdir/image/files/foresee.sh"
-# shellcheck source=scripts/image/files/table.sh
-source "$PT__installdir/image/files/table.sh"
-# shellcheck source=scripts/image/files/lay.sh
-source "$PT__installdir/image/files/lay.sh"
-# shellcheck source=scripts/image/files/qcow2.sh
-source "$PT__installdir/image/files/qcow2.sh"
-# shellcheck source=scripts/image/files/wanted.sh
-source "$PT__installdir/image/files/wanted.sh"
-# shellcheck source=scripts/image/files/passes.sh
-source "$PT__installdir/image/files/passes.sh"
+# shellcheck source=scripts/image/files/write/probe.sh
+source "$PT__installdir/image/files/write/probe.sh"
+# shellcheck source=scripts/image/files/write/image-table.sh
+source "$PT__installdir/image/files/write/image-table.sh"
+# shellcheck source=scripts/image/files/write/writer.sh
+source "$PT__installdir/image/files/write/writer.sh"
+# shellcheck source=scripts/image/files/write/qcow2.sh
+source "$PT__installdir/image/files/write/qcow2.sh"
+# shellcheck source=scripts/image/files/write/parameters.sh
+source "$PT__installdir/image/files/write/parameters.sh"
+# shellcheck source=scripts/image/files/write/program.sh
+source "$PT__installdir/image/files/write/program.sh"
+# shellcheck source=scripts/image/files/write/pipeline.sh
+source "$PT__installdir/image/files/write/pipeline.sh"
 
 main() {
   # No trace: a url may carry a password.
@@ -49,40 +51,41 @@ main() {
 }
 
 guards() {
-  read_image
+  read_parameters
   choose_one_disk "$PT_disk"
   noop || guard_confirmed "${PT_confirm_serials:-[]}"
   guard_disks "${PT_allow_shared:-false}"
   end_if_refused
-  foresee "$mirrors" "$cached"
+  probe_image "$mirrors" "$cached"
   guard_image
   report_refused
 }
 
 writes() {
   begun=$SECONDS
+  find_program
   progress 0 "/dev/$disk: writing"
-  bring
-  if [[ $format == qcow2 ]]; then unpack_qcow2; else weigh_raw; fi
-  (wipe_once) || exit
+  fetch_and_write
+  if [[ $format == qcow2 ]]; then unpack_qcow2; else verify_raw; fi
+  (wipe_before_write) || exit
   # The moment from which on the disk can boot.
-  lay_file "$scratch/head" 0 \
-    || fail image/not-written "the head of the image cannot be written to /dev/$disk" "$(so_far failed)"
+  write_file "$scratch/head" 0 \
+    || fail image/not-written "the head of the image cannot be written to /dev/$disk" "$(image_result failed)"
 }
 
 verification() {
   same_on_disk "$scratch/head" \
-    || fail image/not-written "/dev/$disk does not begin with what was written there" "$(so_far failed)"
+    || fail image/not-written "read-back mismatch: /dev/$disk does not begin with what was written there" "$(image_result failed)"
   progress 99 "/dev/$disk: partitions"
   gpt_fixed=$(fix_backup) \
-    || fail image/failed "the backup of the partition table cannot be moved to the end of /dev/$disk: the log tells more" "$(so_far failed)"
+    || fail image/failed "the backup of the partition table cannot be moved to the end of /dev/$disk: the log tells more" "$(image_result failed)"
   see_partitions \
-    || fail image/failed "the kernel does not see the partitions of /dev/$disk: $(jq -r 'map(.path) | join(", ")' <<<"$partitions")" "$(so_far failed)"
+    || fail image/failed "timeout: the kernel does not show the partitions of /dev/$disk: ${partition_paths[*]}" "$(image_result failed)"
   answer written
 }
 
 answer() { # <verdict>
-  result "$(so_far "$1" | jq -c 'if .secs > 0 and .bytes then . + {mbps: (.bytes / .secs / 10000 | round / 100)} else . end')"
+  result "$(image_result "$1")"
 }
 
 main "$@"

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# The content of a config drive: the files of OpenStack's layout, or those of a drive that was made elsewhere; and the
-# file system around them. It knows nothing of disks. Needs the library's ur.sh; all it makes is in $scratch.
+# The image of a config drive: the files of OpenStack's layout, or those of a drive that was made elsewhere, and the file
+# system around them. It knows nothing of disks. Needs the library's ur.sh; all it makes is in $scratch.
 
-readonly drive_label=config-2 most_bytes=$((64 << 20))
+readonly drive_label=config-2 max_drive_bytes=$((64 << 20))
 # mtools shall not compare a FAT with the drive letters of a DOS machine.
 export MTOOLS_SKIP_CHECK=1
 
-read_given() { # sets given to a file with the parameters that may be secret: no argument of a program, which all could read
+read_secret_parameters() { # sets given to a file with the parameters that may be secret, which must not be arguments of programs; and what there is in it
   given=$scratch/given
   # What a Node.js agent gives is a socket that never ends.
   if [[ ! -S /dev/stdin && ! -t 0 ]]; then cat >"$scratch/stdin"; else : >"$scratch/stdin"; fi
@@ -20,18 +20,23 @@ read_given() { # sets given to a file with the parameters that may be secret: no
     || fail image/refused 'the parameters cannot be read: one of them is not JSON'
   unset PT_meta_data PT_user_data PT_network_data PT_files PT_drive
   rm "$scratch/stdin"
+  describe_given
 }
 
-given_keys() { # prints which of them were given, one a line
-  jq -r 'keys_unsorted[]' "$given"
+describe_given() { # sets given_keys to the names of those that were given, drive_is_url, and value_types of user_data and each of the files
+  local described
+  described=$(jq -r '(keys_unsorted | join(" ")), (.drive // "" | test("^https?://")), (.user_data | type), (.files // {} | .[] | type)' "$given")
+  mapfile -t value_types <<<"$described"
+  given_keys=${value_types[0]} drive_is_url=${value_types[1]}
+  value_types=("${value_types[@]:2}")
 }
 
 make_tree() { # sets tree to a directory with what the drive shall hold
   tree=$scratch/tree
   mkdir "$tree"
-  case $(given_keys) in
+  case $given_keys in
     '') fail image/refused 'there is nothing to write: give meta_data, user_data, network_data or files, or a drive' ;;
-    drive) take_drive ;;
+    drive) use_given_drive ;;
     *drive*) fail image/refused 'a drive is complete: nothing can be given besides' ;;
     *) write_openstack ;;
   esac
@@ -42,37 +47,37 @@ write_openstack() {
   mkdir -p "$latest"
   # Cloud-init takes no drive without an instance's UUID.
   uuid=${UR_NODE:-$(cat /sys/class/dmi/id/product_uuid 2>/dev/null || true)}
-  for ((number = 0; number < $(jq '.files // {} | length' "$given"); number++)); do
+  for ((number = 0; number + 1 < ${#value_types[@]}; number++)); do
     mkdir -p "$tree/openstack/content"
-    write_value ".files | to_entries[$number].value" "$tree/openstack/content/$(printf %04d "$number")"
+    write_value "${value_types[number + 1]}" ".files | to_entries[$number].value" "$tree/openstack/content/$(printf %04d "$number")"
   done
   jq --arg uuid "${uuid:-$(</proc/sys/kernel/random/uuid)}" '(.files // {} | keys_unsorted) as $paths | (.meta_data // {})
     | .uuid //= $uuid
     | if $paths == [] then . else .files = [$paths | to_entries[]
         | {path: .value, content_path: "/content/\("000\(.key)"[-4:])"}] end' "$given" >"$latest/meta_data.json"
-  [[ $(given_keys) != *user_data* ]] || write_value .user_data "$latest/user_data"
-  [[ $(given_keys) != *network_data* ]] || jq .network_data "$given" >"$latest/network_data.json"
+  [[ $given_keys != *user_data* ]] || write_value "${value_types[0]}" .user_data "$latest/user_data"
+  [[ $given_keys != *network_data* ]] || jq .network_data "$given" >"$latest/network_data.json"
 }
 
-write_value() { # <jq filter> <file>: text, or what stands there as base64
-  if [[ $(jq -r "$1 | type" "$given") == string ]]; then
-    jq -j "$1" "$given" >"$2"
+write_value() { # <type> <jq filter> <file>: text, or what stands there as base64
+  if [[ $1 == string ]]; then
+    jq -j "$2" "$given" >"$3"
   else
-    jq -j "$1 | .base64" "$given" | base64 --decode >"$2" 2>/dev/null || fail image/refused 'a value given as base64 is not base64'
+    jq -j "$2 | .base64" "$given" | base64 --decode >"$3" 2>/dev/null || fail image/refused 'a value given as base64 is not base64'
   fi
 }
 
-take_drive() { # sets drive to the file system that was made elsewhere, and fills tree with its files
+use_given_drive() { # sets drive to the file system that was made elsewhere, and fills tree with its files
   local label
   drive=$scratch/drive
-  if jq -e '.drive | test("^https?://")' "$given" >/dev/null; then
+  if [[ $drive_is_url == true ]]; then
     fetch_drive
   else
     jq -j .drive "$given" >"$drive"
   fi
-  unwrap
+  decode_drive
   [[ -z ${PT_sha256:-} || $(sha256sum <"$drive") == "$PT_sha256 "* ]] \
-    || fail image/refused "the drive has another sha256 than was given: $(sha256sum <"$drive" | cut -d ' ' -f 1)"
+    || fail image/refused "hash mismatch: the drive has another sha256 than was given: $(sha256sum <"$drive" | cut -d ' ' -f 1)"
   filesystem=$(blkid --probe --match-tag TYPE --output value "$drive" || true)
   label=$(blkid --probe --match-tag LABEL --output value "$drive" || true)
   [[ ${label,,} == "$drive_label" ]] || fail image/refused "the drive is no config drive: its label is '$label', not $drive_label"
@@ -89,15 +94,15 @@ fetch_drive() {
   progress 10 'fetching the drive'
   # No argument: a URL may have a password in it.
   curl --silent --fail --location --retry 3 --retry-all-errors --connect-timeout 20 --speed-limit 1000 --speed-time 60 \
-    --max-filesize $((most_bytes * 2)) --output "$drive" --config <(jq -r '"url = \(.drive | tojson)"' "$given") \
+    --max-filesize $((max_drive_bytes * 2)) --output "$drive" --config <(jq -r '"url = \(.drive | tojson)"' "$given") \
     || fail image/failed "the drive could not be fetched: curl ended with $?"
 }
 
-unwrap() { # base64, and gzip in it, as drives are handed around
+decode_drive() { # base64, and gzip in it, as drives are handed around
   local step
   for step in 1 2; do
     if [[ $(head -c 2 "$drive" | od -An -tx1) == ' 1f 8b' ]]; then
-      gzip -dc "$drive" 2>/dev/null | head -c $((most_bytes + 1)) >"$drive.plain" || true
+      gzip -dc "$drive" 2>/dev/null | head -c $((max_drive_bytes + 1)) >"$drive.plain" || true
     elif ((step == 1)) && [[ $(head -c 64 "$drive" | tr -d 'A-Za-z0-9+/=\r\n' | wc -c) == 0 ]]; then
       base64 --decode --ignore-garbage "$drive" >"$drive.plain" || true
     else
@@ -105,7 +110,7 @@ unwrap() { # base64, and gzip in it, as drives are handed around
     fi
     mv "$drive.plain" "$drive"
   done
-  (($(stat --format=%s "$drive") <= most_bytes)) || fail image/refused 'the drive is larger than 64 MiB'
+  (($(stat --format=%s "$drive") <= max_drive_bytes)) || fail image/refused 'the drive is larger than 64 MiB'
 }
 
 choose_filesystem() { # <sector size of the disk>: sets filesystem; a drive of a kind that could not be mounted is made anew

@@ -13,50 +13,52 @@ readonly entries_filter='[inputs | capture("^Boot(?<number>[0-9A-Fa-f]{4})(?<act
     // {n: "", kind: "", id: "", loader: ""})
   | .id |= ascii_downcase]'
 
-read_entries() { # sets entries and order, two JSON arrays; fails if the firmware does not tell them
+read_entries() { # sets entries, a JSON array, and order and next, numbers with commas between; fails if the firmware does not tell them
   local shown
   shown=$(LC_ALL=C efibootmgr --verbose 2>&1) || {
     firmware_says=$shown
     return 1
   }
   entries=$(jq -Rnc "$entries_filter" <<<"$shown")
-  order=$(sed -n 's/^BootOrder: //p' <<<"$shown" | jq -Rc 'split(",")')
-  order=${order:-[]}
+  order=$(sed -n 's/^BootOrder: //p' <<<"$shown")
   next=$(sed -n 's/^BootNext: //p' <<<"$shown")
 }
 
-partition_ids() { # prints the GUID of every partition that this machine has, as a JSON array
+partition_ids() { # prints the GUID of every partition that this machine has, one a line
   local block
   for block in /sys/class/block/*; do
     [[ ! -e $block/partition && -b /dev/${block##*/} ]] || continue
     # Of a disk without a table partx says by its status no more than that.
     partx --raw --noheadings --output UUID "/dev/${block##*/}" 2>/dev/null || true
-  done | jq -Rnc '[inputs | ascii_downcase]'
+  done
 }
 
-choose_entries() { # sets right, the number of the entry that is wanted if there is one, and stale, those to remove as JSON
-  local kind=GPT id ids
+choose_entries() { # sets right, the number of the entry that is wanted if there is one, and of those to remove stale, JSON, and stale_numbers
+  local kind=GPT id ids chosen
   ids=$(partition_ids)
-  id=$(partitions "select(.number == $esp_number) | .uuid")
-  if [[ $(jq -r .label <<<"$table") == dos ]]; then
+  id=${part_uuid[esp_number]}
+  if [[ $table_label == dos ]]; then
     kind=MBR
-    id=$(jq -r .id <<<"$table")
+    id=$table_id
   fi
-  right=$(jq -r --arg name "$prefix$label" --arg n "$esp_number" --arg kind "$kind" --arg id "$id" --arg loader "${loader//\//\\}" '
-    [.[] | select(.label == $name and .n == $n and .kind == $kind and .id == $id and .active
-      and (.loader | ascii_downcase) == ($loader | ascii_downcase)).number][0] // empty' <<<"$entries")
-  stale=$(jq -c --arg prefix "$prefix" --arg right "$right" --arg prune "${PT_prune:-stale}" --argjson ids "$ids" '
-    [.[] | select(.number != $right)
-     | if .label | startswith($prefix) then . + {why: "an earlier one of ours"}
-       elif $prune == "stale" and .kind == "GPT" and (.id | IN($ids[]) | not) then . + {why: "this machine has no such partition"}
-       else empty end | {number, label: .label, path, why}]' <<<"$entries")
+  chosen=$(jq -r --arg name "$prefix$label" --arg n "$esp_number" --arg kind "$kind" --arg id "$id" --arg loader "${loader//\//\\}" \
+    --arg prefix "$prefix" --arg prune "${PT_prune:-stale}" --arg ids "$ids" '
+    ([.[] | select(.label == $name and .n == $n and .kind == $kind and .id == $id and .active
+      and (.loader | ascii_downcase) == ($loader | ascii_downcase)).number][0] // "") as $right
+    | ($ids | ascii_downcase | split("\n")) as $ids
+    | [.[] | select(.number != $right)
+       | if .label | startswith($prefix) then . + {why: "an earlier one of ours"}
+         elif $prune == "stale" and .kind == "GPT" and (.id | IN($ids[]) | not) then . + {why: "this machine has no such partition"}
+         else empty end | {number, label: .label, path, why}] as $stale
+    | $right, ($stale | tojson), ($stale | map(.number) | join(" "))' <<<"$entries")
+  { read -r right && read -r stale && read -r stale_numbers; } <<<"$chosen" || true
 }
 
 remove_stale() { # sets pruned
   local number
   pruned=$stale
-  for number in $(jq -r '.[].number' <<<"$stale"); do
-    log "Boot$number: removing $(jq -c --arg number "$number" '.[] | select(.number == $number)' <<<"$stale")"
+  [[ $stale == '[]' ]] || log "removing boot entries: $stale"
+  for number in $stale_numbers; do
     efibootmgr --quiet --bootnum "$number" --delete-bootnum || log "Boot$number could not be removed"
   done
 }
@@ -84,10 +86,16 @@ clear_dumps() { # makes room; sets cleared. Fails if there was nothing to clear
 }
 
 set_order() { # the entry that is wanted first, or last; the others as they were
-  local wanted
-  wanted=$(jq -r --arg right "$right" --arg where "${PT_order:-first}" '
-    (. - [$right]) | if $where == "first" then [$right] + . else . + [$right] end | join(",")' <<<"$order")
-  [[ $wanted == "$(jq -r 'join(",")' <<<"$order")" ]] || efibootmgr --quiet --bootorder "$wanted"
+  local others=,$order, wanted
+  others=${others/,"$right",/,}
+  others=${others#,}
+  others=${others%,}
+  if [[ ${PT_order:-first} == first ]]; then wanted=$right${others:+,$others}; else wanted=${others:+$others,}$right; fi
+  [[ $wanted == "$order" ]] || efibootmgr --quiet --bootorder "$wanted"
+}
+
+is_in_place() { # succeeds if the entry that is wanted is where it shall be in the order
+  if [[ ${PT_order:-first} == first ]]; then [[ ${order%%,*} == "$right" ]]; else [[ ${order##*,} == "$right" ]]; fi
 }
 
 nvram() { # prints what is known of the room for variables; kernels before 6.6 do not tell how much is free

@@ -1,7 +1,13 @@
 # shellcheck shell=bash
-# GRUB's test command. Needs grub.sh, which needs it.
+# GRUB's test command:
+#
+#   test = test "-o" test | test "-a" test | "!" test | [ word ]
+#        | ( "-n" | "-z" | "-e" | "-f" | "-d" | "-s" ) word
+#        | word ( "=" | "==" | "!=" | "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" ) word
+#
+# -o binds least, then -a, then !. Needs commands.sh.
 
-grub_test() { # <word>… [ ]: its truth; -o binds least, then -a, then !
+grub_test() { # <word>… [ ]: its truth
   local words=("$@") at one
   # `[` ends with its bracket.
   [[ ${words[*]: -1} != ']' ]] || unset 'words[-1]'
@@ -37,7 +43,7 @@ grub_test_one() { # <-n|-z|-e|-f|-d|-s> <word>
     -z) [[ -z $2 ]] ;;
     -[efds])
       place=$(grub_place "$2")
-      file=$(inside "${place%%:*}" "${place#*:}") && test "$1" "$file"
+      file=$(resolve_inside "${place%%:*}" "${place#*:}") && test "$1" "$file"
       ;;
     *) give_up "grub.cfg has the test $1, which is not understood" ;;
   esac

@@ -18,7 +18,7 @@ bls_read() { # <file>: sets bls to its keys; those that may stand several times 
 
 bls_files() { # <number of the file system> <directory in it>: prints its entries, one a line, in no order
   local directory file
-  directory=$(inside "$1" "$2") || return 0
+  directory=$(resolve_inside "$1" "$2") || return 0
   for file in "$directory"/*.conf; do
     [[ ! -f $file || -L $file ]] || printf '%s\n' "$file"
   done
@@ -59,7 +59,7 @@ bls_ordered() { # reads file names: prints file and id, the entry that is first 
 
 bls_choose() { # <entries, file and id a line> <number of the file system with loader.conf, or nothing>: prints the default one
   local conf='' default='' file id key value
-  [[ -z $2 ]] || conf=$(inside "$2" /loader/loader.conf || true)
+  [[ -z $2 ]] || conf=$(resolve_inside "$2" /loader/loader.conf || true)
   [[ -z $conf ]] || while read -r key value; do
     [[ $key != default ]] || default=${value%"${value##*[![:space:]]}"}
   done <"$conf"
@@ -75,7 +75,7 @@ bls_choose() { # <entries, file and id a line> <number of the file system with l
   printf '%s' "${1%%$'\t'*}"
 }
 
-bls_take() { # <file> <number of the file system>: sets what the jump needs
+bls_take() { # <file> <number of the file system>: sets the variables target_…
   local initrd
   bls_read "$1"
   [[ -z ${bls[devicetree]:-}${bls[devicetree_overlay]:-} ]] || give_up "${1##*/} wants a device tree, which kexec does not load"

@@ -1,20 +1,22 @@
 # shellcheck shell=bash
-# The file systems of an image that has been written to a disk, to look at: mounted read-only in a mount namespace that
-# ends with whoever looks. Nothing of the image is run, its journals are not replayed, and its links lead nowhere else.
+# The file systems of an image that has been written to a disk, mounted read-only in a mount namespace that ends with the
+# shell that reads them. Nothing of the image is run, its journals are not replayed, and its links lead nowhere else.
 
-fs_at=()     # where each is mounted
-fs_type=()   # its type
-fs_uuid=()   # its UUID, as blkid prints it
-fs_label=()  # its label
-fs_unread=() # what holds something else: device and content
+start_filesystems() {
+  fs_at=()     # where each is mounted
+  fs_type=()   # its type
+  fs_uuid=()   # its UUID, as blkid prints it
+  fs_label=()  # its label
+  fs_unread=() # what holds something else: device and content
+}
 
-give_up() { # <reason>: ends the looking: what is not understood for sure is not jumped into
+give_up() { # <reason>: ends the reading: a kernel is loaded only where all of the image's configuration is understood
   # In a subshell this ends no more than that, so the first reason is the one.
   [[ -e $looked/reason ]] || printf '%s' "$1" >"$looked/reason"
   exit 3
 }
 
-mount_all() { # <device>…: sets the lists above
+mount_all() { # <device>…: sets these lists
   local device type options at
   for device; do
     type=$(tag_of TYPE "$device")
@@ -44,7 +46,7 @@ tag_of() { # <tag> <device>
   blkid --probe --match-tag "$1" --output value "$2" || true
 }
 
-inside() { # <number of the file system> <path in it>: prints where that is, links followed as the image would; fails if it is not there
+resolve_inside() { # <number of the file system> <path in it>: prints where that is, links followed as the image would; fails if it is not there
   local rest=$2/ at='' part link links=0
   while [[ $rest == */* ]]; do
     part=${rest%%/*}

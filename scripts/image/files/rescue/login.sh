@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# A login for a person, with an end. The ssh server, its sessions and all they start are in a mount namespace of their
-# own. There alone is the user known; and when the end has come, whatever is in that namespace is killed, and what was
-# mounted in it is mounted no more. Needs the library's ur.sh.
+# The ssh login of image::rescue, which ends by itself. The ssh server, its sessions and all they start are in a mount
+# namespace of their own. There alone is the user known; and when the end has come, whatever is in that namespace is killed,
+# and what was mounted in it is mounted no more. Needs the library's ur.sh.
 
 readonly login=/run/ur-rescue host_key=/run/ur-rescue.key user=rescue
 
@@ -51,18 +51,18 @@ write_user() { # <hash, or nothing>: the node's users and this one, root by anot
 start_keeper() { # <port> <seconds> <yes if a password will do>: it keeps the login open and ends it, long after this task
   {
     printf 'readonly login=%q host_key=%q port=%q seconds=%q password=%q\n' "$login" "$host_key" "$1" "$2" "$3"
-    declare -f serve end_login members
-    printf 'trap : TERM\nserve\nend_login\n'
+    declare -f serve_login end_login login_processes
+    printf 'trap : TERM\nserve_login\nend_login\n'
   } >"$login/keeper"
   # Nothing of the task: neither its environment, in which the hash may be, nor its descriptors.
   env -i PATH="$PATH" setsid bash "$login/keeper" </dev/null >>"$login/log" 2>&1 {ur_result}>&- {lock}>&- &
   printf '%d\n' "$!" >"$login/keeper.pid"
 }
 
-serve() { # until the end has come, or the server has ended
+serve_login() { # until the end has come, or the server has ended
   local options=(-F -E -m -T 4 -K 60 -p "$port" -P /dev/null -r "$host_key") server sleeper
   [[ $password == yes ]] || options+=(-s)
-  # If this process is killed, nobody is left to end the login: then the server dies with it.
+  # If this process is killed, nothing would end the login: then the server dies with it.
   # shellcheck disable=SC2016 # for the shell in there
   setpriv --pdeathsig KILL unshare --mount --propagation slave bash -euc '
     readlink /proc/self/ns/mnt >"$1/namespace"
@@ -78,7 +78,7 @@ serve() { # until the end has come, or the server has ended
   kill -KILL "$server" "$sleeper" 2>/dev/null || true
 }
 
-members() { # prints the processes in the namespace of the login
+login_processes() { # prints the processes in the namespace of the login
   local namespace process
   namespace=$(cat "$login/namespace" 2>/dev/null) || return 0
   for process in /proc/[0-9]*; do
@@ -86,16 +86,16 @@ members() { # prints the processes in the namespace of the login
   done
 }
 
-end_login() { # nobody comes in any more; now what was started in the login
+end_login() { # the server is gone: removes the user, and kills what was started in the login
   local signal pids
   rm -rf "${login:?}/home" "$login/shadow" "$login/passwd"
   for signal in HUP TERM KILL KILL KILL KILL; do
-    mapfile -t pids < <(members)
+    mapfile -t pids < <(login_processes)
     ((${#pids[@]})) || break
     kill -s "$signal" "${pids[@]}" 2>/dev/null || true
     sleep 0.5
   done
-  mapfile -t pids < <(members)
+  mapfile -t pids < <(login_processes)
   ((${#pids[@]})) || rm -rf "$login"
 }
 
@@ -105,7 +105,7 @@ end_now() { # ends a login that is open, or what is left of one whose keeper was
     wait_until 15 is_over || kill -KILL "$(<"$login/keeper.pid")"
   fi
   [[ ! -e $login ]] || end_login
-  [[ ! -e $login ]] || fail image/failed "the login could not be ended: $(members | tr '\n' ' ')"
+  [[ ! -e $login ]] || fail image/failed "the login could not be ended: $(login_processes | tr '\n' ' ')"
 }
 
 is_over() {

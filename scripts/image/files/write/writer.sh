@@ -1,16 +1,16 @@
 # shellcheck shell=bash
-# From a stream to a disk. The first bytes, in which the partition table and the boot loader are, are held back in memory
+# Writes a stream to a disk. The first bytes, in which the partition table and the boot loader are, are held back in memory
 # until the rest is on the disk and found right: what is on the disk before cannot boot. Needs the library's ur.sh,
-# checksum.sh, $scratch, and $disk, the kernel's name of the disk.
+# mirrors.sh, checksum.sh, $scratch, and $disk, the kernel's name of the disk.
 
-readonly held=$((8 << 20))
+readonly head_bytes=$((8 << 20))
 readonly block_size=$((4 << 20))
 
-pipe() { # <function>…: runs them as a pipeline; which of them failed is told by files, failed-<function>
+run_pipeline() { # <function>…: runs them as a pipeline; which of them failed is told by files, failed-<function>
   if (($# == 1)); then
     run_stage "$1"
   else
-    run_stage "$1" | pipe "${@:2}"
+    run_stage "$1" | run_pipeline "${@:2}"
   fi
 }
 
@@ -30,9 +30,9 @@ start_hash() { # <name> <sha256|…>: begins to hash what will be written to the
   hashers+=("$!")
 }
 
-take_head() { # keeps the first bytes of what comes; succeeds if there is more than these
-  head -c "$held" >"$scratch/head"
-  (($(size_of "$scratch/head") == held))
+hold_back_head() { # keeps the first bytes of what comes; succeeds if there is more than these
+  head -c "$head_bytes" >"$scratch/head"
+  (($(size_of "$scratch/head") == head_bytes))
 }
 
 zero_ahead() { # sets zeroed: how much of the disk reads as zeros now. Most of an image is nothing, and need not be written then
@@ -56,17 +56,24 @@ zero_range() { # <offset> <bytes>: succeeds if samples of it read as zeros
   done
 }
 
-lay() { # <offset on the disk> <end of what is zero there>: writes what comes, past the page cache, and tells how it goes
-  local writer status=0
-  lay_parts "$@" <&0 2>"$scratch/laid" {ur_result}>&- &
+write_stream() { # <offset on the disk> <end of what is zero there>: writes what comes, past the page cache, and tells how it goes
+  local writer watcher status=0
+  write_blocks "$@" <&0 2>"$scratch/written" {ur_result}>&- &
   writer=$!
-  watch "$writer" "$1"
+  watch_writer "$writer" "$1" {ur_result}>&- &
+  watcher=$!
   wait "$writer" || status=$?
-  ((status == 0)) || log "$(<"$scratch/laid")"
+  {
+    kill "$watcher"
+    wait "$watcher"
+  } 2>/dev/null || true
+  ((status != 0)) || return 0
+  log "$(<"$scratch/written")"
+  ! grep -q 'No space left' "$scratch/written" || return "$disk_too_small"
   return "$status"
 }
 
-lay_parts() { # <offset on the disk> <end of what is zero there>: zeros need not be written as far as that
+write_blocks() { # <offset on the disk> <end of what is zero there>: zeros need not be written as far as that
   local start=$1
   local -x LC_ALL=C
   if (($2 > start)); then
@@ -77,25 +84,26 @@ lay_parts() { # <offset on the disk> <end of what is zero there>: zeros need not
   exec dd of="/dev/$disk" bs="$block_size" iflag=fullblock oflag=direct,seek_bytes seek="$start" conv=notrunc,fsync
 }
 
-laid_bytes() { # prints how much was laid last
-  awk '/^[0-9]+ bytes? / { bytes += $1 } END { printf "%d", bytes }' "$scratch/laid" 2>/dev/null || printf 0
+written_bytes() { # prints how much write_stream has written last
+  awk '/^[0-9]+ bytes? / { bytes += $1 } END { printf "%d", bytes }' "$scratch/written" 2>/dev/null || printf 0
 }
 
-watch() { # <pid> <offset it began at>: reports progress until it ends
-  local begun=$SECONDS told=$SECONDS position
+watch_writer() { # <pid> <offset it began at>: reports progress until it is killed
+  local begun=$SECONDS position clock
   local all=${raw_bytes:-0}
-  [[ $format == raw ]] || all=$(($2 + length - held))
-  while [[ -e /proc/$1 ]]; do
-    sleep 0.1
-    ((SECONDS >= told + 2)) || continue
-    told=$SECONDS
+  [[ $format == raw ]] || all=$(($2 + content_length - head_bytes))
+  # Two seconds go by in the shell itself: a sleep would outlive it.
+  rm -f "$scratch/clock"
+  mkfifo "$scratch/clock"
+  exec {clock}<>"$scratch/clock"
+  until read -rt 2 -u "$clock"; do
     # Where it is, or the program that it has started.
     position=$(sed -n 's/^pos:[[:space:]]*//p' /proc/{"$(pgrep --parent "$1" || true)","$1"}/fdinfo/1 2>/dev/null | sort -n | tail -n 1 || true)
-    [[ -z $position ]] || report $((position - $2)) $((all - $2)) $((SECONDS - begun))
+    [[ -z $position ]] || report_speed $((position - $2)) $((all - $2)) $((SECONDS - begun))
   done
 }
 
-report() { # <bytes done> <bytes in all, if positive> <seconds it took>
+report_speed() { # <bytes done> <bytes in all, if positive> <seconds it took>
   local speed=$(($1 / $3 / 1000)) percent=0 left=
   if (($2 > 0)); then
     percent=$(($1 * 98 / $2))
@@ -105,7 +113,7 @@ report() { # <bytes done> <bytes in all, if positive> <seconds it took>
   progress "$percent" "/dev/$disk: $(($1 / 1000000)) MB written, $((speed / 1000)).$((speed / 100 % 10)) MB/s" "$left"
 }
 
-lay_file() { # <file> <offset on the disk>
+write_file() { # <file> <offset on the disk>
   dd if="$1" of="/dev/$disk" bs="$block_size" iflag=fullblock oflag=direct,seek_bytes seek="$2" conv=notrunc,fsync status=none
 }
 
@@ -114,14 +122,14 @@ same_on_disk() { # <file>: succeeds if the disk begins with it, by what the medi
   cmp --silent --bytes="$(size_of "$1")" "$1" "/dev/$disk"
 }
 
-weigh_raw() { # sets raw_bytes to what came; with read_back, compares it with what the medium says
+verify_raw() { # sets raw_bytes to what came; with read_back, compares it with what the medium says
   local want=$checksum
-  raw_bytes=$(($(size_of "$scratch/head") + $(laid_bytes)))
+  raw_bytes=$(($(size_of "$scratch/head") + $(written_bytes)))
   [[ ${PT_read_back:-false} == true ]] || return 0
   progress 98 "/dev/$disk: reading it back"
   [[ -z $raw_algorithm ]] || want=$(<"$scratch/raw.hash")
   [[ $(read_back "$raw_bytes" "$(algorithm_of "$want")") == "$want" ]] \
-    || fail image/not-written "/dev/$disk has not what was written to it. $(state_of_disk)" "$(so_far failed)"
+    || fail image/not-written "read-back mismatch: /dev/$disk does not hold what was written to it. $(state_of_disk)" "$(image_result failed)"
 }
 
 read_back() { # <bytes> <sha256|…>: prints the hash of the image as the disk has it, but for the head
@@ -129,7 +137,7 @@ read_back() { # <bytes> <sha256|…>: prints the hash of the image as the disk h
   {
     cat "$scratch/head"
     # dd cannot read half a sector from a medium, and is told to end by head.
-    (($1 <= held)) || { dd if="/dev/$disk" bs="$block_size" iflag=direct,skip_bytes skip="$held" status=none || true; } \
-      | head -c "$(($1 - held))"
+    (($1 <= head_bytes)) || { dd if="/dev/$disk" bs="$block_size" iflag=direct,skip_bytes skip="$head_bytes" status=none || true; } \
+      | head -c "$(($1 - head_bytes))"
   } | hash_of "$2"
 }

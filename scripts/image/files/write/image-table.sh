@@ -1,17 +1,17 @@
 # shellcheck shell=bash
-# The partition table of an image: for which sectors it was made, where its backup is, and whether the kernel sees it.
-# Needs the library's ur.sh and disks.sh, foresee.sh's number_at, and $disk.
+# The partition table of an image: its sector size, the place of its backup, and its partitions as the kernel sees them.
+# Needs the library's ur.sh and disks.sh, probe.sh's unsigned_at, and $disk.
 
-fits_sectors() { # <file with the first bytes of the raw image>: refuses a table that was made for other sectors
+check_sector_size() { # <file with the first bytes of the raw image>: refuses a table that was made for other sectors
   local sector other
   sector=$(attribute "$disk" queue/logical_block_size)
   # The header of a GPT is in the second sector, so that tells their size.
   other=$((sector == 512 ? 4096 : 512))
   ! is_gpt "$1" "$sector" || return 0
   if is_gpt "$1" "$other"; then
-    printf 'the image was made for sectors of %d bytes, and the disk has sectors of %d' "$other" "$sector"
+    printf 'sector size mismatch: the image was made for sectors of %d bytes, and the disk has sectors of %d' "$other" "$sector"
   elif ((sector != 512)) && is_mbr "$1"; then
-    printf 'the image has an MBR, which counts sectors of 512 bytes, and the disk has sectors of %d' "$sector"
+    printf 'sector size mismatch: the image has an MBR, which counts sectors of 512 bytes, and the disk has sectors of %d' "$sector"
   else
     return 0
   fi
@@ -23,7 +23,7 @@ is_gpt() { # <file or device> <sector size>
 }
 
 is_mbr() { # <file>: succeeds if it has one with a partition; the boot sector of a file system has the same signature
-  [[ $(number_at "$1" 510 2 little) == 43605 && $(number_at "$1" 450 1 little) != 0 ]] && ! is_fat "$1"
+  [[ $(unsigned_at "$1" 510 2 little) == 43605 && $(unsigned_at "$1" 450 1 little) != 0 ]] && ! is_fat "$1"
 }
 
 is_fat() { # <file>
@@ -34,7 +34,7 @@ has_backup() { # succeeds if the GPT says that its backup is at the end of the d
   local sector last
   sector=$(attribute "$disk" queue/logical_block_size)
   last=$(($(attribute "$disk" size) * 512 / sector - 1))
-  [[ $(number_at "/dev/$disk" $((sector + 32)) 8 little) == "$last" ]] \
+  [[ $(unsigned_at "/dev/$disk" $((sector + 32)) 8 little) == "$last" ]] \
     && [[ $(dd if="/dev/$disk" bs="$sector" skip="$last" count=1 status=none | head -c 8 | tr -d '\0') == 'EFI PART' ]]
 }
 
@@ -58,25 +58,32 @@ fix_backup() { # makes the end of the disk the place of the GPT's backup; prints
   printf true
 }
 
-see_partitions() { # sets partitions, JSON; fails unless the kernel has those of the table
+see_partitions() { # sets partitions; fails unless the kernel has those of the table
   partx --update "/dev/$disk" || true
   ! command -v udevadm >/dev/null || udevadm settle --timeout=10 || true
-  partitions=$(partitions_of_table)
+  read_partitions
   wait_until 15 has_partitions
 }
 
-partitions_of_table() { # prints them as a JSON array
-  local prefix=/dev/$disk
+read_partitions() { # sets partitions, JSON, and partition_paths and partition_sizes
+  local prefix=/dev/$disk line number start bytes type uuid all=''
   [[ $disk != *[0-9] ]] || prefix+=p
-  # partx counts in 512 bytes, whatever the sectors. Of a disk without a table it says by its status no more than that.
-  { partx --raw --noheadings --bytes --output NR,START,SIZE,TYPE,UUID "/dev/$disk" 2>/dev/null || true; } \
-    | jq -Rcn --arg prefix "$prefix" '[inputs | split(" ") | {path: "\($prefix)\(.[0])", start: (.[1] | tonumber * 512),
-        bytes: (.[2] | tonumber), type: (.[3] // ""), uuid: (.[4] // "")}]'
+  partition_paths=() partition_sizes=()
+  while read -r line; do
+    # An empty column is between two blanks, which read would take for one.
+    IFS=$'\x1f' read -r number start bytes type uuid <<<"${line// /$'\x1f'}"
+    partition_paths+=("$prefix$number")
+    partition_sizes+=("$bytes")
+    # partx counts in 512 bytes, whatever the sectors.
+    all+=",{\"path\":\"$prefix$number\",\"start\":$((start * 512)),\"bytes\":$bytes,\"type\":\"$type\",\"uuid\":\"$uuid\"}"
+  done < <(partx --raw --noheadings --bytes --output NR,START,SIZE,TYPE,UUID "/dev/$disk" 2>/dev/null)
+  partitions=[${all#,}]
 }
 
 has_partitions() { # succeeds if each partition of the table has a device of its size
-  local path bytes
-  while read -r path bytes; do
-    [[ -b $path && $(($(attribute "${path#/dev/}" size) * 512)) == "$bytes" ]] || return 1
-  done < <(jq -r '.[] | "\(.path) \(.bytes)"' <<<"$partitions")
+  local number path
+  for number in "${!partition_paths[@]}"; do
+    path=${partition_paths[number]}
+    [[ -b $path && $(($(attribute "${path#/dev/}" size) * 512)) == "${partition_sizes[number]}" ]] || return 1
+  done
 }

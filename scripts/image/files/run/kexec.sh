@@ -1,17 +1,17 @@
 # shellcheck shell=bash
-# The jump into another kernel: what speaks against it, loading, and who makes it. Needs the library's ur.sh.
+# Start of another kernel by kexec, without the firmware: the obstacles, the loading, and the start. Needs the library's ur.sh.
 
-# What the ramdisk's agent reboots with: it jumps where a kernel is loaded.
+# What the ramdisk's agent reboots with: it starts a kernel that is loaded.
 readonly ramdisk_reboot=/usr/lib/ur/reboot
 
-why_no_jump() { # prints why this machine must not jump, whatever the image is; nothing if it may
+kexec_obstacle() { # prints why this machine must not use kexec, whatever the image is; nothing if it may
   local denied
   if [[ ! -e /sys/kernel/kexec_loaded ]]; then
     printf 'the running kernel has no kexec'
   elif [[ $(cat /proc/sys/kernel/kexec_load_disabled 2>/dev/null || true) == 1 ]]; then
     printf 'kernel.kexec_load_disabled is set'
   elif [[ ! -d /run/systemd/system && ! -x $ramdisk_reboot ]]; then
-    printf 'nothing here jumps when the node reboots: neither systemd nor %s' "$ramdisk_reboot"
+    printf 'nothing here starts a loaded kernel when the node reboots: neither systemd nor %s' "$ramdisk_reboot"
   else
     denied=$(denied_by)
     [[ -z $denied ]] || printf 'deny has %s' "$denied"
@@ -43,23 +43,23 @@ machine_name() { # prints maker and product, as firmware has them
   printf '%s %s' "$maker" "$product"
 }
 
-load() { # <directory with kernel and initrd> <command line>: sets why if the kernel does not take it
-  local way arguments=("--command-line=$2") said=''
+load_kernel() { # <directory with kernel, initrd and cmdline>: sets why if the kernel does not take it
+  local call arguments=("--command-line=$(<"$1/cmdline")") said=''
   [[ ! -s $1/initrd ]] || arguments+=("--initrd=$1/initrd")
   # First the call that checks signatures, which a locked-down kernel insists on; then the one that old kernels have.
-  for way in --kexec-file-syscall --kexec-syscall; do
-    said+=$(limited 120 kexec "$way" --load "$1/kernel" "${arguments[@]}" 2>&1) || true
+  for call in --kexec-file-syscall --kexec-syscall; do
+    said+=$(limited 120 kexec "$call" --load "$1/kernel" "${arguments[@]}" 2>&1) || true
     if [[ $(</sys/kernel/kexec_loaded) == 1 ]]; then return; fi
     said+=' '
   done
-  why="the running kernel does not take the image's: ${said//$'\n'/; }"
+  why="the running kernel does not load that of the image: ${said//$'\n'/; }"
 }
 
-unload() { # what another has loaded is no business of this image's
+unload_kernel() { # what another has loaded is not this image's
   [[ $(cat /sys/kernel/kexec_loaded 2>/dev/null || true) != 1 ]] || limited 30 kexec --unload
 }
 
-jump() {
+start_kernel() {
   if [[ -d /run/systemd/system ]]; then
     # The agent has asked systemd for a reboot. Older ones make that one through the firmware unless they are told.
     systemctl --force kexec

@@ -1,27 +1,35 @@
 # shellcheck shell=bash
-# What the image on a disk boots: kernel, initrds and command line, by the loader that it has. Where two answers are
-# possible there is none. Needs filesystems.sh, bls.sh, grub.sh and grub-test.sh.
+# The boot target of an image on a disk: kernel, initrds and command line, as the image's own loader would start them. Where
+# two answers are possible there is none. Needs filesystems.sh, bls.sh and the files of grub/.
 
-target_source='' target_title='' target_linux='' target_options='' target_initrds=()
-
-# In a shell of its own, whose mounts nobody else sees and which may end wherever it does not understand.
-find_target() { # <directory> <device>…: leaves there kernel, initrd and target.json; or reason: why there is no target
-  declare -f >"$1/functions"
-  # shellcheck disable=SC2016 # for the shell in there
-  limited 300 unshare --mount --propagation private "$BASH" -euo pipefail -O inherit_errexit -O nullglob -c '
-    source "$1/functions"
-    looked=$1
-    '"$(declare -p grub_word)"'
-    declare -A grub_env=() grub_function=() bls=()
-    fs_at=() fs_type=() fs_uuid=() fs_label=() fs_unread=() grub_tokens=() grub_menu=() grub_status=0
-    target_source="" target_title="" target_linux="" target_options="" target_initrds=()
-    mount_all "${@:2}"
-    read_target
-    take_files' - "$@" >&2 || [[ -e $1/reason ]] || printf 'what its loader would do could not be read: the log tells more' >"$1/reason"
+find_boot_target() { # <directory> <more arguments for the kernel> <device>…: leaves there kernel, initrd, cmdline and target.json; or reason: why there is no target
+  # A shell of its own, in a mount namespace of its own, which ends wherever it does not understand. The functions of this
+  # task come along in a file.
+  {
+    declare -f
+    printf 'inspect_image "$@"\n'
+  } >"$1/reader"
+  limited 300 unshare --mount --propagation private "$BASH" -euo pipefail -O inherit_errexit -O nullglob "$1/reader" "$@" >&2 \
+    || [[ -e $1/reason ]] || printf 'what its loader would do could not be read: the log tells more' >"$1/reason"
   [[ ! -e $1/reason ]]
 }
 
-read_target() { # sets what the jump needs
+inspect_image() { # <directory> <more arguments for the kernel> <device>…: what that shell does
+  start_reading "$1"
+  mount_all "${@:3}"
+  read_target
+  target_options+=${2:+${target_options:+ }$2}
+  extract_files
+}
+
+start_reading() { # <directory>: sets the variables that the reading begins with: here, in filesystems.sh and in grub/
+  looked=$1
+  target_source='' target_title='' target_linux='' target_options='' target_initrds=()
+  start_filesystems
+  start_grub
+}
+
+read_target() { # sets the variables target_…
   local configs=() number file
   find_grub
   find_bls
@@ -50,7 +58,7 @@ find_grub() { # sets configs: number of the file system and path; and grub_token
   for number in "${!fs_at[@]}"; do
     for path in /boot/grub/grub.cfg /boot/grub2/grub.cfg /grub/grub.cfg /grub2/grub.cfg "${fs_at[number]}"/[Ee][Ff][Ii]/*/grub.cfg; do
       path=${path#"${fs_at[number]}"}
-      path=$(inside "$number" "$path") || continue
+      path=$(resolve_inside "$number" "$path") || continue
       start=${#grub_tokens[@]}
       grub_read "$path"
       tokens=" ${grub_tokens[*]:start} "
@@ -79,18 +87,19 @@ find_bls() { # sets bls_entries, and bls_conf to the file system with systemd-bo
   bls_entries=$(sed '/^$/d' <<<"$files" | bls_ordered)
 }
 
-take_files() { # copies them out of the image
+extract_files() { # copies them out of the image
   local initrd path bytes
-  path=$(inside "${target_linux%%:*}" "${target_linux#*:}") || give_up "$target_title: there is no ${target_linux#*:} in the image"
+  path=$(resolve_inside "${target_linux%%:*}" "${target_linux#*:}") || give_up "$target_title: there is no ${target_linux#*:} in the image"
   cp "$path" "$looked/kernel"
   : >"$looked/initrd"
   for initrd in "${target_initrds[@]}"; do
-    path=$(inside "${initrd%%:*}" "${initrd#*:}") || give_up "$target_title: there is no ${initrd#*:} in the image"
+    path=$(resolve_inside "${initrd%%:*}" "${initrd#*:}") || give_up "$target_title: there is no ${initrd#*:} in the image"
     cat "$path" >>"$looked/initrd"
     # The kernel looks for the next archive at multiples of four.
     bytes=$(stat --format %s "$looked/initrd")
     truncate --size $(((bytes + 3) / 4 * 4)) "$looked/initrd"
   done
+  printf '%s' "$target_options" >"$looked/cmdline"
   jq -cn --arg source "$target_source" --arg entry "$target_title" --arg kernel "${target_linux#*:}" --arg cmdline "$target_options" \
     --args '{$source, $entry, $kernel, initrds: $ARGS.positional, $cmdline}' -- "${target_initrds[@]#*:}" >"$looked/target.json"
 }

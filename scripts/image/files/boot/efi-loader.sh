@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The EFI system partition of a disk, and which of the boot loaders on it the firmware shall start. It is read by mtools:
-# a file system out of an image is never mounted, and nothing in it is run. Needs the library's ur.sh and partitions.sh.
+# The boot loader that the firmware shall start, on the EFI system partition of a disk. That is read by mtools: a file
+# system out of an image is never mounted, and nothing in it is run. Needs the library's ur.sh and partitions.sh.
 
 export MTOOLS_SKIP_CHECK=1
 readonly esp_type=c12a7328-f81f-11d2-ba4b-00a0c93ec93b
@@ -15,26 +15,26 @@ firmware_suffix() { # prints what the names of loaders end in that this firmware
 }
 
 find_esp() { # sets esp, esp_number, and of the loader on it loader, label and loaders; fails if there is none
-  local number node found=()
-  while read -r number node; do
-    [[ -z ${PT_esp:-} || $number == "$PT_esp" ]] || continue
-    see_partition "$node"
-    if find_loader "$node"; then found+=("$number"); fi
-  done < <(partitions "select(.type == \"$esp_type\" or .type == \"ef\") | \"\(.number) \(.node)\"")
+  local number found=()
+  for number in "${!part_node[@]}"; do
+    [[ ${part_type[number]} == @("$esp_type"|ef) && (-z ${PT_esp:-} || $number == "$PT_esp") ]] || continue
+    see_partition "${part_node[number]}"
+    if find_loader "${part_node[number]}"; then found+=("$number"); fi
+  done
   case ${#found[@]} in
     0) return 1 ;;
     1) ;;
     *) fail image/refused "/dev/$disk has loaders on several EFI system partitions: say esp=N: ${found[*]}" ;;
   esac
   esp_number=${found[0]}
-  esp=$(partitions "select(.number == $esp_number) | .node")
+  esp=${part_node[esp_number]}
   find_loader "$esp"
 }
 
 find_loader() { # <device>: sets loader, label and loaders; fails if there is none
   local file suffix pattern
   suffix=$(firmware_suffix)
-  # Names that a shell or mtools could take for more than names are nobody's loader.
+  # Names that a shell or mtools could take for more than names are not taken for a loader.
   mapfile -t loaders < <(mdir -/ -b -i "$1" ::/EFI 2>/dev/null | sed 's/^:://' | grep -iE '^/EFI/[A-Za-z0-9._/ -]+\.(efi|csv)$' | LC_ALL=C sort)
   loader=
   for file in "${loaders[@]}"; do

@@ -1,19 +1,20 @@
 # shellcheck shell=bash
-# Which image the parameters of image::write ask for, what speaks against it, and what is answered of it. It writes
-# nothing. Needs the other files of image::write.
+# The parameters of image::write: the image that they ask for, the reasons against it, and the result that tells of it. It
+# writes nothing. Needs the other files of image::write.
 
 cached=        # the file of the cache that has it
-place=         # where on the disk a qcow2 is kept
+qcow2_at=      # where on the disk a qcow2 is kept
+program=       # the path of ur-writer, if the node has it
 raw_bytes=     # of the image, unpacked
 raw_algorithm= # by which the raw image is hashed, if it is
 gpt_fixed=null
 partitions='[]'
 begun=
 
-read_image() { # sets mirrors, format, compression, checksum, raw_checksum and cached
+read_parameters() { # sets mirrors, format, compression, checksum, raw_checksum and cached
   local names name
   mirrors=$(items "${PT_urls:-[]}")
-  names=$(names_of "$mirrors")
+  names=$(file_names_of "$mirrors")
   format=${PT_format:-raw}
   compression=${PT_compression:-$(compression_by "$names")}
   need_for_image
@@ -22,7 +23,7 @@ read_image() { # sets mirrors, format, compression, checksum, raw_checksum and c
   [[ $format == raw || -z $raw_checksum ]] || fail image/refused 'raw_checksum is for raw images: a qcow2 has a checksum'
   [[ $format == raw || $compression == none ]] || fail image/refused 'a qcow2 that is packed once more is not read: it can be compressed in itself'
   [[ -n $checksum$raw_checksum || ${PT_unverified:-false} == true ]] || fail image/refused \
-    'without a hash nobody can say whether it is the right image: give checksum, checksum_url, raw_checksum or raw_checksum_url, or say unverified=true'
+    'without a hash it cannot be checked that this is the right image: give checksum, checksum_url, raw_checksum or raw_checksum_url, or say unverified=true'
   if [[ -n $raw_checksum ]]; then
     raw_algorithm=$(algorithm_of "$raw_checksum")
   elif [[ ${PT_read_back:-false} == true && $format == raw && ($compression != none || -z $checksum) ]]; then
@@ -61,34 +62,39 @@ guard_image() { # refuses the disk if the image is not for it, as far as that ca
   disk_bytes=$(fact "$disk" bytes)
   if [[ $format == qcow2 ]]; then
     reason=$(guard_qcow2 "$scratch/start")
-    [[ -z $reason ]] || fail image/refused "the qcow2 is not opened: $reason" "$(so_far refused)"
+    [[ -z $reason ]] || fail image/refused "the qcow2 is not opened: $reason" "$(image_result refused)"
     peek_qcow2 "$scratch/start"
   fi
   if ((${raw_bytes:-0} > disk_bytes)); then
     refuse "$disk" "it has $disk_bytes bytes, and the image $raw_bytes"
   elif [[ $format == qcow2 ]]; then
-    [[ -n $length ]] || fail image/refused 'no mirror says how big the qcow2 is' "$(so_far refused)"
-    place=$(place_qcow2) || [[ -n $cached ]] || refuse "$disk" \
-      "it has $disk_bytes bytes: the qcow2 ($length) does not fit behind its raw image ($raw_bytes), where it is unpacked from; take one that is raw, or put this one into a cache on another disk"
+    [[ -n $content_length ]] || fail image/refused 'no mirror says how big the qcow2 is' "$(image_result refused)"
+    qcow2_at=$(qcow2_offset) || [[ -n $cached ]] || refuse "$disk" \
+      "it has $disk_bytes bytes: the qcow2 ($content_length) does not fit behind its raw image ($raw_bytes), where it is unpacked from; take one that is raw, or put this one into a cache on another disk"
   fi
-  reason=$(fits_sectors "$scratch/peek") || refuse "$disk" "$reason"
+  reason=$(check_sector_size "$scratch/peek") || refuse "$disk" "$reason"
 }
 
-so_far() { # <verdict> [<JSON object>]: prints what there is to say of the disk and the image
-  local seconds=$((SECONDS - ${begun:-$SECONDS}))
-  jq -cn --argjson facts "${facts[$disk]}" --arg verdict "$1" --argjson attempts "$(attempts_list)" --argjson partitions "$partitions" \
-    --argjson gpt_fixed "$gpt_fixed" --arg bytes "${raw_bytes:-}" --arg hash "$checksum" --arg raw_hash "$raw_checksum" \
-    --arg from "$(source_url)" --argjson secs "$seconds" '
-    $facts | {device: .name, serial, $verdict, verified: ($verdict == "written" and $hash + $raw_hash != "")}
-    + ({checksum: $hash, raw_checksum: $raw_hash, $from} | with_entries(select(.value != "")))
-    + (if $bytes == "" then {} else {bytes: ($bytes | tonumber)} end)
-    + {$secs, $gpt_fixed, $partitions, $attempts}'
+image_result() { # <verdict>: prints what there is to say of the disk and the image
+  local seconds=$((SECONDS - ${begun:-$SECONDS})) verified=false from speed
+  [[ $1 != written || -z $checksum$raw_checksum ]] || verified=true
+  from=$(source_url)
+  printf '{"device":"/dev/%s","serial":%s,"verdict":"%s","verified":%s' "$disk" "$(json_string "$(fact "$disk" serial)")" "$1" "$verified"
+  [[ -z $checksum ]] || printf ',"checksum":"%s"' "$checksum"
+  [[ -z $raw_checksum ]] || printf ',"raw_checksum":"%s"' "$raw_checksum"
+  [[ -z $from ]] || printf ',"from":%s' "$(json_string "$from")"
+  [[ -z $raw_bytes ]] || printf ',"bytes":%d' "$raw_bytes"
+  if [[ $1 == written && -n $raw_bytes ]] && ((seconds > 0)); then
+    speed=$(((raw_bytes / seconds + 5000) / 10000))
+    printf ',"mbps":%d.%02d' $((speed / 100)) $((speed % 100))
+  fi
+  printf ',"secs":%d,"gpt_fixed":%s,"partitions":%s,"attempts":%s}' "$seconds" "$gpt_fixed" "$partitions" "$(attempts_list)"
 }
 
 source_url() { # prints where the image came from in the end, or nothing
   if [[ -n $cached ]]; then
     printf '%s' "$cached"
   else
-    without_password "$(tail -n 1 "$scratch/givers" 2>/dev/null || true)"
+    without_password "$(tail -n 1 "$scratch/sources_used" 2>/dev/null || true)"
   fi
 }
