@@ -103,8 +103,9 @@ lint: ## formats, clippy, docs, licences of dependencies, shell scripts
 	tools/forbid
 	tools/deny
 
-pages: ## docs/tasks, a page for each task, from its metadata
+pages: ## docs/tasks, a page for each task, from its metadata; and ur-agent's manual page, from its flags
 	$(CARGO) run --quiet $(SHIPPED) -p ur -- task pages docs/tasks
+	UR_UPDATE=1 $(CARGO) test --quiet -p ur-agent the_manual_page
 
 bench: build ## the benchmarks, against a private RabbitMQ; and image::write beside what one would type instead
 	tools/prerequisites openssh-server:sshd $(SCRIPTS_NEED)
@@ -120,6 +121,7 @@ install: ## install what was built: PREFIX=/usr/local, DESTDIR for packagers
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's|/usr/local|$(PREFIX)|' packaging/ur-agent.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/ur-agent.service
 	$(BIN)/ur man $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 packaging/ur-agent.1
 	install -d $(DESTDIR)$(PREFIX)/share/{bash-completion/completions,zsh/site-functions,fish/vendor_completions.d}
 	$(BIN)/ur completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/ur
 	$(BIN)/ur completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ur

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use broker::Url;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Announces this node over RabbitMQ and runs the scripts that the headnode sends.
 #[derive(Parser)]
@@ -34,6 +36,10 @@ pub(crate) struct AgentArgs {
     /// Brokers, comma-separated, tried in turn: amqp://user:password@host
     #[arg(long, env = "UR_AMQP_URL", hide_env_values = true, global = true)]
     pub amqp_url: Option<String>,
+
+    /// File whose first line is the same, such as a systemd credential
+    #[arg(long, env = "UR_AMQP_URL_FILE", value_name = "FILE", global = true)]
+    pub amqp_url_file: Option<PathBuf>,
 
     /// File with UR_AMQP_URL= or AMQP_HOST=, AMQP_LOGIN= … lines
     #[arg(
@@ -74,4 +80,57 @@ pub(crate) struct AgentArgs {
         global = true
     )]
     pub setup_file: PathBuf,
+}
+
+/// Reads the command line, and warns of a password in it.
+pub(crate) fn parse() -> Cli {
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let given = cli.args.amqp_url.as_deref().unwrap_or_default();
+    if is_typed(&matches) && Url::names_password(given) {
+        eprintln!(
+            "ur-agent: warning: every user of this machine can read the password in --amqp-url; \
+             give --amqp-url-file or UR_AMQP_URL instead"
+        );
+    }
+    cli
+}
+
+/// Whether the URL stands on the command line, before or behind a subcommand.
+fn is_typed(matches: &ArgMatches) -> bool {
+    let below = matches.subcommand().map(|(_, below)| below);
+    let sources = [Some(matches), below].into_iter().flatten();
+    sources
+        .map(|matches| matches.value_source("amqp_url"))
+        .any(|source| source == Some(ValueSource::CommandLine))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn the_url_counts_as_typed_before_and_behind_a_subcommand() {
+        let typed = |args: &[&str]| is_typed(&Cli::command().get_matches_from(args));
+        assert!(typed(&["ur-agent", "--amqp-url", "amqp://h"]));
+        assert!(typed(&["ur-agent", "run", "--amqp-url", "amqp://h"]));
+        assert!(!typed(&["ur-agent", "run"]));
+    }
+
+    #[test]
+    fn the_manual_page_is_that_of_the_flags() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/ur-agent.1");
+        let mut page = Vec::new();
+        clap_mangen::Man::new(Cli::command())
+            .render(&mut page)
+            .unwrap();
+        if std::env::var_os("UR_UPDATE").is_some() {
+            File::create(path).unwrap().write_all(&page).unwrap();
+        }
+        let kept = std::fs::read(path).unwrap_or_default();
+        assert!(kept == page, "{path} is stale: run make pages");
+    }
 }

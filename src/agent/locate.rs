@@ -1,5 +1,5 @@
-//! Where the broker is. First match wins: flag or `UR_AMQP_URL`, Ur's `AMQP_*` environment, the
-//! config file, the kernel command line, DNS SRV.
+//! Where the broker is. First match wins: `--amqp-url`, `--amqp-url-file` or their environment, Ur's
+//! `AMQP_*` environment, the config file, the kernel command line, DNS SRV.
 
 use std::collections::HashMap;
 use std::fs;
@@ -29,6 +29,12 @@ pub(super) fn locate(args: &AgentArgs) -> Result<Found> {
     if let Some(urls) = &args.amqp_url {
         return found("--amqp-url or UR_AMQP_URL", urls);
     }
+    if let Some(path) = &args.amqp_url_file {
+        return Ok(Found {
+            urls: Url::list_in_file(path)?,
+            source: "--amqp-url-file or UR_AMQP_URL_FILE",
+        });
+    }
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     if let Some(url) = from_parts(&environment)? {
         return Ok(one("AMQP_HOST in the environment", url));
@@ -47,8 +53,8 @@ pub(super) fn locate(args: &AgentArgs) -> Result<Found> {
             source: "DNS SRV",
         }),
         None => bail!(
-            "no broker is named: give --amqp-url, UR_AMQP_URL, AMQP_HOST, {}, ur.amqp= on the kernel \
-             command line, or an _amqp._tcp SRV record in the search domain",
+            "no broker is named: give --amqp-url, --amqp-url-file, UR_AMQP_URL, AMQP_HOST, {}, ur.amqp= on \
+             the kernel command line, or an _amqp._tcp SRV record in the search domain",
             args.config.display()
         ),
     }
@@ -62,14 +68,7 @@ fn one(source: &'static str, url: Url) -> Found {
 }
 
 fn found(source: &'static str, urls: &str) -> Result<Found> {
-    let urls = urls
-        .split(',')
-        .map(|url| {
-            url.trim()
-                .parse()
-                .with_context(|| format!("reading {source}"))
-        })
-        .collect::<Result<Vec<Url>>>()?;
+    let urls = Url::list(urls).with_context(|| format!("reading {source}"))?;
     Ok(Found { urls, source })
 }
 

@@ -32,13 +32,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
 use job::{Job, NEXT, supervise, supervise_next};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use args::{Cli, Command};
+use args::Command;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = env::args_os().collect();
@@ -64,7 +63,7 @@ fn main() -> ExitCode {
 
 /// What a person or an init system asks for.
 fn obey() -> Result<()> {
-    let cli = Cli::parse();
+    let cli = args::parse();
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => {
             log();
