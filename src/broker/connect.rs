@@ -11,7 +11,7 @@ use futures_util::stream::BoxStream;
 use lapin::options::ConfirmSelectOptions;
 use lapin::tcp::AsyncTcpStream;
 use lapin::uri::AMQPUri;
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::{Connection, ConnectionProperties};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -20,11 +20,10 @@ use crate::{Publisher, Subscription, Url};
 /// For the TCP connection, and again for the AMQP handshake over it.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// A connection with one channel for listening and, because an error closes the channel it is made
-/// on, others for publishing.
+/// A connection. Each subscription and each publisher has a channel of its own, because an error closes the
+/// channel it is made on.
 pub struct Broker {
     connection: Connection,
-    listening: Channel,
     /// This end of the connection: it tells which of our NICs reaches the broker.
     pub local_address: IpAddr,
 }
@@ -73,10 +72,8 @@ impl Broker {
                 bail!("connected, but no answer to AMQP within {limit:?}");
             }
         };
-        let listening = connection.create_channel().await?;
         Ok(Self {
             connection,
-            listening,
             local_address,
         })
     }
@@ -99,7 +96,8 @@ impl Broker {
     /// Declares an exclusive queue that dies with this connection, binds it to `keys` and consumes
     /// from it. Returns when every binding is in force.
     pub async fn subscribe(&self, queue: &str, keys: &[String]) -> Result<Subscription> {
-        Subscription::open(&self.listening, queue, keys).await
+        let channel = self.connection.create_channel().await?;
+        Subscription::open(channel, queue, keys).await
     }
 
     /// A channel on which every message is confirmed.

@@ -22,7 +22,9 @@ const PREFETCH: u16 = 256;
 pub struct Subscription {
     consumer: Consumer,
     /// Of the message that [`Subscription::receive`] returned last.
-    unacked: Option<Acker>,
+    latest: Option<lapin::Acker>,
+    /// How many it has returned since it acked some.
+    unacked: u16,
 }
 
 /// A message that came, its meaning still unread. The broker keeps it until it is acked, and hands it to
@@ -43,7 +45,9 @@ pub struct Acker(lapin::Acker);
 impl Subscription {
     /// Declares an exclusive queue that dies with the connection, binds it to `keys` and consumes from
     /// it. Returns when every binding is in force.
-    pub(crate) async fn open(channel: &Channel, queue: &str, keys: &[String]) -> Result<Self> {
+    ///
+    /// The channel is this subscription's own: messages are acked by the number that they have there.
+    pub(crate) async fn open(channel: Channel, queue: &str, keys: &[String]) -> Result<Self> {
         let options = QueueDeclareOptions {
             exclusive: true,
             auto_delete: true,
@@ -79,21 +83,25 @@ impl Subscription {
             .with_context(|| format!("consuming from {queue}"))?;
         Ok(Self {
             consumer,
-            unacked: None,
+            latest: None,
+            unacked: 0,
         })
     }
 
     /// The next message, for a receiver that keeps nothing on disk; fails when the connection has ended.
-    /// Nothing is lost when a `select!` drops this future: a message is acked by the call after the one
-    /// that returned it.
+    /// Nothing is lost when a `select!` drops this future: messages are acked, many at a time, by a later
+    /// call than the one that returned them.
     pub async fn receive(&mut self) -> Result<Delivery> {
-        if let Some(acker) = &self.unacked {
-            acker.ack().await?;
-            self.unacked = None;
+        if self.unacked >= PREFETCH / 2
+            && let Some(acker) = &self.latest
+        {
+            acker.ack(BasicAckOptions { multiple: true }).await?;
+            self.unacked = 0;
         }
         let delivery = self.next().await;
         let delivery = delivery.context("the broker ended our queue")??;
-        self.unacked = Some(delivery.acker.clone());
+        self.latest = Some(delivery.acker.0.clone());
+        self.unacked += 1;
         Ok(delivery)
     }
 }
