@@ -34,7 +34,7 @@ PROFILES = $(shell sed -nE 's,.*(load_ramdisk |target/ramdisk/)(minimal|full|zfs
 VM_NEEDS := rabbitmq-server bats jq python3 cpio zstd qemu-system-x86:qemu-system-x86_64 ovmf:/usr/share/OVMF/OVMF_CODE_4M.fd \
   xorriso mtools:mformat dosfstools:mkfs.vfat fdisk:sfdisk openssh-client:ssh curl mmdebstrap $(GRUB)
 
-.PHONY: help build demo test test-integration test-chaos test-rooms ramdisk iso vm vm-all vm-demo chaos flood lint pages bench bench-once install clean
+.PHONY: help build demo test test-integration test-chaos test-rooms ramdisk iso vm vm-all vm-demo chaos flood lint pages bench bench-once bench-fleet install clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -109,11 +109,16 @@ pages: ## docs/tasks, a page for each task, from its metadata; and ur-agent's ma
 
 bench: build ## the benchmarks, against a private RabbitMQ; and image::write beside what one would type instead
 	tools/prerequisites openssh-server:sshd $(SCRIPTS_NEED)
-	tools/with-broker --private $(CARGO) bench --locked --target $(HOST) -p ur-benches
+	tools/with-broker --private $(CARGO) bench --locked --target $(HOST) -p ur-benches --bench request
 	tools/bench-images
 
 bench-once: build
 	tools/with-broker --private $(CARGO) test $(SHIPPED) -p ur-benches --bench request
+
+bench-fleet: build ## ur over 100, 1000 and 10,000 simulated nodes (NODES), and 300 agents (AGENTS) whose broker restarts
+	tools/prerequisites rabbitmq-server
+	$(CARGO) build $(SHIPPED) -p ur-benches --bin fleet
+	NODES=$(NODES) AGENTS=$(AGENTS) tools/with-broker --private target/$(HOST)/release/fleet
 
 install: ## install what was built: PREFIX=/usr/local, DESTDIR for packagers
 	@test -x $(BIN)/ur-agent || { echo 'nothing to install: run make build first' >&2; exit 1; }
