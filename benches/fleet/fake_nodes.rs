@@ -103,7 +103,7 @@ impl Share {
                     self.acknowledge(node, ping).await?;
                 }
                 Ok(RoutingKey::Cancel { request, .. }) => {
-                    let unknown = Refusal::new(ErrorCode::NotFound, "no such request");
+                    let unknown = Refusal::new(ErrorCode::UnknownRequest, "no such request");
                     let reply = Reply::of(&Outcome::Refused(unknown));
                     self.say(&reply_key(&node.id, &request), &reply.encode())
                         .await?;

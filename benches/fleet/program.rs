@@ -23,7 +23,11 @@ pub(crate) struct Run {
 /// A program of the workspace that was built with the same profile.
 pub(crate) fn beside_us(name: &str) -> Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
-    ensure!(path.exists(), "{} is missing: run make build", path.display());
+    ensure!(
+        path.exists(),
+        "{} is missing: run make build",
+        path.display()
+    );
     Ok(path)
 }
 

@@ -85,7 +85,7 @@ impl Exit {
             return Self::Usage;
         }
         match error.downcast_ref::<Unselectable>() {
-            Some(Unselectable::Missing(_) | Unselectable::Nobody { .. }) => Self::Missing,
+            Some(Unselectable::Missing(_) | Unselectable::NoNode { .. }) => Self::Missing,
             Some(Unselectable::Repeated(..) | Unselectable::Filter { .. }) => Self::Usage,
             Some(Unselectable::Ambiguous(..) | Unselectable::DuplicateUuid(_)) | None => {
                 Self::Error

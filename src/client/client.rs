@@ -10,6 +10,8 @@ use protocol::RoutingKey;
 
 pub struct Client {
     urls: Vec<Url>,
+    /// The one of `urls` that let us.
+    url: Url,
     broker: Broker,
     publisher: Publisher,
 }
@@ -17,9 +19,10 @@ pub struct Client {
 impl Client {
     /// Connects to the first of `urls` that lets us.
     pub async fn connect(urls: Vec<Url>) -> Result<Self> {
-        let (broker, publisher) = open(&urls).await?;
+        let (url, broker, publisher) = open(&urls).await?;
         Ok(Self {
             urls,
+            url,
             broker,
             publisher,
         })
@@ -27,7 +30,7 @@ impl Client {
 
     /// Throws the connection away, and with it every queue, and makes a new one.
     pub async fn reconnect(&mut self) -> Result<()> {
-        (self.broker, self.publisher) = open(&self.urls).await?;
+        (self.url, self.broker, self.publisher) = open(&self.urls).await?;
         Ok(())
     }
 
@@ -48,6 +51,11 @@ impl Client {
         self.publisher.clone()
     }
 
+    /// Where the broker is, without a password.
+    pub(super) fn broker_name(&self) -> String {
+        self.url.to_string()
+    }
+
     /// Our address on the network of the broker.
     pub fn address(&self) -> IpAddr {
         self.broker.local_address
@@ -59,13 +67,13 @@ impl Client {
     }
 }
 
-async fn open(urls: &[Url]) -> Result<(Broker, Publisher)> {
+async fn open(urls: &[Url]) -> Result<(Url, Broker, Publisher)> {
     let mut failures = Vec::new();
     for url in urls {
         match Broker::connect(url, "ur").await {
             Ok(broker) => {
                 let publisher = broker.publisher().await?;
-                return Ok((broker, publisher));
+                return Ok((url.clone(), broker, publisher));
             }
             Err(error) => failures.push(error_chain(&error)),
         }

@@ -5,27 +5,36 @@
 //! there, [`Selector::select`] chooses, [`run`] sends and collects into a [`Report`]. [`ping`] and
 //! [`job_status`] are questions to single nodes.
 
+mod answer;
 mod client;
+mod discovery;
 mod filter;
-mod nodes;
+mod known_nodes;
+mod names;
+mod node;
+mod node_run;
 mod order;
 mod ping;
+mod plan;
 mod report;
 mod run;
 mod run_state;
 #[cfg(test)]
 mod run_tests;
 mod runs;
+mod selector;
 mod status;
-mod targets;
 
 pub use client::Client;
+pub use discovery::{Search, discover};
 pub use filter::{BadFilter, Filter};
-pub use nodes::{AdminNic, DuplicateUuid, Node, discover, duplicate_uuids};
+pub use names::{NodeName, Wanted};
+pub use node::{DuplicateUuid, Node, duplicate_uuids};
 pub use order::by_name;
 pub use ping::{Pong, ping};
+pub use plan::{Action, Plan, STATUS_REQUEST};
 pub use report::{NodeResult, Report, RunEvent};
-pub use run::{Action, Plan, STATUS_REQUEST, run};
+pub use run::run;
 pub use runs::{PastRun, RunFile, Runs, Start};
+pub use selector::{Selector, Target, Unselectable, matching};
 pub use status::{JobStatus, job_status};
-pub use targets::{NodeName, Selector, Target, Unselectable, Wanted, matching};

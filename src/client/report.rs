@@ -1,5 +1,6 @@
-//! What a run tells while it goes on, and when it is over.
+//! The report of a run: events while it goes on, and the results of its nodes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Target;
@@ -12,11 +13,11 @@ pub enum RunEvent<'a> {
     Publishing(&'a Target),
     /// The broker has put it into the node's queue.
     Sent(&'a Target),
-    /// Nothing was heard of it: the request is sent once more.
+    /// The node has not said that it has the request, which is sent once more.
     Resending(&'a Target),
     Progress(&'a Target, &'a Progress),
     Output(&'a Target, Output),
-    /// It is over for this node. Whoever has shown the reply may take it out: thousands of outputs
+    /// It is over for this node. A view that has shown the reply may take it out: thousands of outputs
     /// are not kept for nothing.
     Ended(&'a mut NodeResult),
     ConnectionLost(&'a str),
@@ -28,15 +29,15 @@ pub enum RunEvent<'a> {
 /// How it ended for one node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeResult {
-    pub target: Target,
+    pub target: Arc<Target>,
     pub outcome: Outcome,
     /// Absent where no node can have answered.
-    pub reply: Option<Reply>,
+    pub reply: Option<Box<Reply>>,
     /// What its reply has that this version does not know, as JSON.
     pub unknown_fields: serde_json::Map<String, serde_json::Value>,
-    /// The last that the node said of the request, if it said anything.
-    pub last_progress: Option<Progress>,
-    /// When the last message for it was published, no agent was there to take it.
+    /// The last that a node said of the request that has not answered, if it said anything.
+    pub last_progress: Option<Box<Progress>>,
+    /// No queue took the last message for it.
     pub unroutable: bool,
     /// Since the request was sent.
     pub elapsed: Duration,
@@ -46,8 +47,8 @@ pub struct NodeResult {
 #[derive(Debug, Default)]
 pub struct Report {
     pub results: Vec<NodeResult>,
-    /// Those whose turn never came.
-    pub not_sent: Vec<Target>,
+    /// Nodes that nothing was sent to, because the run was stopped before.
+    pub not_sent: Vec<Arc<Target>>,
     /// Ended by the operator, not by the nodes.
     pub interrupted: bool,
 }

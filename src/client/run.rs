@@ -1,7 +1,6 @@
-//! One request to many nodes: send, collect, survive the loss of the broker. What is done with the
-//! messages is in the state; this is the loop that waits for them.
+//! A run: one request sent to many nodes, their answers collected, the loss of the broker survived. This is the
+//! loop that waits; what a message changes is in the state.
 
-use std::collections::HashMap;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
@@ -13,99 +12,15 @@ use tokio::time::{Instant, Interval, interval, sleep};
 
 use super::report::{Report, RunEvent};
 use super::run_state::{Payload, RunState};
-use super::{Client, Target};
-use broker::clock;
+use super::{Client, Plan, STATUS_REQUEST, Target};
 use broker::{
-    Delivery, Publisher, Routing, Subscription, backoff, error_chain, is_refusal, message_limit,
+    Delivery, Publisher, Routing, Subscription, backoff, clock, error_chain, is_refusal,
+    message_limit,
 };
-use protocol::{Label, NodeId, Outcome, Request, RequestId, RoutingKey};
+use protocol::{Request, RoutingKey};
 
-/// Messages that the broker has not confirmed yet, and the bytes in them: each is in memory whole.
-const UNCONFIRMED: usize = 64;
-const UNCONFIRMED_BYTES: usize = 64 * 1024 * 1024;
 /// How exactly time limits are kept.
 const TICK: Duration = Duration::from_millis(100);
-/// Asks a node what became of a request. Starts nothing.
-pub const STATUS_REQUEST: &[u8] = br#"{"type":"status"}"#;
-
-/// What is to be sent, and how.
-pub struct Plan {
-    pub request: RequestId,
-    pub action: Action,
-    /// The same for every node.
-    pub body: Vec<u8>,
-    /// How long a node may take to say that it has the request. It is sent again meanwhile, and not
-    /// started later. `None` for what has no such answer.
-    pub pickup: Option<Duration>,
-    /// How long a node may take to answer, from when it picked the request up or, if it does not say
-    /// when, from when it was sent to.
-    pub wait: Duration,
-    /// Nodes that are sent to and have not answered, at a time.
-    pub concurrency: Option<usize>,
-    /// Send to no more nodes when so many have failed.
-    pub max_fail: Option<usize>,
-    /// Listen for output as it comes.
-    pub stream: bool,
-    /// Which task it is, if it is one.
-    pub label: Label,
-    /// How it ended on nodes that have told already, should they have forgotten.
-    pub earlier: HashMap<NodeId, Outcome>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    Execute,
-    Cancel,
-    /// Starts nothing: asks for the answers to a request that was sent before.
-    Attach,
-}
-
-impl Plan {
-    fn key(&self, target: &Target) -> RoutingKey {
-        let request = self.request.to_string();
-        match self.action {
-            Action::Execute | Action::Attach => RoutingKey::Execute {
-                node: target.routing_word.clone(),
-                request,
-            },
-            Action::Cancel => RoutingKey::Cancel {
-                node: target.id.to_string(),
-                request,
-            },
-        }
-    }
-
-    /// How many messages may be on their way.
-    fn window(&self) -> usize {
-        (UNCONFIRMED_BYTES / self.body.len().max(1)).clamp(1, UNCONFIRMED)
-    }
-
-    fn answers(&self) -> Vec<String> {
-        answers(&self.request, self.stream)
-    }
-}
-
-/// The keys of all that nodes may say about a request.
-pub(super) fn answers(request: &RequestId, stream: bool) -> Vec<String> {
-    let (node, request) = (|| "*".to_owned(), request.to_string());
-    let mut keys = vec![
-        RoutingKey::ExecuteReply {
-            node: node(),
-            request: request.clone(),
-        },
-        RoutingKey::Progress {
-            node: node(),
-            request: request.clone(),
-        },
-    ];
-    if stream {
-        keys.push(RoutingKey::Output {
-            node: node(),
-            request,
-        });
-    }
-    keys.iter().map(RoutingKey::to_string).collect()
-}
 
 /// Sends to every target and waits for what becomes of it, or for `stop`. Fails where the broker
 /// refuses the request itself, and if `on_event` does.
@@ -127,8 +42,8 @@ pub async fn run(
     let mut subscription = Some(subscription);
     while let Some(open) = subscription {
         subscription = match run.session(client, open, stop.as_mut()).await? {
-            Ended::Over => None,
-            Ended::Lost => run.connect_again(client, stop.as_mut()).await?,
+            SessionEnd::Complete => None,
+            SessionEnd::Disconnected => run.connect_again(client, stop.as_mut()).await?,
         };
     }
     // An interrupted run has some.
@@ -144,21 +59,21 @@ struct Run<'a> {
     on_event: &'a mut dyn FnMut(RunEvent<'_>) -> Result<()>,
 }
 
-/// Why a session is over.
-enum Ended {
-    Over,
-    Lost,
+/// Why no more is sent and received on a connection.
+enum SessionEnd {
+    Complete,
+    Disconnected,
 }
 
 enum Step {
     Stop,
     Tick,
-    Delivery(Result<Delivery>),
-    Delivered(Delivered),
+    Received(Result<Delivery>),
+    Published(Published),
 }
 
 /// What became of a message of ours.
-struct Delivered {
+struct Published {
     to: usize,
     payload: Payload,
     routing: Result<Routing>,
@@ -171,29 +86,29 @@ impl Run<'_> {
         client: &Client,
         mut subscription: Subscription,
         mut stop: Pin<&mut impl Future<Output = ()>>,
-    ) -> Result<Ended> {
+    ) -> Result<SessionEnd> {
         let publisher = client.publisher();
-        let mut leaving = FuturesUnordered::new();
+        let mut publishing = FuturesUnordered::new();
         while !self.state.is_over() {
-            while leaving.len() < self.plan.window()
+            while publishing.len() < self.plan.window()
                 && let Some((i, payload)) = self.next()?
             {
-                let message = self.message(i, payload);
-                leaving.push(deliver(&publisher, i, payload, message));
+                let publication = self.publication(i, payload);
+                publishing.push(publish(&publisher, i, payload, publication));
             }
             let step = select! {
                 () = &mut stop => Step::Stop,
                 _ = self.tick.tick() => Step::Tick,
-                delivery = subscription.receive() => Step::Delivery(delivery),
-                Some(delivered) = leaving.next() => Step::Delivered(delivered),
+                delivery = subscription.receive() => Step::Received(delivery),
+                Some(published) = publishing.next() => Step::Published(published),
             };
             if let Err(error) = self.handle(step)? {
                 (self.on_event)(RunEvent::ConnectionLost(&error_chain(&error)))?;
                 self.state.connection_lost(Instant::now());
-                return Ok(Ended::Lost);
+                return Ok(SessionEnd::Disconnected);
             }
         }
-        Ok(Ended::Over)
+        Ok(SessionEnd::Complete)
     }
 
     /// The inner error is one that a new connection may cure.
@@ -208,16 +123,16 @@ impl Run<'_> {
                 let overdue = self.state.overdue(now);
                 return self.give_up(overdue).map(Ok);
             }
-            Step::Delivery(Ok(delivery)) => self.state.received(&delivery, now),
-            Step::Delivery(Err(error)) => return Ok(Err(error)),
-            Step::Delivered(Delivered {
+            Step::Received(Ok(delivery)) => self.state.received(&delivery, now),
+            Step::Received(Err(error)) => return Ok(Err(error)),
+            Step::Published(Published {
                 to,
                 payload,
                 routing,
             }) => match (payload, routing) {
                 (Payload::Request, Ok(routing)) => self.state.sent(to, routing, now),
                 (Payload::StatusRequest, Ok(routing)) => {
-                    self.state.asked(to, routing, now);
+                    self.state.status_asked(to, routing, now);
                     None
                 }
                 (_, Err(error)) => return self.refused(error).map(Err),
@@ -249,11 +164,10 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Who is to be sent to, and what. Those who wait for an answer come before those whose turn it
-    /// is next.
+    /// The node that is to be sent to, and what. A retry comes before a node that was not sent to yet.
     fn next(&mut self) -> Result<Option<(usize, Payload)>> {
         let now = Instant::now();
-        if let Some((i, payload)) = self.state.next_due(now) {
+        if let Some((i, payload)) = self.state.next_retry(now) {
             if payload == Payload::Request {
                 (self.on_event)(RunEvent::Resending(self.state.target(i)))?;
             }
@@ -266,13 +180,11 @@ impl Run<'_> {
         Ok(Some((i, Payload::Request)))
     }
 
-    fn message(&self, i: usize, payload: Payload) -> Message {
+    fn publication(&self, i: usize, payload: Payload) -> Publication {
         let target = self.state.target(i);
         if payload == Payload::StatusRequest {
-            let request = self.plan.request.to_string();
-            let node = target.routing_word.clone();
-            return Message {
-                key: RoutingKey::Execute { node, request },
+            return Publication {
+                key: self.plan.status_key(target),
                 body: STATUS_REQUEST.to_vec(),
                 limit: None,
             };
@@ -287,7 +199,7 @@ impl Run<'_> {
             }
             _ => self.plan.body.clone(),
         };
-        Message {
+        Publication {
             key: self.plan.key(target),
             body,
             limit,
@@ -329,25 +241,25 @@ impl Run<'_> {
     }
 }
 
-struct Message {
+struct Publication {
     key: RoutingKey,
     body: Vec<u8>,
     /// The broker is to throw it away after that.
     limit: Option<Duration>,
 }
 
-async fn deliver(
+async fn publish(
     publisher: &Publisher,
     to: usize,
     payload: Payload,
-    message: Message,
-) -> Delivered {
-    let key = message.key.to_string();
+    publication: Publication,
+) -> Published {
+    let key = publication.key.to_string();
     let routing = async {
-        let sent = publisher.publish_within(&key, &message.body, message.limit);
+        let sent = publisher.publish_within(&key, &publication.body, publication.limit);
         sent.await?.routing().await
     };
-    Delivered {
+    Published {
         to,
         payload,
         routing: routing.await,

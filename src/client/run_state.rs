@@ -1,28 +1,30 @@
-//! Where every node of a run is: who is next, who was sent to, who said what, who is overdue. No I/O, no
-//! clock of its own, so that every turn of a run can be tested.
+//! The state of a run over all its nodes: which is next, which is to be sent to again, which is overdue. No I/O
+//! and no clock of its own, so that every turn of a run can be tested.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::report::{NodeResult, Report, RunEvent};
+use super::answer::Answer;
+use super::node_run::{NodeRun, Stage};
+use super::report::{Report, RunEvent};
 use super::{Action, Plan, Target};
 use broker::{Delivery, Routing};
-use protocol::{NodeId, Outcome, Output, Progress, Reply, RoutingKey};
+use protocol::{NodeId, Outcome, Output, Reply};
 
 /// How long until a node that has said nothing, or was not there, is sent to once more.
-pub(super) const AGAIN: Duration = Duration::from_secs(5);
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// How long a node that has the request may say nothing until it is asked whether it still has it: a
-/// reboot forgets, and tells nobody.
-const STILL_THERE: Duration = Duration::from_secs(30);
+/// reboot forgets, and does not say so.
+const STATUS_AFTER: Duration = Duration::from_secs(30);
 
 pub(super) struct RunState<'a> {
     plan: &'a Plan,
-    entries: Vec<NodeRun>,
-    by_node: HashMap<NodeId, usize>,
+    nodes: Vec<NodeRun>,
+    by_id: HashMap<NodeId, usize>,
     waiting: VecDeque<usize>,
-    /// Who is to be sent to once more, and when.
+    /// Which nodes are to be sent to once more, and when.
     pub(super) retries: BTreeSet<(Instant, usize)>,
     pub(super) in_flight: usize,
     failed: usize,
@@ -31,48 +33,21 @@ pub(super) struct RunState<'a> {
     interrupted: bool,
 }
 
-struct NodeRun {
-    target: Target,
-    stage: Stage,
-    /// The first time.
-    sent_at: Option<Instant>,
-    /// The request may be in the hands of the node: a queue took it, or nobody knows.
-    taken: bool,
-    last_progress: Option<Progress>,
-    /// Its place in `retries`.
-    again_at: Option<Instant>,
-    /// It was asked what became of the request, and has said nothing since.
-    asked: bool,
-    unroutable: bool,
-    result: Option<NodeResult>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Waiting,
-    /// Published; whether the broker has it is not known.
-    Publishing,
-    Sent,
-    /// The node has said that it has the request.
-    PickedUp(Instant),
-    Ended,
-}
-
-/// A message to a node.
+/// What a message to a node holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Payload {
     Request,
-    /// What became of the request. Starts nothing.
+    /// What became of the request? Starts nothing.
     StatusRequest,
 }
 
 impl<'a> RunState<'a> {
     pub(super) fn new(targets: Vec<Target>, plan: &'a Plan) -> Self {
-        let by_node = targets.iter().enumerate();
+        let by_id = targets.iter().enumerate();
         Self {
-            by_node: by_node.map(|(i, t)| (t.id.clone(), i)).collect(),
+            by_id: by_id.map(|(i, t)| (t.id.clone(), i)).collect(),
             waiting: (0..targets.len()).collect(),
-            entries: targets.into_iter().map(NodeRun::of).collect(),
+            nodes: targets.into_iter().map(NodeRun::of).collect(),
             plan,
             retries: BTreeSet::new(),
             in_flight: 0,
@@ -83,28 +58,28 @@ impl<'a> RunState<'a> {
     }
 
     pub(super) fn target(&self, i: usize) -> &Target {
-        &self.entries[i].target
+        &self.nodes[i].target
     }
 
     /// What is left of the time in which a node may pick the request up.
     pub(super) fn left_to_pick_up(&self, i: usize, now: Instant) -> Option<Duration> {
-        let sent_at = self.entries[i].sent_at?;
-        let pickup = self.plan.pickup.filter(|_| !self.is_picked_up(i))?;
-        Some(pickup.saturating_sub(now - sent_at))
+        let node = &self.nodes[i];
+        let pickup = self.plan.pickup.filter(|_| !node.is_picked_up())?;
+        Some(pickup.saturating_sub(now - node.sent_at?))
     }
 
-    /// Whose turn it is to be sent the request.
+    /// The node that is to be sent the request next.
     pub(super) fn next_to_send(&mut self, now: Instant) -> Option<usize> {
         let most = self.plan.concurrency.unwrap_or(usize::MAX);
         while self.in_flight < most && !self.is_stopped() {
             let i = self.waiting.pop_front()?;
             self.in_flight += 1;
-            let entry = &mut self.entries[i];
-            entry.sent_at = Some(now);
-            entry.stage = Stage::Publishing;
+            let node = &mut self.nodes[i];
+            node.sent_at = Some(now);
+            node.stage = Stage::Publishing;
             // It cannot be asked, but its reply may be on its way.
-            if self.plan.action == Action::Attach && !entry.is_ur_agent() {
-                (entry.stage, entry.taken) = (Stage::Sent, true);
+            if self.plan.action == Action::Attach && !node.is_ur_agent() {
+                (node.stage, node.taken) = (Stage::Sent, true);
                 continue;
             }
             return Some(i);
@@ -120,22 +95,23 @@ impl<'a> RunState<'a> {
         self.interrupted || (self.in_flight == 0 && (self.waiting.is_empty() || self.is_stopped()))
     }
 
-    /// Who is to be sent to once more, and what. A request goes to a Node.js agent a second time only
-    /// if no queue took the first one: it runs it as often as it comes.
-    pub(super) fn next_due(&mut self, now: Instant) -> Option<(usize, Payload)> {
+    /// The node that is to be sent to once more, and what. A request goes to a Node.js agent a second time
+    /// only if no queue took the first one: it runs it as often as it comes.
+    pub(super) fn next_retry(&mut self, now: Instant) -> Option<(usize, Payload)> {
         let (at, i) = *self.retries.first()?;
         if at > now {
             return None;
         }
         self.schedule(i, None);
+        let node = &mut self.nodes[i];
         let repeatable = match self.plan.action {
-            Action::Execute | Action::Attach => !self.is_picked_up(i),
-            Action::Cancel => !self.entries[i].taken,
+            Action::Execute | Action::Attach => !node.is_picked_up(),
+            Action::Cancel => !node.taken,
         };
         if !repeatable {
             return Some((i, Payload::StatusRequest));
         }
-        self.entries[i].stage = Stage::Publishing;
+        node.stage = Stage::Publishing;
         Some((i, Payload::Request))
     }
 
@@ -146,189 +122,134 @@ impl<'a> RunState<'a> {
         routing: Routing,
         now: Instant,
     ) -> Option<RunEvent<'_>> {
-        let entry = &mut self.entries[i];
-        if entry.stage != Stage::Publishing {
+        let node = &mut self.nodes[i];
+        if node.stage != Stage::Publishing {
             return None;
         }
-        let first = !entry.taken;
-        entry.stage = Stage::Sent;
-        entry.unroutable = routing == Routing::Unroutable;
-        let knows = entry.is_ur_agent() && self.plan.action != Action::Cancel;
+        let first = !node.taken;
+        node.stage = Stage::Sent;
+        node.unroutable = routing == Routing::Unroutable;
+        let acknowledges = node.is_ur_agent() && self.plan.action != Action::Cancel;
         match routing {
             // Rejected by one queue, it may be in another: the node's.
             Routing::Taken | Routing::Rejected => {
-                entry.taken = true;
-                entry.asked = self.plan.action == Action::Attach;
-                self.schedule(i, knows.then_some(now + AGAIN));
-                first.then(|| RunEvent::Sent(&self.entries[i].target))
+                node.taken = true;
+                node.status_asked = self.plan.action == Action::Attach;
+                self.schedule(i, acknowledges.then_some(now + RETRY_AFTER));
+                first.then(|| RunEvent::Sent(&self.nodes[i].target))
             }
             Routing::Unroutable
-                if entry.taken || self.reconnecting || self.plan.action == Action::Attach =>
+                if node.taken || self.reconnecting || self.plan.action == Action::Attach =>
             {
-                self.schedule(i, Some(now + AGAIN));
+                self.schedule(i, Some(now + RETRY_AFTER));
                 None
             }
-            Routing::Unroutable => self.end(i, Outcome::NotConnected, None, now),
+            Routing::Unroutable => self.end(i, Outcome::NotConnected, now),
         }
     }
 
-    /// The same for a question. A node that is not there may be connecting again, as we did.
-    pub(super) fn asked(&mut self, i: usize, routing: Routing, now: Instant) {
-        let entry = &mut self.entries[i];
-        if entry.is_in_flight() {
-            entry.asked |= routing != Routing::Unroutable;
-            entry.unroutable = routing == Routing::Unroutable;
-            self.schedule(i, Some(now + AGAIN));
+    /// The same for a status request. A node that is not there may be connecting again, as we did.
+    pub(super) fn status_asked(&mut self, i: usize, routing: Routing, now: Instant) {
+        let node = &mut self.nodes[i];
+        if node.is_in_flight() {
+            node.status_asked |= routing != Routing::Unroutable;
+            node.unroutable = routing == Routing::Unroutable;
+            self.schedule(i, Some(now + RETRY_AFTER));
         }
     }
 
     pub(super) fn received(&mut self, delivery: &Delivery, now: Instant) -> Option<RunEvent<'_>> {
-        let (node, kind) = match RoutingKey::parse(&delivery.routing_key).ok()? {
-            RoutingKey::ExecuteReply { node, .. } => (node, Kind::Reply),
-            RoutingKey::Progress { node, .. } => (node, Kind::Progress),
-            RoutingKey::Output { node, .. } => (node, Kind::Output),
-            _ => return None,
-        };
-        let i = *self.by_node.get(&NodeId::parse(&node).ok()?)?;
-        if !self.entries[i].is_in_flight() {
+        let (node, answer) = Answer::of(&delivery.routing_key)?;
+        let i = *self.by_id.get(&node)?;
+        if !self.nodes[i].is_in_flight() {
             return None;
         }
-        self.entries[i].unroutable = false;
-        match kind {
-            Kind::Reply => self.replied(i, &delivery.body, now),
-            Kind::Progress => {
+        self.nodes[i].unroutable = false;
+        match answer {
+            Answer::Reply => self.replied(i, &delivery.body, now),
+            Answer::Progress => {
                 let progress = serde_json::from_slice(&delivery.body).ok()?;
                 self.picked_up(i, now);
-                let entry = &mut self.entries[i];
-                let heard = entry.last_progress.insert(progress);
-                Some(RunEvent::Progress(&entry.target, heard))
+                let node = &mut self.nodes[i];
+                let progress = node.last_progress.insert(Box::new(progress));
+                Some(RunEvent::Progress(&node.target, progress))
             }
-            Kind::Output => {
+            Answer::Output => {
                 let output: Output = serde_json::from_slice(&delivery.body).ok()?;
                 self.picked_up(i, now);
-                Some(RunEvent::Output(&self.entries[i].target, output))
+                Some(RunEvent::Output(&self.nodes[i].target, output))
             }
         }
     }
 
     fn picked_up(&mut self, i: usize, now: Instant) {
-        self.schedule(i, Some(now + STILL_THERE));
-        let entry = &mut self.entries[i];
-        entry.asked = false;
-        if !matches!(entry.stage, Stage::PickedUp(_)) {
-            entry.stage = Stage::PickedUp(now);
-        }
-    }
-
-    fn is_picked_up(&self, i: usize) -> bool {
-        matches!(self.entries[i].stage, Stage::PickedUp(_))
+        self.schedule(i, Some(now + STATUS_AFTER));
+        self.nodes[i].picked_up(now);
     }
 
     fn replied(&mut self, i: usize, body: &[u8], now: Instant) -> Option<RunEvent<'_>> {
-        let (mut reply, more) = match Reply::decode(body) {
+        let (mut reply, unknown_fields) = match Reply::decode(body) {
             Ok(read) => read,
             Err(error) => {
                 let message = format!("its reply cannot be read: {error}");
-                return self.end(i, Outcome::Undetermined { message }, None, now);
+                return self.end(i, Outcome::Undetermined { message }, now);
             }
         };
         // A Node.js agent does not say what it ran. We know.
         if reply.name.is_none() {
             reply.set_label(self.plan.label.clone());
         }
-        let outcome = match task::outcome(&reply) {
-            Outcome::Refused(_) if self.entries[i].asked && reply.is_unknown_request() => {
-                let message = "the node does not know the request: it never arrived, or the node \
-                               has restarted since";
-                Outcome::Undetermined {
-                    message: message.to_owned(),
-                }
-            }
-            outcome => outcome,
-        };
-        let mut event = self.end(i, outcome, Some(reply), now);
+        let outcome = self.nodes[i].judge(&reply);
+        let mut event = self.end(i, outcome, now);
         if let Some(RunEvent::Ended(result)) = &mut event {
-            result.unknown_fields = more;
+            result.reply = Some(Box::new(reply));
+            result.unknown_fields = unknown_fields;
         }
         event
     }
 
-    fn end(
-        &mut self,
-        i: usize,
-        outcome: Outcome,
-        reply: Option<Reply>,
-        now: Instant,
-    ) -> Option<RunEvent<'_>> {
+    fn end(&mut self, i: usize, outcome: Outcome, now: Instant) -> Option<RunEvent<'_>> {
         self.schedule(i, None);
-        let entry = &mut self.entries[i];
+        let node = &mut self.nodes[i];
         let outcome = match &outcome {
             Outcome::Undetermined { .. } | Outcome::NoAnswer | Outcome::NotConnected => {
-                let earlier = self.plan.earlier.get(&entry.target.id);
+                let earlier = self.plan.earlier.get(&node.target.id);
                 earlier.cloned().unwrap_or(outcome)
             }
             _ => outcome,
         };
-        entry.stage = Stage::Ended;
         self.in_flight -= 1;
         self.failed += usize::from(!outcome.is_success());
-        let result = entry.result.insert(NodeResult {
-            target: entry.target.clone(),
-            outcome,
-            reply,
-            unknown_fields: serde_json::Map::new(),
-            last_progress: entry.last_progress.take(),
-            unroutable: entry.unroutable,
-            elapsed: entry.sent_at.map_or(Duration::ZERO, |sent| now - sent),
-        });
-        Some(RunEvent::Ended(result))
+        Some(RunEvent::Ended(node.end(outcome, now)))
     }
 
-    /// Those whose time to answer is over.
+    /// The nodes whose time to answer is over.
     pub(super) fn overdue(&self, now: Instant) -> Vec<usize> {
-        self.those(|entry| entry.is_in_flight() && self.is_overdue(entry, now))
-    }
-
-    fn is_overdue(&self, entry: &NodeRun, now: Instant) -> bool {
-        let Plan { pickup, wait, .. } = self.plan;
-        let (since, limit) = match entry.stage {
-            Stage::PickedUp(at) => (Some(at), wait),
-            // A Node.js agent does not say when it has picked a request up.
-            _ if entry.taken && !entry.is_ur_agent() => (entry.sent_at, wait),
-            _ => (entry.sent_at, pickup.as_ref().unwrap_or(wait)),
-        };
-        since.is_some_and(|since| now - since >= *limit)
+        self.those(|node| node.is_overdue(self.plan, now))
     }
 
     pub(super) fn give_up(&mut self, i: usize, now: Instant) -> Option<RunEvent<'_>> {
-        let entry = &self.entries[i];
-        // Then the node cannot have it.
-        let absent = !entry.taken && entry.unroutable && self.plan.action != Action::Attach;
-        let outcome = if absent {
-            Outcome::NotConnected
-        } else {
-            Outcome::NoAnswer
-        };
-        self.end(i, outcome, None, now)
+        let outcome = self.nodes[i].silent(self.plan);
+        self.end(i, outcome, now)
     }
 
     /// What was on its way may have arrived or not, and what nodes said may be missed.
     pub(super) fn connection_lost(&mut self, now: Instant) {
         self.reconnecting = true;
-        for i in self.those(NodeRun::is_in_flight) {
-            let entry = &mut self.entries[i];
-            if entry.stage == Stage::Publishing {
-                (entry.stage, entry.taken) = (Stage::Sent, true);
+        for i in self.unanswered() {
+            let node = &mut self.nodes[i];
+            if node.stage == Stage::Publishing {
+                (node.stage, node.taken) = (Stage::Sent, true);
             }
-            if entry.is_ur_agent() || !entry.taken {
+            if node.is_ur_agent() || !node.taken {
                 self.schedule(i, Some(now));
             }
         }
     }
 
     fn schedule(&mut self, i: usize, at: Option<Instant>) {
-        let again_at = &mut self.entries[i].again_at;
-        if let Some(old) = std::mem::replace(again_at, at) {
+        let retry_at = &mut self.nodes[i].retry_at;
+        if let Some(old) = std::mem::replace(retry_at, at) {
             self.retries.remove(&(old, i));
         }
         self.retries.extend(at.map(|at| (at, i)));
@@ -340,13 +261,13 @@ impl<'a> RunState<'a> {
     }
 
     fn those(&self, wanted: impl Fn(&NodeRun) -> bool) -> Vec<usize> {
-        let entries = self.entries.iter().enumerate();
-        entries
-            .filter_map(|(i, entry)| wanted(entry).then_some(i))
+        let nodes = self.nodes.iter().enumerate();
+        nodes
+            .filter_map(|(i, node)| wanted(node).then_some(i))
             .collect()
     }
 
-    /// Those who were sent to and have not ended.
+    /// The nodes that were sent to and have not ended.
     pub(super) fn unanswered(&self) -> Vec<usize> {
         self.those(NodeRun::is_in_flight)
     }
@@ -356,42 +277,12 @@ impl<'a> RunState<'a> {
             interrupted: self.interrupted,
             ..Report::default()
         };
-        for entry in self.entries {
-            match entry.result {
+        for node in self.nodes {
+            match node.result {
                 Some(result) => report.results.push(result),
-                None => report.not_sent.push(entry.target),
+                None => report.not_sent.push(node.target),
             }
         }
         report
     }
-}
-
-impl NodeRun {
-    fn of(target: Target) -> Self {
-        Self {
-            target,
-            stage: Stage::Waiting,
-            sent_at: None,
-            taken: false,
-            last_progress: None,
-            again_at: None,
-            asked: false,
-            unroutable: false,
-            result: None,
-        }
-    }
-
-    fn is_ur_agent(&self) -> bool {
-        self.target.agent.is_some()
-    }
-
-    fn is_in_flight(&self) -> bool {
-        !matches!(self.stage, Stage::Waiting | Stage::Ended)
-    }
-}
-
-enum Kind {
-    Reply,
-    Progress,
-    Output,
 }

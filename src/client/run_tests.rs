@@ -1,11 +1,11 @@
-//! Every turn that a run can take, without a broker and without waiting.
+//! Tests of a run's state: every turn that a run can take, without a broker and without waiting.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::run_state::{AGAIN, RunState};
+use super::run_state::{RETRY_AFTER, RunState};
 use super::{Action, JobStatus, NodeResult, Plan, RunEvent, Target};
 use broker::{Delivery, Routing};
 use protocol::{ErrorCode, NodeId, Outcome, Progress, Reply};
@@ -132,7 +132,7 @@ fn after_so_many_failures_nothing_more_is_sent() {
 /// Everything that is to be sent by then, as `n1 Request`.
 fn due(state: &mut RunState<'_>, now: Instant) -> Vec<String> {
     let mut words = Vec::new();
-    while let Some((i, what)) = state.next_due(now) {
+    while let Some((i, what)) = state.next_retry(now) {
         words.push(format!("{} {what:?}", state.target(i).id));
     }
     words
@@ -209,9 +209,9 @@ fn a_node_that_has_the_request_and_is_silent_is_asked_whether_it_still_has_it() 
     send_all(&mut state, now);
     progress(&mut state, 0, State::Running, now);
     assert_eq!(due(&mut state, after(now, 30)), ["n0 StatusRequest"]);
-    state.asked(0, Routing::Unroutable, after(now, 30));
+    state.status_asked(0, Routing::Unroutable, after(now, 30));
     assert_eq!(due(&mut state, after(now, 35)), ["n0 StatusRequest"]);
-    state.asked(0, Routing::Taken, after(now, 35));
+    state.status_asked(0, Routing::Taken, after(now, 35));
     let unknown = Outcome::Refused(Refusal::new(ErrorCode::UnknownRequest, "no such request"));
     let outcome = reply(&mut state, 0, &unknown, after(now, 36)).unwrap();
     assert_eq!(outcome.state(), "undetermined");
@@ -237,7 +237,7 @@ fn after_a_lost_connection_a_node_that_is_not_there_yet_is_not_absent_yet() {
         assert_eq!(state.next_to_send(now), Some(i));
         state.sent(i, Routing::Unroutable, now);
     }
-    // Nobody has it, so a Node.js agent cannot run it twice; but when nobody knows, it might.
+    // No queue has it, so a Node.js agent cannot run it twice; but when that is not known, it might.
     assert_eq!(due(&mut state, after(now, 5)), ["n0 Request", "n1 Request"]);
     state.sent(0, Routing::Unroutable, after(now, 5));
     state.connection_lost(after(now, 6));
@@ -256,12 +256,12 @@ fn after_a_lost_connection_nodes_are_asked_until_they_are_there() {
     reply(&mut state, 0, &OK, now);
     state.connection_lost(now);
     assert_eq!(due(&mut state, now), ["n1 StatusRequest"]);
-    state.asked(1, Routing::Unroutable, now);
+    state.status_asked(1, Routing::Unroutable, now);
     assert_eq!(due(&mut state, now), [""; 0]);
-    assert_eq!(due(&mut state, now + AGAIN), ["n1 StatusRequest"]);
-    state.asked(1, Routing::Taken, now);
+    assert_eq!(due(&mut state, now + RETRY_AFTER), ["n1 StatusRequest"]);
+    state.status_asked(1, Routing::Taken, now);
     progress(&mut state, 1, State::Ended, now);
-    assert_eq!(due(&mut state, now + AGAIN * 2), [""; 0]);
+    assert_eq!(due(&mut state, now + RETRY_AFTER * 2), [""; 0]);
     assert_eq!(reply(&mut state, 1, &FAILED, now), Some(FAILED));
 }
 
@@ -321,7 +321,7 @@ fn ten_thousand_nodes_each_end_once() {
     for i in 0..9_999 {
         state.sent(i, Routing::Taken, after(now, 5));
         progress(&mut state, i, State::Accepted, after(now, 6));
-        assert_eq!(state.next_due(after(now, 6)), None);
+        assert_eq!(state.next_retry(after(now, 6)), None);
     }
     for i in 0..9_000 {
         assert_eq!(reply(&mut state, i, &OK, after(now, 7)), Some(OK));
@@ -334,7 +334,7 @@ fn ten_thousand_nodes_each_end_once() {
 }
 
 #[test]
-fn a_reply_that_cannot_be_read_is_an_ending_nobody_knows() {
+fn a_reply_that_cannot_be_read_is_an_undetermined_ending() {
     let plan = plan(Action::Execute);
     let (mut state, now) = (state(1, &plan), Instant::now());
     send_all(&mut state, now);
@@ -377,7 +377,7 @@ fn an_error_in_the_result_of_a_task_is_a_failure_also_where_the_agent_does_not_s
     };
     assert_eq!(result.outcome, Outcome::Exited { status: 1 });
     let asked_later = JobStatus {
-        reply: result.reply.clone(),
+        reply: result.reply.as_deref().cloned(),
         ..JobStatus::default()
     };
     assert_eq!(asked_later.outcome(), Some(result.outcome.clone()));

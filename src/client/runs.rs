@@ -61,12 +61,7 @@ pub struct RunFile(File);
 
 impl Runs {
     pub fn of_this_user() -> Result<Self> {
-        let absolute = |name| std::env::var_os(name).map(PathBuf::from);
-        let state = absolute("XDG_STATE_HOME").filter(|dir| dir.is_absolute());
-        let home = || absolute("HOME").map(|home| home.join(".local/state"));
-        let state = state.or_else(home);
-        let state = state.context("neither HOME nor XDG_STATE_HOME is set")?;
-        Ok(Self(state.join("ur/runs")))
+        Ok(Self(state_dir()?.join("runs")))
     }
 
     /// Writes how a run begins, and forgets the oldest runs.
@@ -141,6 +136,16 @@ impl Runs {
     }
 }
 
+/// Where `ur` keeps what it is to know the next time.
+pub(super) fn state_dir() -> Result<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from);
+    let state = absolute("XDG_STATE_HOME").filter(|dir| dir.is_absolute());
+    let home = || absolute("HOME").map(|home| home.join(".local/state"));
+    let state = state.or_else(home);
+    let state = state.context("neither HOME nor XDG_STATE_HOME is set")?;
+    Ok(state.join("ur"))
+}
+
 impl RunFile {
     /// Writes what has to be known later.
     pub fn note(&mut self, event: &RunEvent<'_>) -> Result<()> {
@@ -202,7 +207,7 @@ fn read(path: &Path) -> Result<Option<PastRun>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::nodes::tests::node;
+    use super::super::node::tests::node;
     use super::super::{NodeResult, Selector};
     use super::*;
 
@@ -219,7 +224,7 @@ mod tests {
 
     fn ended(target: &Target, outcome: Outcome) -> NodeResult {
         NodeResult {
-            target: target.clone(),
+            target: target.clone().into(),
             outcome,
             reply: None,
             unknown_fields: serde_json::Map::new(),

@@ -1,4 +1,4 @@
-//! What became of a request on a node: asks the node, whose job directory remembers.
+//! The status of a request on a node: asked of the node, whose job directory remembers.
 
 use std::time::Duration;
 
@@ -6,14 +6,15 @@ use anyhow::Result;
 use tokio::time::{Instant, timeout_at};
 
 use super::Client;
-use super::run::{STATUS_REQUEST, answers};
+use super::answer::Answer;
+use super::plan::{STATUS_REQUEST, answers};
 use broker::{Delivery, Routing};
 use protocol::{NodeId, Outcome, Progress, Reply, RequestId, RoutingKey, State};
 
 /// What a node knows of a request. A Node.js agent knows nothing and says nothing.
 #[derive(Debug, Default)]
 pub struct JobStatus {
-    /// Somebody listens for this node's requests.
+    /// An agent listens for this node's requests.
     pub connected: bool,
     pub progress: Option<Progress>,
     pub reply: Option<Reply>,
@@ -31,12 +32,12 @@ impl JobStatus {
         self.reply.is_some() || self.progress.as_ref().is_some_and(|p| !ended(p))
     }
 
-    fn hear(&mut self, delivery: &Delivery, node: &NodeId) -> serde_json::Result<()> {
-        match RoutingKey::parse(&delivery.routing_key) {
-            Ok(RoutingKey::Progress { node: who, .. }) if who == node.as_str() => {
+    fn received(&mut self, delivery: &Delivery, from: &NodeId) -> serde_json::Result<()> {
+        match Answer::of(&delivery.routing_key) {
+            Some((node, Answer::Progress)) if node == *from => {
                 self.progress = Some(serde_json::from_slice(&delivery.body)?);
             }
-            Ok(RoutingKey::ExecuteReply { node: who, .. }) if who == node.as_str() => {
+            Some((node, Answer::Reply)) if node == *from => {
                 self.reply = Some(serde_json::from_slice(&delivery.body)?);
             }
             _ => {}
@@ -45,28 +46,28 @@ impl JobStatus {
     }
 }
 
-/// Asks the node that listens to `word`, and waits for its answer for at most `wait`.
+/// Asks the node that listens to `routing_word`, and waits for its answer for at most `wait`.
 pub async fn job_status(
     client: &Client,
-    (node, word): (&NodeId, &str),
+    (node, routing_word): (&NodeId, &str),
     request: &RequestId,
     wait: Duration,
 ) -> Result<JobStatus> {
     let mut subscription = client.subscribe(&answers(request, false)).await?;
-    let question = RoutingKey::Execute {
-        node: word.to_owned(),
+    let key = RoutingKey::Execute {
+        node: routing_word.to_owned(),
         request: request.to_string(),
     };
-    let mut story = JobStatus {
-        connected: client.send(&question, STATUS_REQUEST).await? == Routing::Taken,
+    let mut status = JobStatus {
+        connected: client.send(&key, STATUS_REQUEST).await? == Routing::Taken,
         ..JobStatus::default()
     };
     let until = Instant::now() + wait;
-    while story.connected && !story.is_complete() {
+    while status.connected && !status.is_complete() {
         let Ok(delivery) = timeout_at(until, subscription.receive()).await else {
             break;
         };
-        story.hear(&delivery?, node)?;
+        status.received(&delivery?, node)?;
     }
-    Ok(story)
+    Ok(status)
 }

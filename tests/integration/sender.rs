@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::support::agent::{Agent, Setup};
 use crate::support::broker::{PrivateBroker, Vhost};
-use crate::support::fake_nodes::{FakeNodes, accepted, exited, modern, node_js};
+use crate::support::fake_nodes::{FakeNodes, accepted, exited, modern, node_js, slow};
 use crate::support::operator::{Said, Ur, json_lines};
 use crate::support::{Node, wait_until};
 
@@ -273,6 +273,33 @@ fn ping_and_cancel_speak_json() {
     let out = ur(url, &["cancel", "-a", "-j", "unknown"]).exits(3);
     let results: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(results[0]["error"]["code"], "unknown_request");
+}
+
+#[test]
+fn a_node_that_answers_later_than_all_others_is_found_every_time() {
+    let (vhost, state) = (Vhost::new(), state());
+    let quick = ["n1", "n2", "n3"].map(modern);
+    let sysinfos = quick.into_iter().chain([slow("n4", 500)]).collect();
+    let _nodes = FakeNodes::start(&vhost.url, sysinfos, true, |_, _| Vec::new());
+    for _ in 0..3 {
+        let out = Ur::start(&vhost.url, state.path(), &["nodes", "-q"]).end();
+        assert_eq!(out.exits(0).lines().count(), 4);
+    }
+}
+
+#[test]
+fn a_node_that_is_new_is_found_by_the_next_search() {
+    let (vhost, state) = (Vhost::new(), state());
+    let search = || {
+        let out = Ur::start(&vhost.url, state.path(), &["nodes", "-q"]).end();
+        out.exits(0).lines().count()
+    };
+    let _one = FakeNodes::start(&vhost.url, vec![modern("n1")], true, |_, _| Vec::new());
+    assert_eq!(search(), 1);
+    let two = FakeNodes::start(&vhost.url, vec![modern("n2")], true, |_, _| Vec::new());
+    assert_eq!(search(), 2);
+    drop(two);
+    assert_eq!((search(), search()), (1, 1));
 }
 
 #[test]

@@ -4,13 +4,14 @@ use std::io::{self, BufWriter, Write};
 
 use anyhow::Result;
 use clap::Args;
+use serde_json::Value;
 
 use super::broker::BrokerArgs;
-use super::targets::DiscoverArgs;
+use super::targets::{DiscoverArgs, find_nodes};
 use crate::exit::Exit;
 use crate::view::json::Form;
 use crate::view::{self, Trace};
-use client::{Filter, Unselectable, Wanted, duplicate_uuids, matching};
+use client::{Filter, Node, Search, Unselectable, duplicate_uuids, matching};
 
 #[derive(Debug, Args)]
 #[command(override_usage = "ur nodes [OPTIONS]")]
@@ -38,13 +39,14 @@ pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> 
     let trace = Trace::new(args.verbose);
     let filter = args.expression.as_deref().map(Filter::parse).transpose()?;
     let client = broker.connect().await?;
-    let all = args
-        .discover
-        .find_nodes(&client, Wanted::everybody(), &trace)
-        .await?;
+    let search = Search {
+        keep_sysinfo: filter.is_some() || args.json || args.json_lines,
+        ..args.discover.search()
+    };
+    let all = find_nodes(&client, search, &trace).await?;
     client.close().await;
     if all.is_empty() {
-        return Err(Unselectable::Nobody { answered: 0 }.into());
+        return Err(Unselectable::NoNode { answered: 0 }.into());
     }
     let meant = match &filter {
         Some(filter) => matching(filter, &all)?,
@@ -54,7 +56,7 @@ pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> 
     let faults = duplicate_uuids(&all);
     let mut out = BufWriter::new(io::stdout().lock());
     match Form::of(args.json, args.json_lines) {
-        Some(form) => form.write(meant.iter().map(|node| &node.sysinfo), &mut out)?,
+        Some(form) => form.write(meant.iter().map(|node| sysinfo(node)), &mut out)?,
         None if meant.is_empty() => {}
         None => view::nodes::write(&meant, &faults, !args.quiet, &mut out)?,
     }
@@ -67,4 +69,13 @@ pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> 
     } else {
         Exit::Error
     })
+}
+
+/// All that the node said, laid out anew.
+fn sysinfo(node: &Node) -> Value {
+    let said = node
+        .sysinfo
+        .as_deref()
+        .map(|raw| serde_json::from_str(raw.get()));
+    said.and_then(Result::ok).unwrap_or_default()
 }

@@ -19,7 +19,7 @@ use client::{Pong, ping as ping_all};
 pub(crate) struct PingArgs {
     #[command(flatten)]
     targets: TargetArgs,
-    /// How long to wait [default: 5]
+    /// Silence that ends the waiting [default: 5]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     #[arg(default_value = "5", hide_default_value = true)]
     wait: Duration,

@@ -157,7 +157,7 @@ mod tests {
         let task = task::local(&script).unwrap();
         let target = |agent: Option<&str>| Target {
             agent: agent.map(str::to_owned),
-            ..result("node1", Outcome::NoAnswer, "", "").target
+            ..Target::clone(&result("node1", Outcome::NoAnswer, "", "").target)
         };
         let mut input = task.prepare(&Given::default()).unwrap();
         let refuse =

@@ -35,7 +35,11 @@ pub(crate) async fn snoop(broker: &BrokerArgs, args: SnoopArgs) -> Result<Exit> 
         let delivery = subscription.receive().await?;
         let message = json!({"key": delivery.routing_key, "body": body(&delivery)});
         // An expression that fails on a message is about another kind of message.
-        let wanted = |filter: &Filter| filter.accepts(&message).unwrap_or(false);
+        let wanted = |filter: &Filter| {
+            filter
+                .accepts(message.to_string().as_bytes())
+                .unwrap_or(false)
+        };
         if !filter.as_ref().is_none_or(wanted) {
             continue;
         }

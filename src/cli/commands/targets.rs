@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::values::seconds;
 use crate::view::Trace;
-use client::{Client, Node, NodeName, Selector, Target, Wanted, discover};
+use client::{Client, Node, NodeName, Search, Selector, Target, discover};
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
@@ -30,10 +30,10 @@ const TARGETS: &str = "Targets, exactly one of";
 
 #[derive(Debug, Args)]
 pub(crate) struct DiscoverArgs {
-    /// Silence that ends the search [default: 1]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    #[arg(default_value = "1", hide_default_value = true)]
-    discover: Duration,
+    /// Silence that ends the search [default: 1, less once
+    /// all that answered the last time have answered]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, verbatim_doc_comment)]
+    discover: Option<Duration>,
 }
 
 impl TargetArgs {
@@ -59,22 +59,25 @@ impl DiscoverArgs {
         selector: &Selector,
         trace: &Trace,
     ) -> Result<Vec<Target>> {
-        let nodes = self.find_nodes(client, selector.wanted(), trace).await?;
+        let nodes = find_nodes(client, selector.search(self.discover), trace).await?;
         let targets = selector.select(&nodes)?;
         trace.say(format_args!("{} of them are meant", targets.len()));
         Ok(targets)
     }
 
-    /// Every node that answers; those that are `wanted` end the search.
-    pub(super) async fn find_nodes(
-        &self,
-        client: &Client,
-        wanted: Wanted,
-        trace: &Trace,
-    ) -> Result<Vec<Node>> {
-        trace.say(format_args!("connected; asking who is there"));
-        let nodes = discover(client, self.discover, wanted).await?;
-        trace.say(format_args!("{} nodes answered", nodes.len()));
-        Ok(nodes)
+    /// A search for every node that answers.
+    pub(super) fn search(&self) -> Search {
+        Search::for_all(self.discover)
     }
+}
+
+pub(super) async fn find_nodes(
+    client: &Client,
+    search: Search,
+    trace: &Trace,
+) -> Result<Vec<Node>> {
+    trace.say(format_args!("connected; asking who is there"));
+    let nodes = discover(client, search).await?;
+    trace.say(format_args!("{} nodes answered", nodes.len()));
+    Ok(nodes)
 }

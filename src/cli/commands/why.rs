@@ -7,11 +7,11 @@ use anyhow::Result;
 use clap::Args;
 
 use super::broker::BrokerArgs;
-use super::targets::DiscoverArgs;
+use super::targets::{DiscoverArgs, find_nodes};
 use super::values::request_id;
 use crate::exit::Exit;
 use crate::view::{Trace, status};
-use client::{Client, NodeName, Selector, Target, Unselectable, job_status};
+use client::{Client, NodeName, Search, Selector, Target, Unselectable, job_status};
 use protocol::{NodeId, RequestId};
 
 /// How long a node may take to say what it knows.
@@ -55,10 +55,11 @@ pub(crate) async fn why(broker: &BrokerArgs, args: WhyArgs) -> Result<Exit> {
 /// A node that does not answer can be asked about all the same if its UUID is known.
 async fn find(client: &Client, args: &WhyArgs) -> Result<Target> {
     let selector = Selector::Named(vec![NodeName(args.node.clone())]);
-    let discover = &args.discover;
-    let nodes = discover
-        .find_nodes(client, selector.wanted(), &Trace::off())
-        .await?;
+    let search = Search {
+        wanted: selector.wanted(),
+        ..args.discover.search()
+    };
+    let nodes = find_nodes(client, search, &Trace::off()).await?;
     match (selector.select(&nodes), uuid::Uuid::parse_str(&args.node)) {
         (Err(Unselectable::Missing(_)), Ok(_)) => {
             let id = NodeId::parse(&args.node).map_err(anyhow::Error::msg)?;

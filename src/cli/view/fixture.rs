@@ -1,5 +1,6 @@
 //! Results of nodes, for tests.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use client::{NodeResult, Target};
@@ -11,16 +12,16 @@ pub(crate) fn result(hostname: &str, outcome: Outcome, stdout: &str, stderr: &st
         let mut reply = Reply::of(&outcome);
         reply.set_stdout(Text::of(stdout.into()), stdout.len() as u64);
         reply.set_stderr(Text::of(stderr.into()), stderr.len() as u64);
-        reply
+        Box::new(reply)
     });
     NodeResult {
-        target: Target {
+        target: Arc::new(Target {
             id: NodeId::parse(&format!("uuid-of-{hostname}")).unwrap(),
             mac: None,
             hostname: hostname.to_owned(),
             routing_word: format!("uuid-of-{hostname}"),
             agent: None,
-        },
+        }),
         outcome,
         reply,
         unknown_fields: serde_json::Map::new(),

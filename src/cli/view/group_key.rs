@@ -21,7 +21,7 @@ impl GroupKey {
     pub(super) fn of(result: &NodeResult) -> Self {
         let mut key = Self {
             failed: !result.outcome.is_success(),
-            remark: remark(&result.outcome, result.reply.as_ref()),
+            remark: remark(&result.outcome, result.reply.as_deref()),
             stdout: Vec::new(),
             stderr: Vec::new(),
             left_out: [0, 0],

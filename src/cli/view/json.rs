@@ -186,7 +186,7 @@ mod tests {
         let newer = of_result(&newer, &request);
         assert_eq!(newer["result"]["cgroup"]["oom_kills"], 1);
         let mut silent = result("n1", Outcome::NoAnswer, "", "");
-        silent.last_progress = Some(Progress::now(State::Running));
+        silent.last_progress = Some(Box::new(Progress::now(State::Running)));
         assert_eq!(of_result(&silent, &request)["heard"]["state"], "running");
     }
 }

@@ -2,8 +2,6 @@
 
 use std::io::{self, Write};
 
-use serde_json::Value;
-
 use super::table::Table;
 use client::{DuplicateUuid, Node};
 
@@ -35,25 +33,18 @@ pub(crate) fn write(
 }
 
 fn row(node: &Node) -> [String; 10] {
-    let text = |field: &str| match node.sysinfo.get(field) {
-        Some(Value::String(text)) if !text.is_empty() => text.clone(),
-        Some(Value::Number(number)) => number.to_string(),
-        Some(Value::Bool(flag)) => flag.to_string(),
-        _ => "-".to_owned(),
-    };
-    let disks = node.sysinfo.get("Disks").and_then(Value::as_object);
-    let nic = node.admin_nic();
+    let cell = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     [
         node.hostname.clone(),
         node.id.to_string(),
-        nic.mac.unwrap_or("-").to_owned(),
-        nic.ip.unwrap_or("-").to_owned(),
-        text("CPU Total Cores"),
-        text("MiB of Memory"),
-        disks.map_or("-".to_owned(), |disks| disks.len().to_string()),
-        node.agent().unwrap_or("node.js").to_owned(),
-        text("Setup"),
-        if node.is_headnode() { "yes" } else { "-" }.to_owned(),
+        cell(&node.mac),
+        cell(&node.ip),
+        cell(&node.cpus),
+        cell(&node.memory_mib),
+        cell(&node.disks.map(|disks| disks.to_string())),
+        node.agent.clone().unwrap_or_else(|| "node.js".to_owned()),
+        cell(&node.setup),
+        if node.is_headnode { "yes" } else { "-" }.to_owned(),
     ]
 }
 
@@ -62,7 +53,12 @@ mod tests {
     use super::*;
     use client::duplicate_uuids;
     use protocol::NodeId;
-    use serde_json::json;
+    use serde_json::{Value, json};
+
+    fn said(uuid: &str, sysinfo: &Value) -> Node {
+        let id = NodeId::parse(uuid).unwrap();
+        Node::read(id, sysinfo.to_string().as_bytes()).unwrap()
+    }
 
     #[test]
     fn a_node_is_a_row_and_what_it_did_not_say_is_a_dash() {
@@ -74,10 +70,7 @@ mod tests {
                 "MAC Address": "00:00:00:00:00:01", "ip4addr": "10.0.0.1", "NIC Names": ["admin"],
             }},
         });
-        let nodes = [
-            Node::new(NodeId::parse("u1").unwrap(), full),
-            Node::new(NodeId::parse("u2").unwrap(), json!({})),
-        ];
+        let nodes = [said("u1", &full), said("u2", &json!({}))];
         let expected = "
 HOSTNAME  UUID  MAC                IP        CPUS  MIB    DISKS  AGENT    SETUP  HEADNODE
 head0     u1    00:00:00:00:00:01  10.0.0.1    16  32768      2  0.1.0    true   yes
@@ -90,7 +83,7 @@ u2        u2    -                  -            -      -      -  node.js  -     
         };
         let all: Vec<&Node> = nodes.iter().collect();
         assert_eq!(format!("\n{}", shown(&all, &[], true)), expected);
-        let twin = Node::new(NodeId::parse("u2").unwrap(), json!({"Hostname": "x"}));
+        let twin = said("u2", &json!({"Hostname": "x"}));
         let faults = duplicate_uuids(&[nodes[1].clone(), twin]);
         assert!(shown(&[&nodes[1]], &faults, false).starts_with("u2  u2 !"));
     }

@@ -102,6 +102,8 @@ fn how_far(result: &NodeResult) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::fixture::result;
     use super::*;
     use protocol::Progress;
@@ -143,8 +145,8 @@ mod tests {
     fn silence_is_told_with_how_far_it_came_and_what_to_ask() {
         let silent = |name| result(name, Outcome::NoAnswer, "", "");
         let mut running = silent("node2");
-        running.last_progress = Some(Progress::now(State::Running));
-        running.target.agent = Some("0.1.0".to_owned());
+        running.last_progress = Some(Box::new(Progress::now(State::Running)));
+        Arc::make_mut(&mut running.target).agent = Some("0.1.0".to_owned());
         let mut report = Report {
             results: vec![silent("node1"), running, silent("node3")],
             ..Report::default()

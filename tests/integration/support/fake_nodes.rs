@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::Result;
 use broker::{Broker, Delivery, Publisher};
@@ -9,6 +10,7 @@ use futures_util::StreamExt;
 use protocol::{NodeId, RoutingKey, reply_key};
 use serde_json::{Value, json};
 use tokio::select;
+use tokio::time::sleep;
 
 /// A request that came to one of the nodes.
 #[derive(Debug)]
@@ -82,6 +84,13 @@ pub(crate) fn modern(name: &str) -> Value {
     json!({"UUID": name, "Hostname": name, "Ur Agent": agent})
 }
 
+/// A node that takes its time until it answers a broadcast.
+pub(crate) fn slow(name: &str, milliseconds: u64) -> Value {
+    let mut sysinfo = modern(name);
+    sysinfo["answers_after"] = json!(milliseconds);
+    sysinfo
+}
+
 /// A node with the Node.js agent.
 pub(crate) fn node_js(name: &str) -> Value {
     json!({"UUID": name, "Hostname": name})
@@ -125,6 +134,9 @@ async fn serve(
             Ok(RoutingKey::Broadcast { request, .. }) => {
                 for sysinfo in &sysinfos {
                     let key = reply_key(&NodeId::parse(&name(sysinfo)).expect("an id"), &request);
+                    if let Some(milliseconds) = sysinfo["answers_after"].as_u64() {
+                        sleep(Duration::from_millis(milliseconds)).await;
+                    }
                     say(&publisher, &key.to_string(), sysinfo).await?;
                 }
             }

@@ -1,13 +1,16 @@
-//! Which of the nodes that are there a command is for. Refuses whatever is not exactly what was
-//! meant: nothing may have been sent by then, and nothing is.
+//! Selection: which of the nodes that answered a command is for. Refuses whatever is not exactly what was
+//! meant: nothing has been sent by then, and nothing is.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
-use super::nodes::{DuplicateUuid, Node, duplicate_uuids};
-use super::{BadFilter, Filter};
+use super::names::{NodeName, Wanted, resolve};
+use super::node::{DuplicateUuid, Node, duplicate_uuids};
+use super::{BadFilter, Filter, Search};
 use protocol::NodeId;
 
 /// What was asked for.
@@ -19,10 +22,6 @@ pub enum Selector {
     Named(Vec<NodeName>),
     Where(Filter),
 }
-
-/// A node as a person names it: its UUID, its UUID-MAC, or its hostname.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeName(pub String);
 
 /// A node that something is to be sent to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +43,7 @@ pub enum Unselectable {
     /// These were named and did not answer.
     Missing(Vec<String>),
     /// Of so many nodes that answered, none was asked for.
-    Nobody { answered: usize },
+    NoNode { answered: usize },
     /// Two names for one node.
     Repeated(String, String),
     /// One hostname for several nodes.
@@ -55,74 +54,19 @@ pub enum Unselectable {
     Filter { hostname: String, message: String },
 }
 
-impl NodeName {
-    fn is_uuid_and_mac_of(&self, node: &Node) -> bool {
-        let Some(mac) = &node.mac else { return false };
-        self.0.eq_ignore_ascii_case(&format!("{}-{mac}", node.id))
-    }
-
-    fn means(&self, node: &Node) -> bool {
-        self.0 == node.hostname
-            || self.0.eq_ignore_ascii_case(node.id.as_str())
-            || self.is_uuid_and_mac_of(node)
-    }
-
-    fn key(&self) -> String {
-        self.0.to_ascii_lowercase()
-    }
-}
-
-/// The [`NodeName::key`] of every name that may mean `node`: thousands of names are looked up, not compared.
-fn keys_of(node: &Node) -> Vec<String> {
-    let mut names = vec![node.hostname.clone(), node.id.to_string()];
-    let mac = node.mac.as_ref();
-    names.extend(mac.map(|mac| format!("{}-{mac}", node.id)));
-    let mut keys: Vec<String> = names.into_iter().map(|name| NodeName(name).key()).collect();
-    keys.dedup();
-    keys
-}
-
-/// Who has not answered yet, where that can be known.
-#[derive(Debug)]
-pub struct Wanted(Option<HashMap<String, Vec<NodeName>>>);
-
-impl Wanted {
-    /// One that nobody can satisfy.
-    pub fn everybody() -> Self {
-        Self(None)
-    }
-
-    /// Crosses a node off, and says whether all that were named are there now, so that waiting for more
-    /// is no use.
-    pub fn answered(&mut self, node: &Node) -> bool {
-        let Some(missing) = &mut self.0 else {
-            return false;
-        };
-        for key in keys_of(node) {
-            if let Some(names) = missing.get_mut(&key) {
-                names.retain(|name| !name.means(node));
-                if names.is_empty() {
-                    missing.remove(&key);
-                }
-            }
-        }
-        missing.is_empty()
-    }
-}
-
 impl Target {
-    fn of(node: &Node) -> Self {
+    pub(super) fn of(node: &Node) -> Self {
         Self {
             id: node.id.clone(),
             mac: node.mac.clone(),
             hostname: node.hostname.clone(),
             routing_word: node.id.to_string(),
-            agent: node.agent().map(str::to_owned),
+            agent: node.agent.clone(),
         }
     }
 
     /// The one machine, even if another has its UUID.
-    fn with_mac(node: &Node) -> Self {
+    pub(super) fn with_mac(node: &Node) -> Self {
         let mut target = Self::of(node);
         if let Some(mac) = &node.mac {
             target.routing_word = format!("{}-{mac}", node.id);
@@ -136,15 +80,21 @@ impl Selector {
         Filter::parse(expression).map(Self::Where)
     }
 
+    /// Which nodes have to answer, where that can be known.
     pub fn wanted(&self) -> Wanted {
-        let Self::Named(names) = self else {
-            return Wanted::everybody();
-        };
-        let mut missing: HashMap<String, Vec<NodeName>> = HashMap::new();
-        for name in names {
-            missing.entry(name.key()).or_default().push(name.clone());
+        match self {
+            Self::Named(names) => Wanted::named(names),
+            _ => Wanted::unknown(),
         }
-        Wanted(Some(missing))
+    }
+
+    /// What finds the nodes that it chooses from.
+    pub fn search(&self, quiet: Option<Duration>) -> Search {
+        Search {
+            quiet,
+            wanted: self.wanted(),
+            keep_sysinfo: matches!(self, Self::Where(_)),
+        }
     }
 
     /// The targets among `nodes`, in their order; by name in the order of the names.
@@ -153,17 +103,17 @@ impl Selector {
             Self::All => nodes.iter().map(Target::of).collect(),
             Self::Compute => nodes
                 .iter()
-                .filter(|node| !node.is_headnode())
+                .filter(|node| !node.is_headnode)
                 .map(Target::of)
                 .collect(),
             Self::Where(filter) => matching(filter, nodes)?
                 .into_iter()
                 .map(Target::of)
                 .collect(),
-            Self::Named(names) => named(names, nodes)?,
+            Self::Named(names) => resolve(names, nodes)?,
         };
         if targets.is_empty() {
-            return Err(Unselectable::Nobody {
+            return Err(Unselectable::NoNode {
                 answered: nodes.len(),
             });
         }
@@ -172,7 +122,7 @@ impl Selector {
             .iter()
             .map(|target| target.routing_word.as_str())
             .collect();
-        faults.retain(|twins| words.contains(twins.id.as_str()));
+        faults.retain(|duplicate| words.contains(duplicate.id.as_str()));
         if !faults.is_empty() {
             return Err(Unselectable::DuplicateUuid(faults));
         }
@@ -180,11 +130,12 @@ impl Selector {
     }
 }
 
-/// The nodes that `filter` accepts.
+/// The nodes that `filter` accepts, of those that were asked for all they say.
 pub fn matching<'a>(filter: &Filter, nodes: &'a [Node]) -> Result<Vec<&'a Node>, Unselectable> {
     let mut found = Vec::new();
     for node in nodes {
-        match filter.accepts(&node.sysinfo) {
+        let sysinfo = node.sysinfo.as_deref().map_or("{}", RawValue::get);
+        match filter.accepts(sysinfo.as_bytes()) {
             Ok(true) => found.push(node),
             Ok(false) => {}
             Err(message) => {
@@ -198,49 +149,12 @@ pub fn matching<'a>(filter: &Filter, nodes: &'a [Node]) -> Result<Vec<&'a Node>,
     Ok(found)
 }
 
-fn named(names: &[NodeName], nodes: &[Node]) -> Result<Vec<Target>, Unselectable> {
-    let mut by_key: HashMap<String, Vec<&Node>> = HashMap::new();
-    for node in nodes {
-        for key in keys_of(node) {
-            by_key.entry(key).or_default().push(node);
-        }
-    }
-    let mut targets = Vec::new();
-    let mut missing = Vec::new();
-    let mut names_of: HashMap<NodeId, &NodeName> = HashMap::new();
-    for name in names {
-        let mut meant = by_key.get(&name.key()).cloned().unwrap_or_default();
-        meant.retain(|node| name.means(node));
-        let Some(first) = meant.first() else {
-            missing.push(name.0.clone());
-            continue;
-        };
-        if meant.iter().any(|node| node.id != first.id) {
-            let ids = meant.iter().map(|node| node.id.clone()).collect();
-            return Err(Unselectable::Ambiguous(name.0.clone(), ids));
-        }
-        // Also two machines of one UUID, each with its MAC: their replies have the same key.
-        if let Some(earlier) = names_of.insert(first.id.clone(), name) {
-            return Err(Unselectable::Repeated(earlier.0.clone(), name.0.clone()));
-        }
-        targets.push(if name.is_uuid_and_mac_of(first) {
-            Target::with_mac(first)
-        } else {
-            Target::of(first)
-        });
-    }
-    if missing.is_empty() {
-        return Ok(targets);
-    }
-    Err(Unselectable::Missing(missing))
-}
-
 impl fmt::Display for Unselectable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing(names) => write!(f, "not found: {}", names.join(", ")),
-            Self::Nobody { answered: 0 } => f.write_str("no node answered"),
-            Self::Nobody { answered } => write!(f, "{answered} nodes answered, none of them meant"),
+            Self::NoNode { answered: 0 } => f.write_str("no node answered"),
+            Self::NoNode { answered } => write!(f, "{answered} nodes answered, none of them meant"),
             Self::Repeated(one, other) if one == other => write!(f, "{one} is named twice"),
             Self::Repeated(one, other) => write!(f, "{one} and {other} are the same node"),
             Self::Ambiguous(name, ids) => {
@@ -264,27 +178,11 @@ impl fmt::Display for Unselectable {
     }
 }
 
-impl fmt::Display for DuplicateUuid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} machines have the UUID {}:",
-            self.machines.len(),
-            self.id
-        )?;
-        for (mac, hostname) in &self.machines {
-            let mac = mac.as_deref().unwrap_or("without an admin MAC");
-            write!(f, " {hostname} ({mac})")?;
-        }
-        Ok(())
-    }
-}
-
 impl std::error::Error for Unselectable {}
 
 #[cfg(test)]
 mod tests {
-    use super::super::nodes::tests::node;
+    use super::super::node::tests::node;
     use super::*;
 
     fn three() -> Vec<Node> {
@@ -293,7 +191,7 @@ mod tests {
             node("u2", "00:00:00:00:00:0a", "node2"),
             node("u3", "00:00:00:00:00:03", "node3"),
         ];
-        nodes[0].sysinfo["Boot Parameters"] = serde_json::json!({"headnode": "true"});
+        nodes[0].is_headnode = true;
         nodes
     }
 
@@ -386,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_an_error() {
+    fn no_node_is_an_error() {
         let nobody = Selector::All.select(&[]).unwrap_err();
         assert_eq!(nobody.to_string(), "no node answered");
         let none = Selector::compile("false").unwrap().select(&three());

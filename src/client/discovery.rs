@@ -1,0 +1,209 @@
+//! Discovery: one broadcast, and the sysinfo that every node answers with. Neither `ur` nor the broker knows how
+//! many nodes there are, so a search ends with a silence; how long a silence depends on what is known.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout_at};
+
+use super::known_nodes::KnownNodes;
+use super::{Client, Node, Wanted, by_name};
+use broker::{Delivery, Routing};
+use protocol::{NodeId, RequestId, RoutingKey};
+
+/// The silence that ends a search where no other is asked for.
+const QUIET: Duration = Duration::from_secs(1);
+/// How often the longest silence between two answers must have passed again, until one may be the last.
+const GAPS: u32 = 4;
+/// The least and the most of that where all nodes have answered that did the last time.
+const AFTER_THE_LAST_KNOWN: [Duration; 2] = [Duration::from_millis(250), QUIET];
+/// The same where all have answered that were named: a second machine of the same UUID is to show itself.
+const AFTER_THE_LAST_WANTED: [Duration; 2] =
+    [Duration::from_millis(100), Duration::from_millis(250)];
+
+/// What is searched for, and how.
+pub struct Search {
+    /// The silence that ends it, whichever nodes have answered. Without one, it is a second or less.
+    pub quiet: Option<Duration>,
+    pub wanted: Wanted,
+    /// Keep all that the nodes say, not only what they are listed and chosen by.
+    pub keep_sysinfo: bool,
+}
+
+impl Search {
+    /// For every node that is there.
+    pub fn for_all(quiet: Option<Duration>) -> Self {
+        Self {
+            quiet,
+            wanted: Wanted::unknown(),
+            keep_sysinfo: false,
+        }
+    }
+}
+
+/// Asks who is there. Sorted by hostname; a machine that answers twice is there once.
+pub async fn discover(client: &Client, search: Search) -> Result<Vec<Node>> {
+    let request = RequestId::random().to_string();
+    let answers = RoutingKey::ExecuteReply {
+        node: "*".to_owned(),
+        request: request.clone(),
+    };
+    let mut subscription = client.subscribe(&[answers.to_string()]).await?;
+    let question = RoutingKey::Broadcast {
+        what: "sysinfo".to_owned(),
+        request,
+    };
+    let mut nodes: Vec<Node> = Vec::new();
+    if client.send(&question, b"{}").await? == Routing::Unroutable {
+        return Ok(nodes);
+    }
+    let Search {
+        quiet,
+        mut wanted,
+        keep_sysinfo,
+    } = search;
+    let mut known = KnownNodes::of(&client.broker_name());
+    let mut patience = Patience::new(quiet, Instant::now());
+    let mut machines = HashSet::new();
+    let mut missing = Missing::Unknown;
+    while let Ok(delivery) = timeout_at(patience.until(missing), subscription.receive()).await {
+        let Some(node) = read(&delivery?, keep_sysinfo) else {
+            continue;
+        };
+        if !machines.insert((node.id.clone(), node.mac.clone(), node.hostname.clone())) {
+            continue;
+        }
+        patience.answered(Instant::now());
+        let all_known = known.answered(&node);
+        missing = if wanted.answered(&node) {
+            Missing::NoneWanted
+        } else if all_known {
+            Missing::NoneKnown
+        } else {
+            Missing::Unknown
+        };
+        nodes.push(node);
+    }
+    match missing {
+        // Others were not waited for.
+        Missing::NoneWanted => {}
+        Missing::NoneKnown => known.add(&nodes),
+        Missing::Unknown => known.replace(&nodes),
+    }
+    nodes.sort_by(|a, b| {
+        let machine = || (&a.id, &a.mac).cmp(&(&b.id, &b.mac));
+        by_name(&a.hostname, &b.hostname).then_with(machine)
+    });
+    Ok(nodes)
+}
+
+/// Who has not answered yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missing {
+    Unknown,
+    /// All that answered the last time have answered; whether others have come since is not known.
+    NoneKnown,
+    NoneWanted,
+}
+
+/// How long the next answer is waited for.
+///
+/// A node that answers later than the others is found by the silence of a second, as ever; from then on it is
+/// known, and a search does not end before it has answered or a second is over. So a shorter silence
+/// passes over a node only if it is both new and several times slower than all others, and only
+/// until the next whole search.
+struct Patience {
+    /// That was asked for.
+    quiet: Option<Duration>,
+    latest: Instant,
+    longest_gap: Duration,
+}
+
+impl Patience {
+    fn new(quiet: Option<Duration>, asked_at: Instant) -> Self {
+        Self {
+            quiet,
+            latest: asked_at,
+            longest_gap: Duration::ZERO,
+        }
+    }
+
+    fn answered(&mut self, now: Instant) {
+        self.longest_gap = self.longest_gap.max(now - self.latest);
+        self.latest = now;
+    }
+
+    fn until(&self, missing: Missing) -> Instant {
+        let gaps = self.longest_gap * GAPS;
+        let within = |[least, most]: [Duration; 2]| gaps.clamp(least, most);
+        let quiet = self.quiet.unwrap_or(QUIET);
+        self.latest
+            + match missing {
+                Missing::NoneWanted => within(AFTER_THE_LAST_WANTED).min(quiet),
+                Missing::NoneKnown if self.quiet.is_none() => within(AFTER_THE_LAST_KNOWN),
+                Missing::NoneKnown | Missing::Unknown => quiet,
+            }
+    }
+}
+
+/// The node is the one of the key: it is what we shall send to.
+fn read(delivery: &Delivery, keep_sysinfo: bool) -> Option<Node> {
+    let Ok(RoutingKey::ExecuteReply { node, .. }) = RoutingKey::parse(&delivery.routing_key) else {
+        return None;
+    };
+    let mut node = Node::read(NodeId::parse(&node).ok()?, &delivery.body)?;
+    if keep_sysinfo {
+        let text = String::from_utf8(delivery.body.clone()).ok()?;
+        node.sysinfo = Some(RawValue::from_string(text).ok()?);
+    }
+    Some(node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    /// How long after the last of those answers, each so long after the one before it, a search ends.
+    fn waits(quiet: Option<Duration>, gaps: &[u64], missing: Missing) -> Duration {
+        let mut now = Instant::now();
+        let mut patience = Patience::new(quiet, now);
+        for gap in gaps {
+            now += ms(*gap);
+            patience.answered(now);
+        }
+        patience.until(missing) - now
+    }
+
+    #[test]
+    fn a_second_of_silence_ends_a_search_where_nothing_is_known() {
+        assert_eq!(waits(None, &[5, 5], Missing::Unknown), ms(1000));
+        assert_eq!(waits(None, &[], Missing::Unknown), ms(1000));
+        assert_eq!(waits(Some(ms(300)), &[5, 5], Missing::Unknown), ms(300));
+    }
+
+    #[test]
+    fn less_is_enough_where_all_that_were_there_have_answered_unless_answers_come_slowly() {
+        assert_eq!(waits(None, &[5, 5], Missing::NoneKnown), ms(250));
+        assert_eq!(waits(None, &[5, 100, 5], Missing::NoneKnown), ms(400));
+        assert_eq!(waits(None, &[5, 700], Missing::NoneKnown), ms(1000));
+    }
+
+    #[test]
+    fn a_silence_that_was_asked_for_is_kept() {
+        assert_eq!(waits(Some(ms(3000)), &[5], Missing::NoneKnown), ms(3000));
+        assert_eq!(waits(Some(ms(50)), &[5], Missing::NoneWanted), ms(50));
+    }
+
+    #[test]
+    fn after_the_named_ones_a_second_machine_of_the_same_uuid_has_time_to_answer() {
+        assert_eq!(waits(None, &[5], Missing::NoneWanted), ms(100));
+        assert_eq!(waits(None, &[40], Missing::NoneWanted), ms(160));
+        assert_eq!(waits(None, &[400], Missing::NoneWanted), ms(250));
+    }
+}
