@@ -62,7 +62,7 @@ async fn measure(url: &str) -> Result<()> {
     }
     println!("{table}");
     println!(
-        "Of exec and ping, the time from the first request at a node to the end, discovery not counted; of exec -n, all of it."
+        "Of exec and ping, the time from the first request at a node to the end, discovery not counted; of exec -n, all of it. The first of {ROUNDS} rounds knows no nodes from before."
     );
     if let Some(agents) = number("AGENTS")?
         .or(Some(AGENTS))
@@ -142,30 +142,29 @@ impl Fleet {
     async fn rows(&mut self, url: &str) -> Result<Vec<Vec<String>>> {
         let broker: Url = url.parse()?;
         let count = self.count;
+        let state = tempfile::tempdir()?;
+        let ur = |args: &[&str]| ur(url, state.path(), args);
         let (mut nodes, mut exec) = (Pairs::default(), Pairs::default());
         let (mut ping, mut named) = (Pairs::default(), Pairs::default());
         for _ in 0..ROUNDS {
             let seconds = floor::discover(&broker, count).await?;
-            let run = ur(url, &["nodes", "-q"])?;
+            let run = ur(&["nodes", "-q"])?;
             nodes.add(seconds, run.seconds, &run);
 
             let ended = floor::execute(&broker, count).await?;
             let seconds = ended - self.began("execute")?;
-            let run = ur(url, &["exec", "-a", "-q", "hostname"])?;
+            let run = ur(&["exec", "-a", "-q", "hostname"])?;
             exec.add(seconds, run.ended - self.began("execute")?, &run);
 
             let ended = floor::ping(&broker, count).await?;
             let seconds = ended - self.began("ping")?;
-            let run = ur(url, &["ping", "-a"])?;
+            let run = ur(&["ping", "-a"])?;
             ping.add(seconds, run.ended - self.began("ping")?, &run);
 
             let started = floor::now()?;
             let ended = floor::execute(&broker, 1).await?;
             self.began("execute")?;
-            let run = ur(
-                url,
-                &["exec", "-q", "-n", &fake_nodes::uuid(count - 1), "hostname"],
-            )?;
+            let run = ur(&["exec", "-q", "-n", &fake_nodes::uuid(count - 1), "hostname"])?;
             self.began("execute")?;
             named.add(ended - started, run.seconds, &run);
         }

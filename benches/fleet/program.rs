@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
@@ -31,13 +31,12 @@ pub(crate) fn beside_us(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Runs `ur`, which must succeed.
-pub(crate) fn ur(url: &str, args: &[&str]) -> Result<Run> {
-    let state = tempfile::tempdir()?;
+/// Runs `ur`, which must succeed. What it knows from the run before is in `state`.
+pub(crate) fn ur(url: &str, state: &Path, args: &[&str]) -> Result<Run> {
     let started = Instant::now();
     let mut child = Command::new(beside_us("ur")?)
         .env("UR_AMQP_URL", url)
-        .env("XDG_STATE_HOME", state.path())
+        .env("XDG_STATE_HOME", state)
         .args(args)
         .stdout(Stdio::piped())
         .spawn()?;
