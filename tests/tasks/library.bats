@@ -101,6 +101,25 @@ program() { # <text>: runs a task made of it; sets status, output and LOG
   diff "$LOG" - <<<$'0\na b\n{"c":1}\n2'
 }
 
+functions_of() { # <file>…: prints the names of the functions that they define, those of all files together
+  sed -nE 's/^([a-z_0-9]+)\(\) .*/\1/p' "$@" | sort
+}
+
+@test 'no two files of the library define a function of one name: a bundle has them all in one namespace' {
+  local files
+  # A file that begins with #! runs by itself, and is no part of a bundle's namespace.
+  mapfile -t files < <(grep -rL --include='*.sh' '^#!' "$FILES"/../../*/files)
+  diff /dev/null <(functions_of "${files[@]}" | uniq -d)
+}
+
+@test 'no task defines a function that a file it sources defines too' {
+  local task sourced
+  for task in "$FILES"/../../*/tasks/*.sh; do
+    mapfile -t sourced < <(sed -nE "s,^ *source \"\\\$PT__installdir/(.*)\",$FILES/../../\1,p" "$task")
+    diff <(printf '%s:\n' "$task") <(printf '%s:\n' "$task" && functions_of "$task" "${sourced[@]}" | uniq -d)
+  done
+}
+
 # Hints: two disks of a machine, in the words of disk_facts.
 # shellcheck disable=SC2089,SC2090 # JSON, never words
 export FACTS='{"name":"/dev/sda","links":["/dev/disk/by-id/ata-x"],"serial":"S1 ","model":"SAMSUNG MZ7","vendor":"ATA","wwn":"5000c500a1b2c3d4","bytes":480103981056,"rotational":false,"hctl":"0:0:0:0","tran":"sata","by_path":"","class":"ata","removable":false}
