@@ -27,7 +27,7 @@ pub(super) fn heartbeat(sysinfo: &Sysinfo, jobs: usize) -> Outgoing {
     let body = Heartbeat {
         agent: "ur-agent".to_owned(),
         version: protocol::VERSION.to_owned(),
-        boot_id: boot_id(),
+        boot_id: boot_id().to_owned(),
         uptime: seconds.unwrap_or(0),
         jobs,
     };

@@ -180,7 +180,6 @@ impl Jobs {
                         .await
                         .map(|mut ready| ready.clear_ready())
                         .ok();
-                    exit.get_ref().reap();
                 }
                 Err(error) => {
                     let (exit, error) = error.into_parts();
@@ -188,7 +187,6 @@ impl Jobs {
                     while !exit.has_ended() {
                         sleep(POLL_SUPERVISOR).await;
                     }
-                    exit.reap();
                 }
             }
             job

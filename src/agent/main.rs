@@ -32,7 +32,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use job::{Job, NEXT, supervise, supervise_next};
+use job::{Job, fork_server, supervise};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -42,13 +42,13 @@ use args::Command;
 fn main() -> ExitCode {
     let args: Vec<OsString> = env::args_os().collect();
     let done = match args.as_slice() {
-        // How the agent starts a supervisor, for every script: without a parser of all the flags, which
-        // would take half of the supervisor's own time.
-        [_, verb, dir] if verb == "supervise" => {
+        // What the agent and `exec` start: without a parser of all the flags, which would take half of the
+        // time and memory of such a process.
+        [_, command, dir] if command == "supervise" => {
             Job::at(Path::new(dir)).and_then(|job| supervise(&job))
         }
-        [_, verb, next, jobs] if verb == "supervise" && next == NEXT => {
-            supervise_next(Path::new(jobs))
+        [_, command, flag, jobs, _room] if command == "supervise" && flag == fork_server::FLAG => {
+            fork_server::serve(Path::new(jobs))
         }
         _ => obey(),
     };

@@ -1,14 +1,14 @@
-//! Starts supervisors. One always waits for the next job, so that no script has to wait for a program
-//! to be loaded.
+//! The start of supervisors: by the fork server for the agent, by executing this program for `exec`.
 
-use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
+use tracing::warn;
 
-use job::{ExitWatch, Job, NEXT};
+use job::fork_server::{self, ForkServer};
+use job::{ExitWatch, Job};
 
 /// systemd's words to us are not for scripts, and neither are passwords.
 const NOT_FOR_SCRIPTS: [&str; 7] = [
@@ -21,10 +21,10 @@ const NOT_FOR_SCRIPTS: [&str; 7] = [
     "JOURNAL_STREAM",
 ];
 
-/// The supervisor of one job, to be started.
+/// The supervisor of one job, to be executed.
 pub(super) fn of(job: &Job) -> Command {
     let mut command = command();
-    command.arg(job.dir());
+    command.arg(job.dir()).stdin(Stdio::null());
     command
 }
 
@@ -35,70 +35,54 @@ fn command() -> Command {
     for name in NOT_FOR_SCRIPTS {
         command.env_remove(name);
     }
-    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command.stdout(Stdio::null());
     command
 }
 
 /// Supervisors for the jobs of one directory.
 pub(super) struct Supervisors {
     jobs: PathBuf,
-    waiting: Option<Waiting>,
-}
-
-/// A supervisor without a job. Its end can be seen before it can begin.
-struct Waiting {
-    child: Child,
-    exit: ExitWatch,
+    /// `None` where it could not be started; the next job tries again, and says why.
+    server: Option<ForkServer>,
 }
 
 impl Supervisors {
     pub(super) fn new(jobs: &Path) -> Self {
-        Self {
+        let mut supervisors = Self {
             jobs: jobs.to_owned(),
-            waiting: Waiting::start(jobs).ok(),
-        }
-    }
-
-    /// Gives the job to the supervisor that waits, or to a new one. If that fails, nothing was started.
-    pub(super) fn start(&mut self, job: &Job) -> Result<ExitWatch> {
-        let supervisor = match self.waiting.take().and_then(|waiting| waiting.take(job)) {
-            Some(exit) => exit,
-            None => Waiting::start(&self.jobs)?
-                .take(job)
-                .context("giving a supervisor its job: it died at once")?,
+            server: None,
         };
-        // If that fails, the next start tries again and says why.
-        self.waiting = Waiting::start(&self.jobs).ok();
-        Ok(supervisor)
-    }
-}
-
-impl Waiting {
-    fn start(jobs: &Path) -> Result<Self> {
-        let mut next = command();
-        next.args([NEXT.as_ref(), jobs.as_os_str()]);
-        let child = next.stdin(Stdio::piped()).spawn();
-        let mut child = child.context("starting a supervisor")?;
-        match ExitWatch::of_child(child.id()) {
-            Ok(exit) => Ok(Self { child, exit }),
-            Err(error) => {
-                // Without a word on its standard input it ends at once.
-                drop(child.stdin.take());
-                child.wait().ok();
-                Err(error).context("watching a supervisor")
-            }
+        if let Err(error) = supervisors.start_server() {
+            warn!(error = format!("{error:#}"), "no fork server yet");
         }
+        supervisors
     }
 
-    /// `None` if it is dead: whoever does not read our word cannot have begun.
-    fn take(mut self, job: &Job) -> Option<ExitWatch> {
-        let mut stdin = self.child.stdin.take()?;
-        match writeln!(stdin, "{}", job.id) {
-            Ok(()) => Some(self.exit),
-            Err(_dead) => {
-                self.child.wait().ok();
-                None
+    /// Starts the job's supervisor. If that fails, a supervisor may have begun all the same, in the moment
+    /// in which its server died: the job's `pid` tells.
+    pub(super) fn start(&mut self, job: &Job) -> Result<ExitWatch> {
+        if let Some(server) = &self.server {
+            match server.fork(&job.id) {
+                Ok(forked) => return forked.context("forking a supervisor"),
+                Err(error) => warn!(pid = server.pid(), %error, "the fork server is replaced"),
             }
         }
+        let server = self.start_server()?;
+        server
+            .fork(&job.id)
+            .context("asking the fork server")?
+            .context("forking a supervisor")
+    }
+
+    fn start_server(&mut self) -> Result<&ForkServer> {
+        // The old one's end is waited for.
+        self.server = None;
+        let mut command = command();
+        command
+            .arg(fork_server::FLAG)
+            .arg(&self.jobs)
+            .arg(fork_server::ROOM);
+        let server = ForkServer::start(command).context("starting the fork server")?;
+        Ok(self.server.insert(server))
     }
 }

@@ -2,7 +2,8 @@
 //! signal every process of a job at once, whatever it forked meanwhile.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::process::Pid;
 
@@ -65,11 +66,16 @@ fn name(id: &RequestId) -> String {
     format!("ur-job-{id}")
 }
 
-fn own() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    Some(mount_point(&mounts)?.join(path))
+/// That of this process, which stays where it is put.
+pub(super) fn own() -> Option<&'static Path> {
+    static OWN: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let own = OWN.get_or_init(|| {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        Some(mount_point(&mounts)?.join(path))
+    });
+    own.as_deref()
 }
 
 /// Field 5 of the line whose type, after the lone dash, is cgroup2 (proc(5)).

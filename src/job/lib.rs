@@ -19,16 +19,20 @@
 
 pub mod capture;
 mod cgroup;
+pub mod fork_server;
 mod interpreter;
 mod lock;
 mod process;
 mod record;
 mod retention;
+mod run;
+mod signals;
 mod spool;
 mod start;
 mod store;
 mod stream;
 mod supervise;
+mod title;
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -45,7 +49,7 @@ pub use record::{OutcomeRecord, Pids, Record};
 pub use retention::Expired;
 pub use spool::{Created, Spool};
 pub use store::{open, write_json};
-pub use supervise::{NEXT, supervise, supervise_next};
+pub use supervise::supervise;
 
 /// One job: its id and its directory. Cheap to clone; everything else is read when it is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +67,11 @@ impl Job {
         let id = RequestId::parse(name.unwrap_or_default())
             .map_err(|refusal| anyhow::anyhow!("{}: {}", dir.display(), refusal.message))?;
         Ok(Self { id, dir })
+    }
+
+    fn in_directory(jobs: &Path, id: RequestId) -> Self {
+        let dir = jobs.join(id.as_str());
+        Self { id, dir }
     }
 
     pub fn dir(&self) -> &Path {
@@ -105,9 +114,14 @@ impl Job {
 
     /// The request, which was readable when it was admitted.
     pub fn message(&self) -> Result<Message> {
+        self.request().map(|(_, message)| message)
+    }
+
+    fn request(&self) -> Result<(Record, Message)> {
         let record = self.record()?;
-        Message::decode(record.message.get().as_bytes())
-            .map_err(|refusal| anyhow::anyhow!("reading {}: {}", self.id, refusal.message))
+        let message = Message::decode(record.message.get().as_bytes())
+            .map_err(|refusal| anyhow::anyhow!("reading {}: {}", self.id, refusal.message))?;
+        Ok((record, message))
     }
 
     pub fn pids(&self) -> Result<Option<Pids>> {

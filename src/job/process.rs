@@ -6,16 +6,18 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, pidfd_open,
-    pidfd_send_signal,
+    Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, pidfd_send_signal,
 };
 use serde::{Deserialize, Serialize};
 
 use protocol::Usage;
+
+use super::signals;
 
 /// clone3(2); the libc crate's has a type that it does not fit.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -29,7 +31,7 @@ pub struct ProcessRef {
     pub boot_id: String,
 }
 
-/// Resolves, by becoming readable, when a process has ended.
+/// A descriptor of a process, which becomes readable when it has ended (pidfd_open(2)).
 pub struct ExitWatch(OwnedFd);
 
 impl ProcessRef {
@@ -39,7 +41,7 @@ impl ProcessRef {
         Ok(Self {
             pid,
             start_time: stat.start_time,
-            boot_id: boot_id(),
+            boot_id: boot_id().to_owned(),
         })
     }
 
@@ -69,9 +71,8 @@ impl ProcessRef {
 
 impl ExitWatch {
     /// Of a child that has not been collected, so that its pid is still its own.
-    pub fn of_child(child: u32) -> io::Result<Self> {
-        let pid = i32::try_from(child).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
+    fn of_child(child: i32) -> io::Result<Self> {
+        let pid = Pid::from_raw(child).ok_or(io::ErrorKind::InvalidInput)?;
         Ok(Self(pidfd_open(pid, PidfdFlags::NONBLOCK)?))
     }
 
@@ -81,10 +82,17 @@ impl ExitWatch {
         // It becomes readable when the process has ended (pidfd_open(2)).
         poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
     }
+}
 
-    /// Collects the process if it was our child; otherwise there is nothing to collect.
-    pub fn reap(&self) {
-        waitid_quietly(self.0.as_fd());
+impl From<OwnedFd> for ExitWatch {
+    fn from(pidfd: OwnedFd) -> Self {
+        Self(pidfd)
+    }
+}
+
+impl AsFd for ExitWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -94,19 +102,13 @@ impl AsRawFd for ExitWatch {
     }
 }
 
-fn waitid_quietly(fd: BorrowedFd<'_>) {
-    // ECHILD, for a process that an earlier agent started, is as good as done.
-    rustix::process::waitid(
-        WaitId::PidFd(fd),
-        WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
-    )
-    .ok();
-}
-
 /// Names this boot of the machine.
-pub fn boot_id() -> String {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    text.trim().to_owned()
+pub fn boot_id() -> &'static str {
+    static BOOT_ID: OnceLock<String> = OnceLock::new();
+    BOOT_ID.get_or_init(|| {
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        text.trim().to_owned()
+    })
 }
 
 /// The fields of `/proc/<pid>/stat` that we need.
@@ -191,11 +193,38 @@ pub(super) fn reap(child: u32) -> Option<Status> {
     ended
 }
 
+/// Collects every child that has ended.
+pub(super) fn reap_all() {
+    while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
+}
+
+/// Forks a child that does nothing but `life`. This process must have one thread.
+pub(super) fn fork(life: impl FnOnce() -> anyhow::Result<()>) -> io::Result<ExitWatch> {
+    // SAFETY: there is one thread, so the child's memory is as whole as ours. It ends with _exit, so that
+    // nothing of the parent's is dropped twice.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            let status = match life() {
+                Ok(()) => 0,
+                Err(error) => {
+                    eprintln!("ur-agent: {error:#}");
+                    1
+                }
+            };
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(status) }
+        }
+        child => ExitWatch::of_child(child),
+    }
+}
+
 /// Starts `command` as the leader of a new session, inside the cgroup whose directory is given, and
 /// without the protection from the OOM killer that its supervisor may have inherited. Its pipes have
 /// to be made already. Returns its pid.
 pub(super) fn spawn_leader(mut command: Command, cgroup: Option<&File>) -> io::Result<u32> {
     let prepare = || {
+        signals::unblock_all();
         rustix::process::setsid()?;
         if let Ok(score) = rustix::fs::open(
             c"/proc/self/oom_score_adj",
@@ -272,18 +301,6 @@ pub(super) fn children_usage() -> Usage {
     }
 }
 
-/// Leaves a copy of this process behind that runs `rest` and ends; we go on.
-pub(super) fn leave_behind(rest: impl FnOnce()) {
-    // SAFETY: the supervisor has one thread, so the child's memory is as whole as ours. It ends
-    // with _exit, so that nothing of the parent's is dropped twice.
-    unsafe {
-        if libc::fork() == 0 {
-            rest();
-            libc::_exit(0);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::process::Stdio;
@@ -300,7 +317,7 @@ mod tests {
     #[test]
     fn an_end_is_seen_without_being_waited_for() {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
-        let exit = ExitWatch::of_child(child.id()).unwrap();
+        let exit = ExitWatch::of_child(child.id().cast_signed()).unwrap();
         assert!(!exit.has_ended());
         drop(child.stdin.take());
         poll(&mut [PollFd::new(&exit.0, PollFlags::IN)], None).unwrap();

@@ -184,8 +184,7 @@ impl Spool {
     }
 
     fn job(&self, id: RequestId) -> Job {
-        let dir = self.jobs.join(id.as_str());
-        Job { id, dir }
+        Job::in_directory(&self.jobs, id)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The start of a job's script: from a request to a process, or to a refusal that says why not.
 
 use std::fs::File;
-use std::io::{self, PipeReader, PipeWriter, Read};
+use std::io::{self, PipeWriter, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -12,45 +12,46 @@ use protocol::{ErrorCode, Program, Refusal, Request};
 use super::capture::Writer;
 use super::cgroup::Cgroup;
 use super::interpreter::{self, Invocation};
-use super::{Job, process};
+use super::stream::Stream;
+use super::{Job, Record, process};
 
 pub(super) struct Started {
     pub(super) script: u32,
-    pub(super) stdout: PipeReader,
-    pub(super) stderr: PipeReader,
-    pub(super) stdout_writer: Writer,
-    pub(super) stderr_writer: Writer,
+    pub(super) stdout: Stream,
+    pub(super) stderr: Stream,
 }
 
 /// Starts the job's script. Refuses with 127 or 126's codes as a shell would, with `busy` where
 /// there is no process to be had, with `storage` where its output would have no place.
 pub(super) fn start(
     job: &Job,
+    record: &Record,
     request: &Request,
     cgroup: Option<&Cgroup>,
 ) -> Result<Started, Refusal> {
     let invocation = invocation(job, request)?;
-    let mut command = command(job, request, &invocation)?;
+    let mut command = command(job, record, request, &invocation)?;
     let storage = |error: anyhow::Error| Refusal::new(ErrorCode::Storage, format!("{error:#}"));
     let writer = |name| Writer::create(&job.path(name), request.max_output).map_err(storage);
-    let (stdout_writer, stderr_writer) = (writer("stdout")?, writer("stderr")?);
-    let pipe = || -> io::Result<(PipeReader, PipeWriter)> {
-        let (read, write) = io::pipe()?;
-        // A descendant may hold the other end for ever; reading must not wait for it.
-        rustix::io::ioctl_fionbio(&read, true)?;
-        Ok((read, write))
-    };
+    let (stdout, stderr) = (writer("stdout")?, writer("stderr")?);
     let not = |error: io::Error| why_not(&error, &invocation);
-    let ((stdout, to_stdout), (stderr, to_stderr)) = (pipe().map_err(not)?, pipe().map_err(not)?);
+    let (stdout, to_stdout) = piped(stdout).map_err(not)?;
+    let (stderr, to_stderr) = piped(stderr).map_err(not)?;
     command.stdout(to_stdout).stderr(to_stderr);
     let cgroup = cgroup.and_then(Cgroup::open);
     Ok(Started {
         script: process::spawn_leader(command, cgroup.as_ref()).map_err(not)?,
         stdout,
         stderr,
-        stdout_writer,
-        stderr_writer,
     })
+}
+
+fn piped(writer: Writer) -> io::Result<(Stream, PipeWriter)> {
+    let (read, write) = io::pipe()?;
+    // A descendant may hold the other end for ever; reading must not wait for it.
+    rustix::io::ioctl_fionbio(&read, true)?;
+    let pipe = Some(read);
+    Ok((Stream { pipe, writer }, write))
 }
 
 fn invocation(job: &Job, request: &Request) -> Result<Invocation, Refusal> {
@@ -73,15 +74,17 @@ fn invocation(job: &Job, request: &Request) -> Result<Invocation, Refusal> {
     }
 }
 
-fn command(job: &Job, request: &Request, invocation: &Invocation) -> Result<Command, Refusal> {
+fn command(
+    job: &Job,
+    record: &Record,
+    request: &Request,
+    invocation: &Invocation,
+) -> Result<Command, Refusal> {
     let mut command = Command::new(&invocation.program);
     command.args(&invocation.args).args(&request.args);
     if let Some(env) = &request.env {
         command.env_clear().envs(env);
     }
-    let record = job
-        .record()
-        .map_err(|error| Refusal::new(ErrorCode::Storage, format!("{error:#}")))?;
     command
         .env("UR_NODE", record.node.as_str())
         .env("UR_REQUEST", job.id.as_str())

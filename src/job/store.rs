@@ -23,6 +23,18 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     write().with_context(|| format!("writing {}", path.display()))
 }
 
+/// Like [`write_json`], for what need not outlive a power cut.
+pub(super) fn replace_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let bytes = serde_json::to_vec(value).context("encoding")?;
+    let write = || -> Result<()> {
+        let mut file = Builder::new().prefix(".new-").tempfile_in(parent(path))?;
+        file.write_all(&bytes)?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("writing {}", path.display()))
+}
+
 /// Opens a file for reading. A script may do what it likes in its directory; the agent must not wait for
 /// ever at a pipe that the script made in the place of a file.
 pub fn open(path: &Path) -> io::Result<File> {

@@ -230,7 +230,7 @@ fn a_job_directory_that_this_version_cannot_read_is_reported_and_left_alone() {
 }
 
 #[test]
-fn a_supervisor_that_is_killed_while_it_waits_for_a_job_is_replaced() {
+fn a_fork_server_that_is_killed_is_replaced() {
     let mut node = Node::start();
     for _ in 0..3 {
         assert_eq!(node.shell("echo well"), "well\n");

@@ -8,6 +8,7 @@ mod crash;
 mod docs;
 mod exec;
 mod flood;
+mod fork_server;
 mod fuzz;
 mod limits;
 mod locate;

@@ -52,7 +52,9 @@ impl Account {
             *account.faults.entry(fault).or_default() += times;
         }
         let evidence = evidence(nodes)?;
-        let waiting_supervisor = kills.iter().any(|kill| kill.request.is_none());
+        let newborn_supervisor = kills
+            .iter()
+            .any(|kill| kill.request.is_none() && kill.role == Role::Supervisor);
         let mut harm = harm(kills);
         let full_disk = account
             .faults
@@ -63,7 +65,7 @@ impl Account {
             let mut harm = harm.remove(&whose).unwrap_or_default();
             // The second node's disk is the one that fills.
             harm.full_disk = full_disk && request.node == 1;
-            harm.waiting_supervisor = waiting_supervisor;
+            harm.newborn_supervisor = newborn_supervisor;
             account.enter(
                 request,
                 evidence.get(&whose).copied().unwrap_or_default(),
@@ -169,7 +171,12 @@ impl Account {
 
     /// A campaign that no longer finds what it wants to hit would praise everything.
     fn look_for_misses(&mut self) {
-        for fault in ["agent: killed", "supervisor: killed", "script: killed"] {
+        for fault in [
+            "agent: killed",
+            "fork server: killed",
+            "supervisor: killed",
+            "script: killed",
+        ] {
             if self.sent > 200 && !self.faults.contains_key(fault) {
                 self.complaints.push(format!("{fault}: never"));
             }
@@ -293,6 +300,7 @@ fn harm(kills: Vec<Kill>) -> Seen<Harm> {
         match role {
             Role::Supervisor => harm.supervisor = true,
             Role::Script => harm.script = true,
+            Role::ForkServer => unreachable!("it has no request"),
         }
     }
     harm

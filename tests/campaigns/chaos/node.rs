@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use job::Job;
+use job::fork_server::FLAG;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
@@ -33,6 +34,8 @@ pub(crate) struct Node {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
+    /// Of an agent: it forks the supervisors.
+    ForkServer,
     Supervisor,
     Script,
 }
@@ -40,7 +43,7 @@ pub(crate) enum Role {
 /// A process of a job, held so that no other process can be hit in its place.
 pub(crate) struct Victim {
     pub(crate) role: Role,
-    /// None yet, for the supervisor that waits.
+    /// None for a fork server, and for a supervisor in the moment after its birth.
     pub(crate) request: Option<String>,
     pub(crate) pid: i32,
     pidfd: OwnedFd,
@@ -132,14 +135,19 @@ impl Node {
         self.child.try_wait().expect("asking for the agent's end")
     }
 
-    /// Children that the agent has now. Cheap enough to be asked in a loop.
+    /// Children that the agent and its fork server have now. Cheap enough to be asked in a loop.
     pub(crate) fn children(&self) -> String {
-        let pid = self.child.id();
-        fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default()
+        let of = |pid: &str| {
+            fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default()
+        };
+        let own = of(&self.child.id().to_string());
+        own.split_whitespace()
+            .map(of)
+            .chain([own.clone()])
+            .collect()
     }
 
-    /// Scripts and supervisors of every job that has not ended, and the supervisor that waits for the
-    /// next one.
+    /// Scripts and supervisors of every job that has not ended, and fork servers.
     pub(crate) fn victims(&self) -> Vec<Victim> {
         let supervised = self.supervised();
         let pids = fs::read_dir("/proc").expect("/proc").flatten();
@@ -177,19 +185,28 @@ impl Node {
         let read = |file: &str| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
         let jobs = format!("{}/", self.jobs().display());
         let cmdline = String::from_utf8_lossy(&read("cmdline")).into_owned();
-        if cmdline.split('\0').nth(1) == Some("supervise") {
+        let words: Vec<&str> = cmdline.split('\0').collect();
+        if words.get(1) == Some(&"supervise") {
             if !format!("{cmdline}/").replace('\0', "/").contains(&jobs) {
                 return None;
             }
             let parent = parent(&read("stat"))?;
-            return match (supervised.get(&number), supervised.get(&parent)) {
-                (Some(request), _) => victim(Role::Supervisor, Some(request.clone())),
+            if let Some(request) = supervised.get(&parent) {
                 // A script to be, that was forked a moment ago.
-                (None, Some(request)) => victim(Role::Script, Some(request.clone())),
-                (None, None) if parent.unsigned_abs() == self.child.id() => {
-                    victim(Role::Supervisor, None)
+                return victim(Role::Script, Some(request.clone()));
+            }
+            // As yet it has the name of the server that forked it.
+            let is_server = words.get(2) == Some(&FLAG);
+            let is_child = parent.unsigned_abs() == self.child.id();
+            return match supervised.get(&number) {
+                Some(request) => victim(Role::Supervisor, Some(request.clone())),
+                None if is_server && is_child => victim(Role::ForkServer, None),
+                None if is_server => victim(Role::Supervisor, None),
+                None => {
+                    let request = words.get(2)?.strip_prefix(&jobs)?.to_owned();
+                    let has_ended = self.jobs().join(&request).join("outcome.json").exists();
+                    (!has_ended).then(|| victim(Role::Supervisor, Some(request)))?
                 }
-                (None, None) => None,
             };
         }
         let environ = String::from_utf8_lossy(&read("environ")).into_owned();

@@ -13,7 +13,7 @@ use super::node::{Node, Role, Victim};
 /// A process of a request was killed.
 pub(crate) struct Kill {
     pub(crate) node: usize,
-    /// None where it was a supervisor that had no job yet.
+    /// None where it was a fork server, or a supervisor in the moment after its birth.
     pub(crate) request: Option<String>,
     pub(crate) role: Role,
 }
@@ -89,7 +89,7 @@ fn start_what_ended(nodes: &mut [Node], journal: &mut Journal) -> Result<()> {
 impl Lane<'_> {
     fn strike(&mut self) -> Result<()> {
         let node = self.rng.usize(..self.nodes.len());
-        match self.rng.u32(..22) {
+        match self.rng.u32(..24) {
             0..3 => self.kill_agent(node),
             3..7 => self.strike_at_birth(node),
             7 => self.upgrade(node),
@@ -103,6 +103,8 @@ impl Lane<'_> {
             14..16 => self.stop_agent(node),
             16..18 => self.stop_of_a_job(node, Role::Supervisor),
             18..20 => self.stop_of_a_job(node, Role::Script),
+            20 => self.kill_fork_server(node),
+            21 => self.stop_fork_server(node),
             _ => self.two_supervisors(node),
         }
     }
@@ -146,27 +148,67 @@ impl Lane<'_> {
         Ok(())
     }
 
-    /// Stops the supervisor that gets the next job before it can begin, so that the next agent has to
-    /// start another for the same job.
+    /// Stops the fork server with a job in its socket, so that the next agent has another start the same
+    /// job.
     fn two_supervisors(&mut self, node: usize) -> Result<()> {
-        let victims = self.nodes[node].victims().into_iter();
-        let Some(victim) = victims.max_by_key(|victim| victim.request.is_none()) else {
+        let Some(victim) = self.fork_server(node) else {
             return Ok(());
         };
         victim.signal(Signal::STOP);
-        self.wait_for_a_birth(node);
+        let time = between(&mut self.rng, Duration::ZERO, Duration::from_millis(500));
+        self.clock.wait(time);
         self.journal.note(
-            "supervisor: stopped with a job just given, its agent killed",
+            "fork server: stopped with a job just given, its agent killed",
             &self.nodes[node].name,
         );
         self.nodes[node].kill()?;
         self.nodes[node].start_again()?;
         let time = between(&mut self.rng, Duration::ZERO, Duration::from_secs(1));
+        self.sleep(victim, time);
+        Ok(())
+    }
+
+    fn fork_server(&self, node: usize) -> Option<Victim> {
+        let mut victims = self.nodes[node].victims().into_iter();
+        victims.find(|victim| victim.role == Role::ForkServer)
+    }
+
+    /// Mostly while it has something to do.
+    fn kill_fork_server(&mut self, node: usize) -> Result<()> {
+        if self.rng.bool() {
+            self.wait_for_a_birth(node);
+        }
+        match self.fork_server(node) {
+            Some(victim) => self.kill(node, &victim, ""),
+            None => Ok(()),
+        }
+    }
+
+    /// Longer than its agent waits for it in one of four.
+    fn stop_fork_server(&mut self, node: usize) -> Result<()> {
+        let Some(victim) = self.fork_server(node) else {
+            return Ok(());
+        };
+        let most = if self.rng.u32(..4) == 0 { 14 } else { 3 };
+        let time = between(
+            &mut self.rng,
+            Duration::from_millis(20),
+            Duration::from_secs(most),
+        );
+        self.journal.note(
+            "fork server: stopped and continued",
+            format!("{} for {time:?}", self.nodes[node].name),
+        );
+        victim.signal(Signal::STOP);
+        self.sleep(victim, time);
+        Ok(())
+    }
+
+    fn sleep(&mut self, victim: Victim, time: Duration) {
         self.sleepers.push(Sleeper::Process {
             victim,
             until: Instant::now() + time,
         });
-        Ok(())
     }
 
     /// Whether the agent started something within a second.
@@ -182,7 +224,8 @@ impl Lane<'_> {
     }
 
     fn kill_of_a_job(&mut self, node: usize, roles: &[Role]) -> Result<()> {
-        let victims = self.nodes[node].victims();
+        let mut victims = self.nodes[node].victims();
+        victims.retain(|victim| victim.role != Role::ForkServer);
         let Some(one) = self.rng.choice(&victims) else {
             return Ok(());
         };
@@ -201,14 +244,15 @@ impl Lane<'_> {
     fn kill(&mut self, node: usize, victim: &Victim, when: &str) -> Result<()> {
         victim.signal(Signal::KILL);
         let mut request = victim.request.clone();
-        if request.is_none() {
-            // It may have got a job between our look and its death.
+        if request.is_none() && victim.role == Role::Supervisor {
+            // It may have begun between our look and its death.
             victim.wait()?;
             request = self.nodes[node].supervised().remove(&victim.pid);
         }
         let fault = match (victim.role, &request) {
+            (Role::ForkServer, _) => "fork server: killed",
             (Role::Supervisor, Some(_)) => "supervisor: killed",
-            (Role::Supervisor, None) => "supervisor: killed while it waited for a job",
+            (Role::Supervisor, None) => "supervisor: killed before it had begun",
             (Role::Script, _) => "script: killed",
         };
         let whose = request.as_deref().unwrap_or("nobody's");
@@ -255,8 +299,8 @@ impl Lane<'_> {
             Duration::from_secs(5),
         );
         let fault = match role {
-            Role::Supervisor => "supervisor: stopped and continued",
             Role::Script => "script: stopped and continued",
+            Role::Supervisor | Role::ForkServer => "supervisor: stopped and continued",
         };
         self.journal.note(
             fault,
@@ -266,10 +310,7 @@ impl Lane<'_> {
             ),
         );
         victim.signal(Signal::STOP);
-        self.sleepers.push(Sleeper::Process {
-            victim,
-            until: Instant::now() + time,
-        });
+        self.sleep(victim, time);
         Ok(())
     }
 

@@ -124,13 +124,13 @@ pub(crate) struct Harm {
     pub(crate) script: bool,
     /// Its node's disk was full at some time.
     pub(crate) full_disk: bool,
-    /// A supervisor that waited for the next job was killed on its node.
-    pub(crate) waiting_supervisor: bool,
+    /// A supervisor that had not begun was killed on its node.
+    pub(crate) newborn_supervisor: bool,
 }
 
 impl Harm {
     fn may_prevent_a_start(self) -> bool {
-        self.full_disk || self.supervisor || self.waiting_supervisor
+        self.full_disk || self.supervisor || self.newborn_supervisor
     }
 }
 

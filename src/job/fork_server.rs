@@ -1,0 +1,201 @@
+//! The fork server: a small process with one thread that an agent starts once, and that forks a
+//! supervisor for each job. To fork it takes a third of the time that executing a program takes.
+//!
+//! The agent sends the job's id, the server answers with a descriptor of the new process, or with why
+//! there is none. The server ends when the agent has; its supervisors go on. Whether a job was started is
+//! never concluded from what the server says: the job's `pid` file is the right to start. So an agent
+//! whose server died in the middle of a request simply asks the next one.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, send, sendmsg,
+    socketpair,
+};
+
+use protocol::RequestId;
+
+use super::process::{self, ExitWatch};
+use super::signals::Signals;
+use super::title::Title;
+use super::{Job, cgroup, supervise};
+
+/// Argument of the program that serves, after `supervise`; the directory of jobs follows, and [`ROOM`].
+pub const FLAG: &str = "--fork-server";
+/// A last argument that makes room for a job's id in what `ps` shows.
+pub const ROOM: &str = match str::from_utf8(&[b' '; MAX_ID]) {
+    Ok(room) => room,
+    Err(_) => unreachable!(),
+};
+/// Bytes of a request's id.
+const MAX_ID: usize = 128;
+/// A server that has not forked in all this time is stopped, or the machine is: another may do better.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The agent's end.
+pub struct ForkServer {
+    child: Child,
+    socket: OwnedFd,
+}
+
+impl ForkServer {
+    /// Starts `command`, which is to call [`serve`].
+    pub fn start(mut command: Command) -> io::Result<Self> {
+        let (socket, theirs) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        let child = command.stdin(Stdio::from(theirs)).spawn()?;
+        Ok(Self { child, socket })
+    }
+
+    /// Asks for a supervisor of the job. The outer error is the server's, which is of no use any more;
+    /// the inner one is the kernel's, which had no process to spare.
+    pub fn fork(&self, id: &RequestId) -> io::Result<io::Result<ExitWatch>> {
+        send(&self.socket, id.as_str().as_bytes(), SendFlags::NOSIGNAL)?;
+        let patience = Timespec::try_from(PATIENCE).expect("ten seconds fit");
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+        while let Err(error) = poll(&mut fds, Some(&patience)) {
+            if error != Errno::INTR {
+                return Err(error.into());
+            }
+        }
+        receive(&self.socket)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for ForkServer {
+    /// One that is stopped would not see the end of its socket.
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Forks supervisors for the jobs in the directory `jobs`, as the socket on standard input asks for them,
+/// until its other end is closed.
+pub fn serve(jobs: &Path) -> Result<()> {
+    let socket = rustix::stdio::stdin();
+    // Not in the session of a terminal: its ^C is for the agent.
+    rustix::process::setsid().ok();
+    rustix::thread::set_name(c"ur-fork-server").ok();
+    let title = Title::find();
+    title.set(&[
+        "ur-agent".as_ref(),
+        "supervise".as_ref(),
+        FLAG.as_ref(),
+        jobs.as_os_str(),
+    ]);
+    // What each child would find out anew.
+    process::boot_id();
+    cgroup::own();
+    let signals = Signals::of(&[libc::SIGCHLD]).context("blocking SIGCHLD")?;
+    let mut buffer = [0; MAX_ID + 1];
+    loop {
+        while signals.next().is_some() {}
+        process::reap_all();
+        let mut fds = [
+            PollFd::new(&socket, PollFlags::IN),
+            PollFd::new(&signals, PollFlags::IN),
+        ];
+        match poll(&mut fds, None) {
+            Err(Errno::INTR) => continue,
+            ready => ready.context("waiting for the agent")?,
+        };
+        if fds[0].revents().is_empty() {
+            continue;
+        }
+        let (length, _) = recv(socket, &mut buffer[..], RecvFlags::empty())?;
+        if length == 0 {
+            return Ok(());
+        }
+        let id = str::from_utf8(buffer.split_at(length).0)?;
+        let id = RequestId::parse(id).map_err(|refusal| anyhow::anyhow!("{}", refusal.message))?;
+        let job = Job::in_directory(jobs, id);
+        let forked = process::fork(|| be_supervisor(&job, &title));
+        if answer(socket, &forked).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// The life of the child: nothing of the server's is left but its memory.
+fn be_supervisor(job: &Job, title: &Title) -> Result<()> {
+    rustix::thread::set_name(c"ur-supervisor").ok();
+    title.set(&[
+        "ur-agent".as_ref(),
+        "supervise".as_ref(),
+        job.dir().as_os_str(),
+    ]);
+    let null = rustix::fs::open(
+        c"/dev/null",
+        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )?;
+    rustix::stdio::dup2_stdin(&null)?;
+    drop(null);
+    supervise(job)
+}
+
+/// The answer: an errno, and, where that is 0, a descriptor of the process.
+fn answer(socket: BorrowedFd<'_>, forked: &io::Result<ExitWatch>) -> io::Result<()> {
+    let errno = match &forked {
+        Ok(_) => 0,
+        Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
+    };
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = forked.as_ref().map(|watch| [watch.as_fd()]);
+    if let Ok(fds) = &fds {
+        control.push(SendAncillaryMessage::ScmRights(fds));
+    }
+    let errno = errno.to_ne_bytes();
+    sendmsg(
+        socket,
+        &[IoSlice::new(&errno)],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )?;
+    Ok(())
+}
+
+fn receive(socket: &OwnedFd) -> io::Result<io::Result<ExitWatch>> {
+    let mut errno = [0; 4];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let length = recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut errno)],
+        &mut control,
+        flags,
+    )?
+    .bytes;
+    if length != errno.len() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let process = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    match (i32::from_ne_bytes(errno), process) {
+        (0, Some(fd)) => Ok(Ok(ExitWatch::from(fd))),
+        (0, None) => Err(io::Error::other("the agent has no descriptor to spare")),
+        (errno, _) => Ok(Err(io::Error::from_raw_os_error(errno))),
+    }
+}
