@@ -1,9 +1,11 @@
 //! An agent under measurement.
 
+use std::fmt;
+use std::fs::{self, File};
 use std::io::Write;
 use std::ops::Sub;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -17,29 +19,56 @@ pub(crate) struct Node {
     _dir: TempDir,
 }
 
-/// On a RAM disk where there is one, as `/run` is on a node.
-pub(crate) fn scratch() -> Result<TempDir> {
-    let ram = Path::new("/dev/shm");
-    Ok(match ram.is_dir() {
-        true => tempfile::tempdir_in(ram)?,
-        false => tempfile::tempdir()?,
-    })
+/// Where a state directory is.
+#[derive(Clone, Copy)]
+pub(crate) enum Place {
+    /// On a RAM disk, as `/run` is on a node, where there is one.
+    Memory,
+    /// Beside the programs: nobody builds in memory.
+    Disk,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "in memory",
+            Self::Disk => "on a disk",
+        })
+    }
+}
+
+impl Place {
+    pub(crate) fn scratch(self) -> Result<TempDir> {
+        let ram = Path::new("/dev/shm");
+        let program = PathBuf::from(ur_tests::program("ur-agent"));
+        let disk = program.parent().context("a directory of programs")?;
+        Ok(match self {
+            Self::Memory if ram.is_dir() => tempfile::tempdir_in(ram)?,
+            Self::Memory => tempfile::tempdir()?,
+            Self::Disk => tempfile::tempdir_in(disk)?,
+        })
+    }
 }
 
 impl Node {
-    pub(crate) fn start(url: &str) -> Result<Self> {
-        let dir = scratch()?;
+    /// The words of `wrapper` go before the agent's command line.
+    pub(crate) fn start(url: &str, place: Place, wrapper: &[&str]) -> Result<Self> {
+        let dir = place.scratch()?;
         let uuid = uuid::Uuid::new_v4().to_string();
         let sysinfo = dir.path().join("sysinfo");
-        let mut file = std::fs::File::create(&sysinfo)?;
+        let mut file = File::create(&sysinfo)?;
         write!(
             file,
             "#!/bin/sh\necho '{{\"UUID\":\"{uuid}\",\"Hostname\":\"bench\"}}'\n"
         )?;
-        file.set_permissions(std::fs::Permissions::from_mode(0o755))?;
+        file.set_permissions(fs::Permissions::from_mode(0o755))?;
         drop(file);
+        let program = ur_tests::program("ur-agent");
+        let mut words = wrapper.iter().copied().chain([program.as_str()]);
+        let mut command = Command::new(words.next().context("no program")?);
         let started = Instant::now();
-        let child = Command::new(ur_tests::program("ur-agent"))
+        let child = command
+            .args(words)
             .env("UR_AMQP_URL", url)
             .arg("--sysinfo")
             .arg(&sysinfo)
@@ -56,22 +85,27 @@ impl Node {
     }
 
     pub(crate) fn cpu(&self) -> Result<Cpu> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let (_, fields) = stat.rsplit_once(") ").context("reading /proc/PID/stat")?;
-        let ticks: Vec<f64> = fields
-            .split(' ')
-            .skip(11)
-            .take(4)
-            .map(|field| field.parse().unwrap_or(0.0) / 100.0)
-            .collect();
-        Ok(Cpu {
-            own: ticks[0] + ticks[1],
-            children: ticks[2] + ticks[3],
-        })
+        let agent = self.child.id();
+        let path = format!("/proc/{agent}/task/{agent}/children");
+        let children = fs::read_to_string(path).context("listing the agent's children")?;
+        let [own, mut others] = seconds(&agent.to_string())?;
+        for child in children.split_whitespace() {
+            // One that has ended meanwhile is in the agent's own figures.
+            others += seconds(child).unwrap_or_default().iter().sum::<f64>();
+        }
+        Ok(Cpu { agent: own, others })
+    }
+
+    /// Returns when it has ended.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        let pid = self.child.id().to_string();
+        Command::new("kill").arg(pid).status()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     pub(crate) fn resident_kib(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let number = line.and_then(|line| line.split_whitespace().next());
         Ok(number.context("reading VmRSS")?.parse()?)
@@ -84,11 +118,22 @@ impl Drop for Node {
     }
 }
 
-/// Seconds of processor time: the agent's own, and that of the supervisors it has waited for.
+/// Of a process, and of the children that it has waited for (proc(5)).
+fn seconds(pid: &str) -> Result<[f64; 2]> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat.rsplit_once(") ").context("reading /proc/PID/stat")?;
+    let fields = fields.split(' ').skip(11).take(4);
+    let ticks: Vec<f64> = fields
+        .map(|field| field.parse().unwrap_or(0.0) / 100.0)
+        .collect();
+    Ok([ticks[0] + ticks[1], ticks[2] + ticks[3]])
+}
+
+/// Seconds of processor time: the agent's own, and that of fork server, supervisors and scripts.
 #[derive(Clone, Copy)]
 pub(crate) struct Cpu {
-    pub(crate) own: f64,
-    pub(crate) children: f64,
+    pub(crate) agent: f64,
+    pub(crate) others: f64,
 }
 
 impl Sub for Cpu {
@@ -96,8 +141,8 @@ impl Sub for Cpu {
 
     fn sub(self, other: Self) -> Self {
         Self {
-            own: self.own - other.own,
-            children: self.children - other.children,
+            agent: self.agent - other.agent,
+            others: self.others - other.others,
         }
     }
 }

@@ -42,7 +42,7 @@ impl Server {
                 sshd.display()
             );
         }
-        let dir = super::node::scratch()?;
+        let dir = super::node::Place::Memory.scratch()?;
         let at = |name: &str| dir.path().join(name).display().to_string();
         for key in ["host", "user"] {
             let mut make = Command::new("ssh-keygen");
@@ -53,10 +53,15 @@ impl Server {
         // sshd wants it even where it separates nothing.
         fs::create_dir_all("/run/sshd")?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        // A shell that sshd starts reads root's .bashrc, and what stands there may take longer than all the
+        // rest: with a home that is empty nobody is blamed for it.
+        fs::create_dir(at("home"))?;
         let config = format!(
-            "ListenAddress 127.0.0.1\nPort {port}\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPidFile none\n",
+            "ListenAddress 127.0.0.1\nPort {port}\nHostKey {}\nAuthorizedKeysFile {}\nSetEnv HOME={}\n\
+             StrictModes no\nUsePAM no\nPidFile none\n",
             at("host"),
-            at("authorized")
+            at("authorized"),
+            at("home")
         );
         fs::write(at("config"), config)?;
         let mut daemon = Command::new(sshd);

@@ -157,7 +157,7 @@ impl AdmissionControl<'_> {
             let message = format!("{MAX_WAITING} requests wait on the node already");
             return Err(Refusal::new(ErrorCode::Busy, message));
         }
-        match self.spool.create(id, &request, (self.node, key), body)? {
+        match self.spool.create(id, (self.node, key), body)? {
             Created::New(job) => Ok(Admission::Start(job, ReplyTerms::of(request))),
             Created::Existing(job) => Ok(Admission::Known(job)),
         }

@@ -24,13 +24,13 @@ pub(crate) fn exec(file: &Path) -> Result<()> {
         _ => fs::read(file).with_context(|| format!("reading {}", file.display()))?,
     };
     let refused = |refusal: protocol::Refusal| anyhow!("{}", refusal.message);
-    let Message::Run(request) = Message::decode(&body).map_err(refused)? else {
+    let Message::Run(_) = Message::decode(&body).map_err(refused)? else {
         bail!("{} is no request to run", file.display());
     };
     let dir = tempfile::tempdir().context("making a state directory")?;
     let spool = Spool::open(dir.path())?;
     let node = NodeId::parse("local").expect("a word");
-    let admission = spool.create(&RequestId::random(), &request, (&node, "exec"), &body);
+    let admission = spool.create(&RequestId::random(), (&node, "exec"), &body);
     let (Created::New(job) | Created::Existing(job)) = admission.map_err(refused)?;
     let mut supervisor = supervisor::of(&job)
         .spawn()

@@ -116,12 +116,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (request, node) = (Request::script("exit 113"), NodeId::parse("n1").unwrap());
         let spool = Spool::open(dir.path()).unwrap();
-        let Ok(Created::New(job)) = spool.create(
-            &RequestId::random(),
-            &request,
-            (&node, "k"),
-            &request.encode(),
-        ) else {
+        let Ok(Created::New(job)) =
+            spool.create(&RequestId::random(), (&node, "k"), &request.encode())
+        else {
             panic!("not admitted");
         };
         let mut reboot = Reboot::new("true");

@@ -72,8 +72,7 @@ mod tests {
         let (request, id) = (Request::script("true"), RequestId::random());
         let node = NodeId::parse("n1").unwrap();
         let spool = Spool::open(dir.path()).unwrap();
-        let Ok(Created::New(job)) = spool.create(&id, &request, (&node, "k"), &request.encode())
-        else {
+        let Ok(Created::New(job)) = spool.create(&id, (&node, "k"), &request.encode()) else {
             panic!("not admitted");
         };
         let mut unroutable = UnroutableReplies::default();

@@ -112,7 +112,7 @@ mod tests {
     fn job(spool: &Spool) -> Job {
         let (request, node) = (Request::script("true"), NodeId::parse("n1").unwrap());
         let id = RequestId::random();
-        match spool.create(&id, &request, (&node, "k"), &request.encode()) {
+        match spool.create(&id, (&node, "k"), &request.encode()) {
             Ok(Created::New(job)) => job,
             other => panic!("{other:?}"),
         }

@@ -189,7 +189,7 @@ mod tests {
         request.max_output = 10_000;
         let (id, node) = (RequestId::random(), NodeId::parse("n1").unwrap());
         let body = request.encode();
-        let Created::New(job) = spool.create(&id, &request, (&node, "k"), &body).unwrap() else {
+        let Created::New(job) = spool.create(&id, (&node, "k"), &body).unwrap() else {
             panic!("a new job")
         };
         let mut file = std::fs::File::create(job.path("stdout")).unwrap();

@@ -247,7 +247,7 @@ async fn a_reboot_waits_until_the_reply_is_taken_and_new_requests_are_refused_me
     let spool = Spool::open(dir.path()).unwrap();
     let (asks, node) = (Request::script("exit 113"), NodeId::parse("n1").unwrap());
     let id = RequestId::parse("r1").unwrap();
-    let Ok(Created::New(job)) = spool.create(&id, &asks, (&node, "k"), &asks.encode()) else {
+    let Ok(Created::New(job)) = spool.create(&id, (&node, "k"), &asks.encode()) else {
         panic!("not admitted");
     };
     let outcome = Outcome::Exited {

@@ -44,8 +44,9 @@ impl Layout {
 
 /// The writing end, in the supervisor.
 pub(super) struct Writer {
-    file: File,
-    total_path: PathBuf,
+    path: PathBuf,
+    /// Made when there is something to write: most scripts leave a stream empty.
+    file: Option<File>,
     total_file: Option<File>,
     layout: Layout,
     max: u64,
@@ -55,17 +56,16 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn create(path: &Path, max: u64) -> Result<Self> {
-        let file = private(path).with_context(|| format!("creating {}", path.display()))?;
-        Ok(Self {
-            file,
-            total_path: total_path(path),
+    pub(super) fn new(path: &Path, max: u64) -> Self {
+        Self {
+            path: path.to_owned(),
+            file: None,
             total_file: None,
             layout: Layout::of(max),
             max,
             total: 0,
             full: false,
-        })
+        }
     }
 
     /// Takes a piece of output. A disk that is full loses bytes, never the script: its output
@@ -79,18 +79,22 @@ impl Writer {
 
     fn store(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         let mut offset = self.total;
+        let file = match &self.file {
+            Some(file) => file,
+            None => self.file.insert(private(&self.path)?),
+        };
         if offset + bytes.len() as u64 > self.max && self.total_file.is_none() {
             // Before anything is overwritten: without this file the ring cannot be read.
-            let file = private(&self.total_path)?;
-            file.write_all_at(digits(offset).as_bytes(), 0)?;
-            self.total_file = Some(file);
+            let total_file = private(&total_path(&self.path))?;
+            total_file.write_all_at(digits(offset).as_bytes(), 0)?;
+            self.total_file = Some(total_file);
         }
         // Only the last ring's worth of a piece that is longer than the ring can stay.
         while !bytes.is_empty() {
             let (at, room) = self.layout.place(offset);
             let (now, rest) =
                 bytes.split_at(bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
-            self.file.write_all_at(now, at)?;
+            file.write_all_at(now, at)?;
             offset += now.len() as u64;
             bytes = rest;
         }
@@ -277,7 +281,7 @@ mod tests {
     fn stream(dir: &Path, max: u64, total: usize, piece: usize) -> Captured {
         let path = dir.join("stdout");
         let bytes: Vec<u8> = (0..total).map(|n| (n % 251) as u8).collect();
-        let mut writer = Writer::create(&path, max).unwrap();
+        let mut writer = Writer::new(&path, max);
         bytes.chunks(piece).for_each(|piece| writer.write(piece));
         assert_eq!(writer.total(), total as u64);
         Captured::read(&path, max).unwrap()
@@ -314,7 +318,7 @@ mod tests {
     #[test]
     fn nothing_is_kept_where_nothing_may_be() {
         let dir = tempfile::tempdir().unwrap();
-        let mut writer = Writer::create(&dir.path().join("stdout"), 0).unwrap();
+        let mut writer = Writer::new(&dir.path().join("stdout"), 0);
         writer.write(b"abc");
         assert_eq!(writer.total(), 3);
         assert_eq!(
@@ -329,7 +333,7 @@ mod tests {
     fn a_follower_that_keeps_up_sees_every_byte_and_one_that_does_not_sees_the_gap() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("stdout");
-        let mut writer = Writer::create(&path, 10).unwrap();
+        let mut writer = Writer::new(&path, 10);
         assert_eq!(follow(&path, 10, 0, 100).unwrap(), None);
         writer.write(b"abc");
         assert_eq!(

@@ -120,10 +120,11 @@ pub fn serve(jobs: &Path) -> Result<()> {
         if fds[0].revents().is_empty() {
             continue;
         }
-        let (length, _) = recv(socket, &mut buffer[..], RecvFlags::empty())?;
-        if length == 0 {
-            return Ok(());
-        }
+        let length = match recv(socket, &mut buffer[..], RecvFlags::empty()) {
+            Ok((length, _)) if length > 0 => length,
+            // The agent is gone, perhaps with an answer of ours unread.
+            _ => return Ok(()),
+        };
         let id = str::from_utf8(buffer.split_at(length).0)?;
         let id = RequestId::parse(id).map_err(|refusal| anyhow::anyhow!("{}", refusal.message))?;
         let job = Job::in_directory(jobs, id);

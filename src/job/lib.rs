@@ -6,9 +6,9 @@
 //! | file | written by | holds |
 //! |---|---|---|
 //! | `request.json` | agent | the message as received, its routing key, when |
-//! | `script`, `stdin` | agent | what the request gave inline |
+//! | `script`, `stdin` | supervisor | what the request gave inline |
 //! | `pid` | supervisor | its own and the script's pid; to have made it is the right to start |
-//! | `stdout`, `stderr` | supervisor | captured bytes, bounded (see [`capture`]) |
+//! | `stdout`, `stderr` | supervisor | captured bytes, bounded (see [`capture`]); absent where nothing came |
 //! | `progress` | the script | JSON lines, by the path in `$UR_PROGRESS` |
 //! | `cancel` | agent | a sender asked for its end |
 //! | `outcome.json` | supervisor | how it ended |
@@ -152,16 +152,17 @@ impl Job {
         fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))
     }
 
-    /// Remembers that the broker has confirmed the reply.
+    /// Remembers that the broker has confirmed the reply. A power cut may take that back: then the same
+    /// reply goes out once more.
     pub fn mark_replied(&self) -> Result<()> {
-        store::touch(&self.path("replied"))
+        store::note(&self.path("replied"))
     }
 
     /// Remembers when the broker had no queue for the reply for the first time: its retention begins.
     pub fn mark_unroutable(&self) -> Result<()> {
         match self.unroutable_since() {
             Some(_) => Ok(()),
-            None => store::touch(&self.path("unroutable")),
+            None => store::note(&self.path("unroutable")),
         }
     }
 
@@ -176,7 +177,7 @@ impl Job {
 
     /// Remembers that the reboot this job asked for is under way, so that it is not asked for again.
     pub fn mark_rebooting(&self) -> Result<()> {
-        store::touch(&self.path("rebooting"))
+        store::mark(&self.path("rebooting"))
     }
 
     pub fn is_rebooting(&self) -> bool {
@@ -185,7 +186,7 @@ impl Job {
 
     /// Asks for the job's end: the mark first, so that it holds even if no supervisor is there yet.
     pub fn cancel(&self) -> Result<()> {
-        store::touch(&self.path("cancel"))?;
+        store::mark(&self.path("cancel"))?;
         if let Some(pids) = self.pids()? {
             pids.supervisor
                 .terminate()

@@ -10,8 +10,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, pidfd_send_signal,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, pidfd_open,
+    pidfd_send_signal,
 };
 use serde::{Deserialize, Serialize};
 
@@ -120,7 +122,11 @@ struct Stat {
 
 impl Stat {
     fn read(pid: i32) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+        // Some 300 bytes, and all of them at once.
+        let mut buffer = [0; 1024];
+        let mut file = File::open(format!("/proc/{pid}/stat")).ok()?;
+        let length = file.read(&mut buffer).ok()?;
+        Self::parse(&String::from_utf8_lossy(buffer.split_at(length).0))
     }
 
     /// The name, field 2, is in parentheses and may hold anything, parentheses too.
@@ -196,6 +202,12 @@ pub(super) fn reap(child: u32) -> Option<Status> {
 /// Collects every child that has ended.
 pub(super) fn reap_all() {
     while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
+}
+
+/// Whether this process has no child, not even one that has ended and was not collected.
+pub(super) fn is_childless() -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    rustix::process::waitid(WaitId::All, options).is_err_and(|errno| errno == Errno::CHILD)
 }
 
 /// Forks a child that does nothing but `life`. This process must have one thread.

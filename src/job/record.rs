@@ -21,6 +21,16 @@ pub struct Record {
     pub message: Box<RawValue>,
 }
 
+/// The same, to be written.
+#[derive(Serialize)]
+pub(super) struct NewRecord<'a> {
+    pub(super) format: u32,
+    pub(super) node: &'a NodeId,
+    pub(super) routing_key: &'a str,
+    pub(super) received_at: Timestamp,
+    pub(super) message: &'a RawValue,
+}
+
 /// `pid`: who runs the job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pids {

@@ -139,7 +139,7 @@ mod tests {
     fn new_job(spool: &Spool, id: &str) -> Job {
         let (request, node) = (Request::script("true"), NodeId::parse("n1").unwrap());
         let id = RequestId::parse(id).unwrap();
-        match spool.create(&id, &request, (&node, "key"), &request.encode()) {
+        match spool.create(&id, (&node, "key"), &request.encode()) {
             Ok(Created::New(job)) => job,
             other => panic!("{other:?}"),
         }

@@ -149,9 +149,16 @@ impl<'a> Run<'a> {
             None => self.ended.is_some(),
             Some(stop) => {
                 let hangs = stop.killed && Instant::now() >= stop.due;
-                hangs || (self.ended.is_some() && self.processes().is_empty())
+                hangs || (self.ended.is_some() && self.is_gone())
             }
         }
+    }
+
+    /// Whether nothing of the job is left. A subreaper that has no child has no descendant; a scan of /proc,
+    /// which is not of one moment, may miss those whose parents end meanwhile.
+    fn is_gone(&self) -> bool {
+        let cgroup = self.cgroup.as_ref();
+        process::is_childless() && cgroup.is_none_or(|cgroup| cgroup.processes().is_empty())
     }
 
     fn watch_the_clock(&mut self) {
@@ -234,7 +241,7 @@ impl<'a> Run<'a> {
 
     fn outcome(&self) -> Outcome {
         match (&self.stop, self.ended) {
-            (Some(stop), Some(_)) if self.processes().is_empty() => stop.outcome.clone(),
+            (Some(stop), Some(_)) if self.is_gone() => stop.outcome.clone(),
             (Some(stop), _) => {
                 let left = self.processes();
                 let some: Vec<String> = left.iter().take(10).map(ToString::to_string).collect();

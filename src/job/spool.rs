@@ -9,12 +9,10 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use serde_json::value::RawValue;
+use protocol::{ErrorCode, NodeId, Refusal, RequestId};
 
-use protocol::{ErrorCode, NodeId, Program, Refusal, Request, RequestId};
-
-use super::record::FORMAT;
-use super::{Job, Record, lock, store};
+use super::record::{FORMAT, NewRecord};
+use super::{Job, lock, store};
 
 /// Kept free for `outcome.json`: it has some 300, and a message.
 const OUTCOME_BYTES: usize = 4096;
@@ -86,14 +84,13 @@ impl Spool {
         job.dir.is_dir().then_some(job)
     }
 
-    /// Makes a request a job: built beside, flushed, renamed into place. The rename is the commit
+    /// Makes a request, of which `body` is the message, a job: built beside, flushed, renamed into place. The rename is the commit
     /// and the de-duplication.
     ///
     /// Refuses with code `storage` if the disk does not take it; nothing is left behind then.
     pub fn create(
         &self,
         id: &RequestId,
-        request: &Request,
         origin: (&NodeId, &str),
         body: &[u8],
     ) -> Result<Created, Refusal> {
@@ -102,7 +99,7 @@ impl Spool {
             return Ok(Created::Existing(job));
         }
         let new = self.building.join(id.as_str());
-        self.build(&new, request, origin, body)
+        self.build(&new, origin, body)
             .and_then(|()| self.commit(&new, job))
             .map_err(|error| {
                 // The first error is the one that matters; what cannot be removed now is removed
@@ -115,33 +112,25 @@ impl Spool {
             })
     }
 
-    fn build(
-        &self,
-        new: &Path,
-        request: &Request,
-        (node, routing_key): (&NodeId, &str),
-        body: &[u8],
-    ) -> Result<()> {
+    fn build(&self, new: &Path, (node, routing_key): (&NodeId, &str), body: &[u8]) -> Result<()> {
         DirBuilder::new()
             .mode(0o700)
             .create(new)
             .with_context(|| format!("making {}", new.display()))?;
-        let record = Record {
+        let record = NewRecord {
             format: FORMAT,
-            node: node.clone(),
-            routing_key: routing_key.to_owned(),
+            node,
+            routing_key,
             received_at: Timestamp::now(),
-            message: RawValue::from_string(String::from_utf8(body.to_vec())?)?,
+            message: serde_json::from_slice(body)?,
         };
         let record = serde_json::to_vec(&record)?;
-        store::create(&new.join("request.json"), &record, 0o600)?;
-        if let Program::Script(text) = &request.program {
-            store::create(&new.join("script"), text.as_bytes(), 0o700)?;
-        }
-        if let Some(text) = &request.stdin {
-            store::create(&new.join("stdin"), text.as_bytes(), 0o600)?;
-        }
+        // Its blocks are taken by now, or reserved: that it is empty after a power cut is no harm.
         store::create(&new.join("outcome.room"), &[0; OUTCOME_BYTES], 0o600)?;
+        let path = new.join("request.json");
+        let file = store::create(&path, &record, 0o600)?;
+        file.sync_all()
+            .with_context(|| format!("flushing {}", path.display()))?;
         store::sync_dir(new)
     }
 
@@ -201,14 +190,14 @@ mod tests {
 
     use super::*;
     use crate::OutcomeRecord;
-    use protocol::{Outcome, State};
+    use protocol::{Outcome, Request, State};
 
     fn admit(spool: &Spool, id: &str) -> Created {
         let request = Request::script("true");
         let node = NodeId::parse("n1").unwrap();
         let id = RequestId::parse(id).unwrap();
         let body = request.encode();
-        spool.create(&id, &request, (&node, "key"), &body).unwrap()
+        spool.create(&id, (&node, "key"), &body).unwrap()
     }
 
     fn new_job(spool: &Spool, id: &str) -> Job {

@@ -1,7 +1,7 @@
 //! The start of a job's script: from a request to a process, or to a refusal that says why not.
 
 use std::fs::File;
-use std::io::{self, PipeWriter, Read};
+use std::io::{self, PipeWriter};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -13,7 +13,7 @@ use super::capture::Writer;
 use super::cgroup::Cgroup;
 use super::interpreter::{self, Invocation};
 use super::stream::Stream;
-use super::{Job, Record, process};
+use super::{Job, Record, process, store};
 
 pub(super) struct Started {
     pub(super) script: u32,
@@ -22,7 +22,7 @@ pub(super) struct Started {
 }
 
 /// Starts the job's script. Refuses with 127 or 126's codes as a shell would, with `busy` where
-/// there is no process to be had, with `storage` where its output would have no place.
+/// there is no process to be had, with `storage` where its files have no place.
 pub(super) fn start(
     job: &Job,
     record: &Record,
@@ -31,12 +31,10 @@ pub(super) fn start(
 ) -> Result<Started, Refusal> {
     let invocation = invocation(job, request)?;
     let mut command = command(job, record, request, &invocation)?;
-    let storage = |error: anyhow::Error| Refusal::new(ErrorCode::Storage, format!("{error:#}"));
-    let writer = |name| Writer::create(&job.path(name), request.max_output).map_err(storage);
-    let (stdout, stderr) = (writer("stdout")?, writer("stderr")?);
+    let writer = |name| Writer::new(&job.path(name), request.max_output);
     let not = |error: io::Error| why_not(&error, &invocation);
-    let (stdout, to_stdout) = piped(stdout).map_err(not)?;
-    let (stderr, to_stderr) = piped(stderr).map_err(not)?;
+    let (stdout, to_stdout) = piped(writer("stdout")).map_err(not)?;
+    let (stderr, to_stderr) = piped(writer("stderr")).map_err(not)?;
     command.stdout(to_stdout).stderr(to_stderr);
     let cgroup = cgroup.and_then(Cgroup::open);
     Ok(Started {
@@ -56,12 +54,11 @@ fn piped(writer: Writer) -> io::Result<(Stream, PipeWriter)> {
 
 fn invocation(job: &Job, request: &Request) -> Result<Invocation, Refusal> {
     match &request.program {
-        Program::Script(_) => {
+        Program::Script(text) => {
             let path = job.path("script");
-            let text = first_bytes(&path)
-                .with_context(|| format!("reading {}", path.display()))
-                .map_err(|error| Refusal::new(ErrorCode::Storage, format!("{error:#}")))?;
-            Ok(interpreter::script(&path, &text))
+            let text = text.as_bytes();
+            store::create(&path, text, 0o700).map_err(|error| storage(&error))?;
+            Ok(interpreter::script(&path, text))
         }
         Program::File(name) => {
             let own = std::env::var("PATH").ok();
@@ -91,16 +88,27 @@ fn command(
         .env("UR_JOB_DIR", job.dir())
         .env("UR_PROGRESS", job.path("progress"));
     let cwd = request.cwd.as_ref().map_or(job.dir(), Path::new);
-    if !cwd.is_dir() {
+    if request.cwd.is_some() && !cwd.is_dir() {
         let message = format!("the working directory {cwd:?} does not exist on the node");
         return Err(Refusal::new(ErrorCode::NotFound, message));
     }
-    let stdin = match File::open(job.path("stdin")) {
-        Ok(file) => Stdio::from(file),
-        Err(_none) => Stdio::null(),
+    let stdin = match &request.stdin {
+        Some(text) => Stdio::from(input(job, text).map_err(|error| storage(&error))?),
+        None => Stdio::null(),
     };
     command.current_dir(cwd).stdin(stdin);
     Ok(command)
+}
+
+/// The text as a file, which may be longer than a pipe.
+fn input(job: &Job, text: &str) -> Result<File> {
+    let path = job.path("stdin");
+    store::create(&path, text.as_bytes(), 0o600)?;
+    File::open(&path).with_context(|| format!("opening {}", path.display()))
+}
+
+fn storage(error: &anyhow::Error) -> Refusal {
+    Refusal::new(ErrorCode::Storage, format!("{error:#}"))
 }
 
 /// What the kernel's refusal means to the sender.
@@ -121,11 +129,4 @@ fn why_not(error: &io::Error, invocation: &Invocation) -> Refusal {
             format!("{program} cannot be executed: {error}"),
         ),
     }
-}
-
-/// Enough for any interpreter line the kernel would take.
-fn first_bytes(path: &Path) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    File::open(path)?.take(4096).read_to_end(&mut text)?;
-    Ok(text)
 }

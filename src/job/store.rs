@@ -3,21 +3,19 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use tempfile::Builder;
 
 /// Writes `value` so that `path` never holds a part of it.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let dir = parent(path);
     let bytes = serde_json::to_vec(value).context("encoding")?;
     let write = || -> Result<()> {
-        let mut file = Builder::new().prefix(".new-").tempfile_in(dir)?;
-        file.write_all(&bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
+        let own = own_name(dir);
+        create(&own, &bytes, 0o600)?.sync_all()?;
+        fs::rename(&own, path)?;
         sync_dir(dir)
     };
     write().with_context(|| format!("writing {}", path.display()))
@@ -26,13 +24,14 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 /// Like [`write_json`], for what need not outlive a power cut.
 pub(super) fn replace_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let bytes = serde_json::to_vec(value).context("encoding")?;
-    let write = || -> Result<()> {
-        let mut file = Builder::new().prefix(".new-").tempfile_in(parent(path))?;
-        file.write_all(&bytes)?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().with_context(|| format!("writing {}", path.display()))
+    let own = own_name(parent(path));
+    create(&own, &bytes, 0o600)?;
+    fs::rename(&own, path).with_context(|| format!("writing {}", path.display()))
+}
+
+/// No other living process uses it.
+fn own_name(dir: &Path) -> PathBuf {
+    dir.join(format!(".new-{}", std::process::id()))
 }
 
 /// Opens a file for reading. A script may do what it likes in its directory; the agent must not wait for
@@ -56,15 +55,16 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Like [`write_json`], but fails with `Ok(false)` if `path` is there already. Of several processes
-/// that try, one gets `Ok(true)`.
+/// that try, one gets `Ok(true)`. After a power cut the file is there, and may be empty.
 pub(super) fn claim_json(path: &Path, value: &impl Serialize) -> Result<bool> {
     let dir = parent(path);
     let bytes = serde_json::to_vec(value).context("encoding")?;
     let claim = || -> Result<bool> {
-        let mut file = Builder::new().prefix(".new-").tempfile_in(dir)?;
-        file.write_all(&bytes)?;
-        file.as_file().sync_all()?;
-        match fs::hard_link(file.path(), path) {
+        let own = own_name(dir);
+        create(&own, &bytes, 0o600)?;
+        let linked = fs::hard_link(&own, path);
+        fs::remove_file(&own)?;
+        match linked {
             Ok(()) => sync_dir(dir).map(|()| true),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(error.into()),
@@ -98,33 +98,31 @@ pub(super) fn write_json_reserved(
     write().with_context(|| format!("writing {}", path.display()))
 }
 
-/// A new file in a directory that is not yet in place, flushed to disk.
-pub(super) fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let create = || -> Result<()> {
+/// A file that is written in place, and not flushed: for what can be written anew, or is not in place yet.
+pub(super) fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<File> {
+    let create = || -> io::Result<File> {
         let mut file = OpenOptions::new()
             .write(true)
-            .create_new(true)
+            .create(true)
+            .truncate(true)
             .mode(mode)
             .open(path)?;
         file.write_all(bytes)?;
-        Ok(file.sync_all()?)
+        Ok(file)
     };
     create().with_context(|| format!("writing {}", path.display()))
 }
 
-/// An empty file that marks something. It is no harm if it is there already.
-pub(crate) fn touch(path: &Path) -> Result<()> {
-    let touch = || -> Result<()> {
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)?
-            .sync_all()?;
-        sync_dir(parent(path))
-    };
-    touch().with_context(|| format!("marking {}", path.display()))
+/// An empty file that marks something, and outlives a power cut. It is no harm if it is there already.
+pub(super) fn mark(path: &Path) -> Result<()> {
+    note(path)?;
+    // The file holds nothing, so its name is all there is to flush.
+    sync_dir(parent(path))
+}
+
+/// Like [`mark`], for what a power cut may take back.
+pub(super) fn note(path: &Path) -> Result<()> {
+    create(path, &[], 0o600).map(drop)
 }
 
 /// Without this a rename is not sure to outlive a power cut.

@@ -22,8 +22,9 @@ fn server(spool: &Spool) -> ForkServer {
 
 fn job(spool: &Spool, id: &str, script: &str) -> Job {
     let request = Request::script(script);
-    let (id, node) = (RequestId::parse(id).unwrap(), NodeId::parse("n1").unwrap());
-    match spool.create(&id, &request, (&node, "key"), &request.encode()) {
+    let id = RequestId::parse(id).expect("an id");
+    let node = NodeId::parse("n1").expect("a word");
+    match spool.create(&id, (&node, "key"), &request.encode()) {
         Ok(Created::New(job)) => job,
         other => panic!("no new job: {other:?}"),
     }
@@ -39,14 +40,15 @@ fn ended(watch: &ExitWatch) {
 }
 
 fn exited(job: &Job) -> i32 {
-    match job.outcome().unwrap().expect("an outcome").outcome {
+    let record = job.outcome().expect("an outcome that can be read");
+    match record.expect("an outcome").outcome {
         Outcome::Exited { status } => status,
         other => panic!("{other}"),
     }
 }
 
 fn stdout(job: &Job) -> String {
-    fs::read_to_string(job.path("stdout")).unwrap()
+    fs::read_to_string(job.path("stdout")).expect("output")
 }
 
 /// Of a process: its arguments as `ps` shows them.
@@ -57,13 +59,15 @@ fn arguments(pid: u32) -> String {
 
 fn children(pid: u32) -> Vec<u32> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let pids = text.split_whitespace().map(|pid| pid.parse().unwrap());
+    let pids = text
+        .split_whitespace()
+        .map(|pid| pid.parse().expect("a pid"));
     pids.collect()
 }
 
 fn kill(pid: u32) {
-    let pid = Pid::from_raw(pid.cast_signed()).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
+    let pid = Pid::from_raw(pid.cast_signed()).expect("a pid");
+    kill_process(pid, Signal::KILL).expect("killing it");
 }
 
 #[test]
@@ -99,7 +103,11 @@ fn supervisors_and_scripts_have_no_descriptor_of_the_server_or_of_another_job() 
     let long = job(&spool, "long", "echo on; exec sleep 60");
     let running = fork(&server, &long);
     wait_until("it runs", || long.path("stdout").exists());
-    let look = job(&spool, "look", "ls -l /proc/$PPID/fd /proc/$$/fd");
+    let look = job(
+        &spool,
+        "look",
+        "echo; until test -e stdout; do sleep 0.02; done; ls -l /proc/$PPID/fd /proc/$$/fd",
+    );
     ended(&fork(&server, &look));
     let said = stdout(&look);
     assert!(said.contains("/jobs/look/"), "its own are there: {said}");
