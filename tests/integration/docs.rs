@@ -1,8 +1,9 @@
-//! What documents say of the sources, word by word: log lines, and the crates that each program is made of.
+//! What documents say of the sources, word by word: log lines, crates, names of files.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// The text between the parentheses that `rest` begins inside of.
@@ -199,4 +200,15 @@ fn no_crate_that_only_ur_names_is_in_the_agent() {
 fn the_agent_is_made_of_at_most_a_hundred_crates() {
     let agent = crates_of("ur-agent");
     assert!(agent.len() <= 100, "{}: {agent:?}", agent.len());
+}
+
+#[test]
+fn every_file_that_the_page_of_the_architecture_names_is_there() {
+    let page = fs::read_to_string("../docs/architecture.md").unwrap();
+    let words = page.split('`').skip(1).step_by(2);
+    let files: Vec<_> = words.filter(|word| word.ends_with(".rs")).collect();
+    assert!(files.len() > 40, "{files:?}");
+    let is_missing = |file: &&&str| !Path::new("../src").join(file).exists();
+    let missing: Vec<_> = files.iter().filter(is_missing).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
