@@ -114,6 +114,7 @@ bench: build ## the benchmarks, against a private RabbitMQ; and image::write bes
 
 bench-once: build
 	tools/with-broker --private $(CARGO) test $(SHIPPED) -p ur-benches --bench request
+	$(SUBMAKE) bench-fleet NODES=100 AGENTS=10
 
 bench-fleet: build ## ur over 100, 1000 and 10,000 simulated nodes (NODES), and 300 agents (AGENTS) whose broker restarts
 	tools/prerequisites rabbitmq-server
