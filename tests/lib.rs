@@ -1,4 +1,4 @@
-//! What the tests, campaigns and benchmarks share: where the programs are that they try.
+//! Shared by tests, campaigns and benchmarks: the paths of the programs under test.
 
 use std::path::PathBuf;
 

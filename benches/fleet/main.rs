@@ -1,4 +1,4 @@
-//! What `ur` costs over a fleet, beside a bare client that publishes and consumes the same messages on the
+//! The cost of `ur` over a fleet, beside a bare client that publishes and consumes the same messages on the
 //! same broker in the same run; and how soon real agents are back after their broker was restarted.
 //! Figures, never pass or fail.
 

@@ -76,7 +76,9 @@ pub(crate) async fn measure(url: &str, count: usize) -> Result<()> {
     let broker: Url = url.parse()?;
     let (connection, mut subscription) = listen(&broker).await?;
     let agents = Agents::start(url, count)?;
-    told(&mut subscription, count).await.context("starting")?;
+    first_messages(&mut subscription, count)
+        .await
+        .context("starting")?;
     drop((connection, subscription));
 
     let restarted = Instant::now();
@@ -96,7 +98,7 @@ pub(crate) async fn measure(url: &str, count: usize) -> Result<()> {
     };
     let up = restarted.elapsed().as_secs_f64();
     let since_up = Instant::now();
-    let back = told(&mut subscription, count)
+    let back = first_messages(&mut subscription, count)
         .await
         .context("after the restart")?;
     ensure!(restart.wait()?.success(), "the broker did not restart");
@@ -137,8 +139,8 @@ async fn listen(url: &Url) -> Result<(Broker, Subscription)> {
     Ok((broker, subscription))
 }
 
-/// When each of `count` nodes was heard of first.
-async fn told(subscription: &mut Subscription, count: usize) -> Result<Vec<Instant>> {
+/// When the first message of each of `count` nodes came.
+async fn first_messages(subscription: &mut Subscription, count: usize) -> Result<Vec<Instant>> {
     let mut seen: HashMap<String, Instant> = HashMap::new();
     let until = tokio::time::Instant::now() + PATIENCE;
     while seen.len() < count {

@@ -1,4 +1,4 @@
-//! What people do without Ur: ssh to the node over a connection that is kept open.
+//! The usual way without Ur, to compare with: ssh to the node over a connection that is kept open.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};

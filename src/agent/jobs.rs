@@ -16,7 +16,7 @@ use protocol::{ErrorCode, NodeId, Outcome, Refusal, RequestId, State};
 
 use super::follower::Follower;
 use super::reply::{ReplyTerms, undetermined};
-use super::supervisor::Supervisors;
+use super::supervisors::Supervisors;
 
 /// How often a supervisor is looked at whose end the kernel does not report.
 const POLL_SUPERVISOR: Duration = Duration::from_secs(1);
@@ -297,5 +297,5 @@ fn last_seen(pids: &job::Pids) -> String {
         Some(script) => format!("the script (pid {}) is gone", script.pid),
         None => "whether the script was started is not known".to_owned(),
     };
-    format!("its supervisor (pid {supervisor}) died without a word; {script}")
+    format!("its supervisor (pid {supervisor}) died and left no outcome; {script}")
 }

@@ -1,4 +1,4 @@
-//! Where the broker is. First match wins: `--amqp-url`, `--amqp-url-file` or their environment, Ur's
+//! Location of the broker; the first match wins: `--amqp-url`, `--amqp-url-file` or their environment, Ur's
 //! `AMQP_*` environment, the config file, the kernel command line, DNS SRV.
 
 use std::collections::HashMap;

@@ -1,30 +1,29 @@
 //! The agent: admit, run, reply, announce.
 //!
-//! A request goes through `admit.rs`, `jobs.rs` and `supervisor.rs`; its reply through `reply.rs`,
-//! `replies.rs` and `outbox.rs`. One loop on one thread (`session.rs`): `select!` names the event, a plain
-//! function of `agent.rs` handles it. What must not be
-//! lost is on disk before it is acked, so a session with the broker can end at any time: the next
-//! one begins with every job that has an outcome and no `replied`.
+//! A request goes through `admit.rs`, `jobs.rs` and `supervisors.rs`; its reply through `replies.rs`,
+//! `outbox.rs` and `reply.rs`. One loop on one thread (`session.rs`): `select!` names the event, a plain
+//! function of `agent.rs` handles it. What must not be lost is on disk before it is acked, so a session with
+//! the broker can end at any time: the next one begins with every job that has an outcome and no `replied`.
 
 mod admit;
 mod agent;
 mod announce;
 mod args;
+mod commands;
 mod connect;
-mod exec;
 mod follower;
 mod heap;
 mod jobs;
 mod locate;
 mod outbox;
 mod reboot;
-mod redelivery;
 mod replies;
 mod reply;
 mod run;
 mod session;
-mod supervisor;
+mod supervisors;
 mod sysinfo;
+mod unroutable;
 
 use std::env;
 use std::ffi::OsString;
@@ -69,9 +68,9 @@ fn obey() -> Result<()> {
             log();
             run::run(cli.args)
         }
-        Command::Exec { file } => exec::exec(&file),
-        Command::Sysinfo => exec::sysinfo(&cli.args),
-        Command::Check => exec::check(&cli.args),
+        Command::Exec { file } => commands::exec(&file),
+        Command::Sysinfo => commands::sysinfo(&cli.args),
+        Command::Check => commands::check(&cli.args),
     }
 }
 

@@ -8,8 +8,8 @@ use job::Job;
 use protocol::RequestId;
 
 use super::outbox::Outgoing;
-use super::redelivery::UnroutableReplies;
 use super::reply::OwedReply;
+use super::unroutable::UnroutableReplies;
 
 /// Beyond this many queued messages, output waits in its files.
 const MAX_QUEUED: usize = 1000;

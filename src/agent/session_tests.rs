@@ -221,7 +221,7 @@ async fn an_unroutable_reply_waits_a_second_and_is_sent_again_until_it_is_taken(
 }
 
 #[tokio::test]
-async fn a_reply_that_was_in_flight_when_the_connection_broke_is_sent_in_the_next_session() {
+async fn a_reply_in_flight_when_the_connection_breaks_is_sent_in_the_next_session() {
     let dir = tempfile::tempdir().unwrap();
     let mut agent = agent(dir.path());
     serve!(agent, |broker| {

@@ -28,7 +28,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 /// Characters of a NIC's address: InfiniBand's have 20 bytes.
 const MAX_MAC: usize = 20 * 3 - 1;
-/// What firmware says when nobody has filled it in. (SMBIOS 7.2.1 names the first two; the others
+/// What firmware says when its maker has not filled it in. (SMBIOS 7.2.1 names the first two; the others
 /// are board makers' samples, each found on many machines.)
 const PLACEHOLDERS: [&str; 5] = [
     "00000000-0000-0000-0000-000000000000",
@@ -188,7 +188,7 @@ async fn output(mut command: Command, script: &str) -> Result<Map<String, Value>
     }
 }
 
-/// Fills in what everybody relies on: UUID, Hostname, the admin NIC, and who we are.
+/// Fills in what every receiver relies on: UUID, Hostname, the admin NIC, and who we are.
 fn complete(collected: Collected, broker_side: Option<IpAddr>) -> Sysinfo {
     let mut facts = collected.facts.clone();
     let mut warnings = collected.warnings.clone();
@@ -226,7 +226,7 @@ fn complete(collected: Collected, broker_side: Option<IpAddr>) -> Sysinfo {
     }
 }
 
-/// The firmware's UUID, unless it is nobody's.
+/// The firmware's UUID, unless it is a placeholder.
 fn identity(facts: &Map<String, Value>) -> Option<NodeId> {
     let text = facts.get("UUID")?.as_str()?.trim().to_ascii_lowercase();
     if PLACEHOLDERS.contains(&text.as_str()) {
@@ -301,4 +301,5 @@ fn mark_admin(facts: &mut Map<String, Value>, broker_side: Option<IpAddr>) -> Op
 }
 
 #[cfg(test)]
+#[path = "sysinfo_tests.rs"]
 mod tests;

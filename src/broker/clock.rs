@@ -1,5 +1,5 @@
-//! What time it is, where anybody has told this machine. A node that has just booted may believe any
-//! year; knows nothing of what the time is wanted for.
+//! The synchronized clock: the time, where NTP or the like keeps it right. A node that has just booted may
+//! believe any year. Knows nothing of what the time is wanted for.
 
 use jiff::Timestamp;
 

@@ -1,4 +1,4 @@
-//! What a broker's error means, and how it is shown.
+//! Errors of a broker: what each means, and how it is shown.
 
 use lapin::ErrorKind;
 use lapin::protocol::AMQPErrorKind;

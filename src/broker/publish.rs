@@ -14,7 +14,7 @@ use protocol::{CONTENT_TYPE, EXCHANGE, MAX_KEY};
 pub enum Routing {
     /// At least one queue has it.
     Taken,
-    /// No queue is bound to its key: nobody will ever see it.
+    /// No queue is bound to its key: no receiver will ever see it.
     Unroutable,
     /// A queue that it was routed to did not take it (it is full); others may have it.
     Rejected,

@@ -36,7 +36,7 @@ impl FromStr for Url {
             address.clone_into(&mut uri.authority.host);
         }
         // `amqp://host/` means the virtual host "" to the letter of the URI specification, and "/"
-        // to everybody who writes it.
+        // to the people who write it.
         if uri.vhost.is_empty() {
             uri.vhost = "/".to_owned();
         }

@@ -1,4 +1,4 @@
-//! What is printed: tables, groups of nodes, JSON, the counter, the summary. Knows no flags.
+//! Output of `ur`: tables, groups of nodes, JSON, the counter, the summary. Knows no flags.
 
 mod counter;
 mod ending;

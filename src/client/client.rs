@@ -40,7 +40,7 @@ impl Client {
         self.broker.subscribe(&queue, keys).await
     }
 
-    /// Publishes, and says whether anybody listens to that key.
+    /// Publishes, and says whether a queue is bound to that key.
     pub async fn send(&self, key: &RoutingKey, body: &[u8]) -> Result<Routing> {
         let receipt = self.publisher.publish(&key.to_string(), body).await?;
         receipt.routing().await

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn less_is_enough_where_all_that_were_there_have_answered_unless_answers_come_slowly() {
+    fn a_search_ends_early_where_all_known_nodes_have_answered_without_long_gaps() {
         assert_eq!(waits(None, &[5, 5], Missing::NoneKnown), ms(250));
         assert_eq!(waits(None, &[5, 100, 5], Missing::NoneKnown), ms(400));
         assert_eq!(waits(None, &[5, 700], Missing::NoneKnown), ms(1000));

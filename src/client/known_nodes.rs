@@ -12,9 +12,9 @@ use std::time::Duration;
 use anyhow::Result;
 use tempfile::NamedTempFile;
 
-use super::{Node, runs};
+use super::{Node, run_files};
 
-/// So long after a search that waited for everybody, the next one does so again: nodes may be new.
+/// So long after a search that waited for unknown nodes too, the next one does so again: nodes may be new.
 const MAX_AGE: Duration = Duration::from_secs(600);
 
 pub(super) struct KnownNodes {
@@ -31,7 +31,7 @@ impl KnownNodes {
         broker.hash(&mut hasher);
         let name = format!("{:016x}", hasher.finish());
         Self::at(
-            runs::state_dir()
+            run_files::state_dir()
                 .ok()
                 .map(|dir| dir.join("nodes").join(name)),
         )
@@ -63,14 +63,14 @@ impl KnownNodes {
         let Some(path) = self.path.as_deref().filter(|_| nodes.len() > self.count) else {
             return;
         };
-        // When everybody was waited for is what its time says.
+        // Its time says when unknown nodes were waited for last.
         let waited_at = fs::metadata(path).and_then(|metadata| metadata.modified());
         if let (Ok(at), Ok(file)) = (waited_at, write(path, nodes)) {
             file.set_modified(at).ok();
         }
     }
 
-    /// After a search that waited for everybody.
+    /// After a search that waited for unknown nodes too.
     pub(super) fn replace(&self, nodes: &[Node]) {
         if let Some(path) = &self.path {
             // What is not kept is searched for: that takes a second.

@@ -361,7 +361,7 @@ fn an_interrupted_run_tells_what_was_sent_and_what_was_not() {
 }
 
 #[test]
-fn an_error_in_the_result_of_a_task_is_a_failure_also_where_the_agent_does_not_say_what_it_ran() {
+fn an_error_in_a_tasks_result_is_a_failure_also_where_the_reply_has_no_label() {
     let now = Instant::now();
     let mut plan = plan(Action::Execute);
     plan.max_fail = Some(1);

@@ -1,4 +1,4 @@
-//! What a node says besides replies: progress, output as it comes, heartbeat, ping's answer.
+//! Messages of a node besides replies: progress, output as it comes, heartbeat, ping's answer.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -21,9 +21,9 @@ pub struct NodeId(String);
 #[serde(try_from = "String", into = "String")]
 pub struct RequestId(String);
 
-fn is_word(text: &str, most: usize) -> bool {
+fn is_word(text: &str, max: usize) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-    !text.is_empty() && text.len() <= most && text.bytes().all(allowed)
+    !text.is_empty() && text.len() <= max && text.bytes().all(allowed)
 }
 
 impl NodeId {
@@ -57,7 +57,7 @@ impl RequestId {
         ))
     }
 
-    /// A new one that nobody else has.
+    /// A new one that no other sender has.
     pub fn random() -> Self {
         Self(uuid::Uuid::new_v4().to_string())
     }

@@ -1,4 +1,4 @@
-//! What is on the wire, both directions side by side.
+//! The messages on the wire, both directions side by side.
 //!
 //! Agent and `ur` use the same types, each in both directions, so a round-trip test is the
 //! compatibility test. This room does no I/O and knows neither tokio nor AMQP: it turns bytes into

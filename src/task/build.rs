@@ -1,4 +1,4 @@
-//! A new file under `scripts/` causes a build: the tasks are compiled in.
+//! cargo's build script: a new file under `scripts/` causes a build, since the tasks are compiled in.
 
 fn main() {
     println!("cargo::rerun-if-changed=../../scripts");

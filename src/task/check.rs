@@ -80,7 +80,10 @@ impl Task {
             "`extensions.ur.result` is of another type than object",
         );
         for key in metadata.unread.iter().filter(|key| !key.starts_with('$')) {
-            find(true, &format!("`{key}` is a key that nobody reads"));
+            find(
+                true,
+                &format!("`{key}` is a key that neither Bolt nor Ur reads"),
+            );
         }
         if lock.is_some() {
             find(

@@ -1,4 +1,4 @@
-//! What Ur adds to a task's metadata, under `extensions.ur`: its version, what it does to a node, how
+//! Ur's extension of a task's metadata, `extensions.ur`: the task's version, what it does to a node, how
 //! long it may run.
 
 use std::fmt;
@@ -32,7 +32,7 @@ pub enum Class {
 }
 
 impl Extension {
-    /// A key of ours that is not known is a mistake: nobody else may have put it there.
+    /// An unknown key here is a mistake: no other tool may add keys of its own.
     pub(super) fn read(value: Value) -> Result<Self> {
         let mut object = JsonObject::of(value, "extensions.ur")?;
         let timeout: Option<f64> = object.take("timeout")?;

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn they_arrive_as_one_object_and_as_variables_with_defaults_and_a_sane_environment() {
+    fn parameters_arrive_as_one_object_and_as_variables_with_their_defaults() {
         let mut given = given(
             &[("serials", r#"["S1"]"#), ("label", "7"), ("passes", "7")],
             json!({}),

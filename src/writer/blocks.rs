@@ -1,5 +1,5 @@
 //! Blocks of memory, aligned as direct I/O wants them, that go round between the threads: their number is the bound of
-//! what is in flight, and whoever needs one waits until one comes back.
+//! what is in flight, and a thread that needs one waits until one comes back.
 
 use std::io::{self, ErrorKind, Read};
 use std::mem;

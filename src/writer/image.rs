@@ -1,4 +1,4 @@
-//! From the stream to the disk: the first bytes into a file, the others to their places.
+//! The way of an image from the stream to the disk: the first bytes into a file, the others to their places.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! What is told of the work: lines of progress while it goes on, and one line of JSON and an exit status at its end.
+//! The report of the work: lines of progress while it goes on, and one line of JSON and an exit status at its end.
 
 use std::fmt::Display;
 use std::io::{self, Write};

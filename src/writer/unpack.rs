@@ -1,4 +1,4 @@
-//! From the packed stream to the image in it. All of the stream must be of the format: a cut end, or something else
+//! Unpacking: from the packed stream to the image in it. All of the stream must be of the format: a cut end, or something else
 //! behind it, is an error, never the end.
 
 use std::io::{self, BufRead, Error, ErrorKind, Read};

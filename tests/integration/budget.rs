@@ -1,4 +1,4 @@
-//! What the agent may weigh. A budget holds for what is shipped, the stripped release build; of any other
+//! Budgets of the agent: what it may weigh. A budget holds for what is shipped, the stripped release build; of any other
 //! build the figures are printed and not judged.
 
 use std::fs;

@@ -146,7 +146,7 @@ fn ping_measures_and_fails_if_a_node_is_missing() {
 }
 
 #[test]
-fn cancel_ends_what_another_ur_waits_for_and_why_tells_the_story() {
+fn cancel_ends_what_another_ur_waits_for_and_why_shows_the_status() {
     let node = Node::start();
     let (mark, uuid) = (node.agent.dir().join("mark"), node.agent.uuid.as_str());
     let command = format!("touch {}; sleep 1000", mark.display());
@@ -156,9 +156,9 @@ fn cancel_ends_what_another_ur_waits_for_and_why_tells_the_story() {
     assert!(running.contains("running"), "{running}");
     ur(&node, &["cancel", "-n", uuid, "r1"]).exits(0);
     waiting.end().exits(3);
-    let story = ur(&node, &["why", uuid, "r1"]).exits(0);
+    let status = ur(&node, &["why", uuid, "r1"]).exits(0);
     for word in ["published", "accepted", "started", "cancelled"] {
-        assert!(story.contains(word), "{word}: {story}");
+        assert!(status.contains(word), "{word}: {status}");
     }
     ur(&node, &["cancel", "-n", uuid, "unknown"]).exits(3);
 }

@@ -1,4 +1,4 @@
-//! Whatever dies in the middle: every request runs at most once and is answered.
+//! Crashes of agents, supervisors and scripts: every request runs at most once and is answered.
 
 use std::fs;
 use std::io::Write;
@@ -9,7 +9,7 @@ use broker::Routing;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::agent::{Setup, processes_of};
-use crate::support::client::Message;
+use crate::support::client::Received;
 use crate::support::{Node, code, script, text_of, wait_until};
 
 /// A script that tells `mark` that it runs, and goes on when `gate` is there.
@@ -23,7 +23,7 @@ fn gated(mark: &Path, gate: &Path) -> serde_json::Value {
 
 fn no_other_reply(node: &mut Node) {
     node.shell("true");
-    let is_reply = |message: &Message| message.key.starts_with("ur.execute-reply.");
+    let is_reply = |message: &Received| message.key.starts_with("ur.execute-reply.");
     assert_eq!(node.client.take(Duration::ZERO, is_reply), None);
 }
 
@@ -146,7 +146,7 @@ fn a_request_repeated_until_it_is_answered_runs_once_under_kills_of_the_agent() 
     }
     for id in &ids {
         let keys = (node.key("execute", id), node.key("execute-reply", id));
-        let is_reply = |message: &Message| message.key == keys.1;
+        let is_reply = |message: &Received| message.key == keys.1;
         let mut reply = node.client.take(Duration::from_millis(500), is_reply);
         wait_until("the reply", || {
             if reply.is_none() && node.client.publish(&keys.0, body.as_bytes()) == Routing::Taken {

@@ -1,4 +1,4 @@
-//! What documents say of the sources, word by word: log lines, crates, names of files.
+//! Documents, compared with the sources word by word: log lines, crates, names of files.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What `ur-agent` does besides serving: exec, check, sysinfo.
+//! The commands of `ur-agent` besides `run`: exec, check, sysinfo.
 
 use std::process::{Command, Stdio};
 

@@ -1,4 +1,4 @@
-//! More of everything than a node should ever see, at once: nothing is lost or doubled, memory has bounds,
+//! Floods: more of everything than a node should ever see, at once: nothing is lost or doubled, memory has bounds,
 //! and a ping is answered all the while. `make flood` runs these, one after the other, and they print the
 //! table of docs/reliability.md. How long something took is told and never judged.
 
@@ -17,8 +17,8 @@ use crate::support::client::Client;
 use crate::support::{Node, script, wait_until};
 
 /// What an agent and a supervisor may have in memory at the worst moment, whatever is asked of them.
-const AGENT_MOST: u64 = 256 << 20;
-const SUPERVISOR_MOST: u64 = 16 << 20;
+const MAX_AGENT: u64 = 256 << 20;
+const MAX_SUPERVISOR: u64 = 16 << 20;
 
 /// A ping that is not answered by then never will be.
 const PING_PATIENCE: Duration = Duration::from_secs(600);
@@ -120,9 +120,9 @@ fn flood(what: &str, flood: impl FnOnce(&mut Node)) {
         seen.slowest.as_millis()
     );
     assert!(seen.pings > 0);
-    assert!(most <= AGENT_MOST, "the agent had {} MiB", mib(most));
+    assert!(most <= MAX_AGENT, "the agent had {} MiB", mib(most));
     assert!(
-        seen.supervisor <= SUPERVISOR_MOST,
+        seen.supervisor <= MAX_SUPERVISOR,
         "a supervisor had {} MiB",
         mib(seen.supervisor)
     );

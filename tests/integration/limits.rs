@@ -1,4 +1,4 @@
-//! More than a broker, a kernel or a key allows: each request is answered, or the log says why not.
+//! Limits of broker, kernel and keys, exceeded: each request is answered, or the log says why not.
 
 use std::fs;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use broker::Routing;
 
 use crate::support::agent::{Agent, Setup};
 use crate::support::broker::{PrivateBroker, Vhost};
-use crate::support::client::{Client, Message};
+use crate::support::client::{Client, Received};
 use crate::support::{Node, and, code, is_root, runs, script, text_of, wait_until_bound};
 
 #[test]
@@ -101,14 +101,14 @@ fn a_thousand_requests_at_once_are_each_answered_once_and_a_ping_too() {
         assert_eq!(reply["stdout"], format!("{id}\n"), "{reply}");
     }
     node.shell("true");
-    let is_reply = |message: &Message| message.key.starts_with("ur.execute-reply.");
+    let is_reply = |message: &Received| message.key.starts_with("ur.execute-reply.");
     assert_eq!(node.client.take(Duration::ZERO, is_reply), None);
 }
 
 #[test]
 fn a_fork_bomb_within_a_limit_is_ended_whole_by_its_time_limit() {
     // A user of its own: the limit counts all processes of a user.
-    let somebody = [
+    let other_user = [
         "prlimit",
         "--nproc=80",
         "setpriv",
@@ -116,11 +116,11 @@ fn a_fork_bomb_within_a_limit_is_ended_whole_by_its_time_limit() {
         "--regid=65533",
         "--clear-groups",
     ];
-    if !is_root() || !runs(&somebody, &["test", "-x", &ur_tests::program("ur-agent")]) {
-        return eprintln!("skipped: only root can run an agent as somebody else");
+    if !is_root() || !runs(&other_user, &["test", "-x", &ur_tests::program("ur-agent")]) {
+        return eprintln!("skipped: only root can run an agent as another user");
     }
     let mut node = Node::with(Setup {
-        wrapper: somebody.map(str::to_owned).to_vec(),
+        wrapper: other_user.map(str::to_owned).to_vec(),
         prepare: Some(|dir| {
             assert!(runs(
                 &["chown", "-R", "65533:65533"],

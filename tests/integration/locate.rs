@@ -1,4 +1,4 @@
-//! Where an agent looks for its broker, and that its log says where it found it. What a test cannot change
+//! Location of the broker: where an agent looks for it, and that its log says where it was found. What a test cannot change
 //! on this machine (kernel command line, resolver) is replaced in a mount namespace of the agent's.
 
 use std::net::{Ipv4Addr, UdpSocket};

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::support::agent::{Agent, Setup};
 use crate::support::broker::{PrivateBroker, Vhost};
-use crate::support::client::{Client, Message};
+use crate::support::client::{Client, Received};
 use crate::support::{Node, PATIENCE, runs, script, wait_until, wait_until_bound};
 
 #[test]
@@ -65,7 +65,7 @@ fn scripts_go_on_without_a_broker_and_each_is_answered_once_with_all_its_output(
     assert_eq!(node.reply(&first)["stdout"], "before\nafter\n");
     assert_eq!(fs::read_to_string(mark).unwrap(), "ran\n");
     node.shell("true");
-    let is_reply = |message: &Message| message.key.starts_with("ur.execute-reply.");
+    let is_reply = |message: &Received| message.key.starts_with("ur.execute-reply.");
     assert_eq!(node.client.take(Duration::ZERO, is_reply), None);
 }
 
@@ -173,7 +173,7 @@ fn a_script_that_outlasts_the_consumer_timeout_is_not_delivered_again() {
     let log = node.agent.log();
     assert!(!log.contains("connection lost"), "{log}");
     node.shell("true");
-    let is_reply = |message: &Message| message.key.starts_with("ur.execute-reply.");
+    let is_reply = |message: &Received| message.key.starts_with("ur.execute-reply.");
     assert_eq!(node.client.take(Duration::ZERO, is_reply), None);
 }
 

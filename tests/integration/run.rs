@@ -1,4 +1,4 @@
-//! What a script finds around it, and what is said of its end.
+//! A script's environment, and what the reply says of its end.
 
 use std::fs;
 use std::time::Duration;
@@ -152,8 +152,8 @@ fn a_second_delivery_of_a_running_request_starts_nothing_and_is_told_its_state()
     node.send_as("r1", body.as_bytes());
     wait_until("the script runs", || mark.exists());
     node.send_as("r1", body.as_bytes());
-    let story = node.progress("r1", "running");
-    assert!(story["started_at"].is_string(), "{story}");
+    let running = node.progress("r1", "running");
+    assert!(running["started_at"].is_string(), "{running}");
     fs::create_dir(gate).unwrap();
     assert_eq!(node.reply("r1")["stdout"], "ran\n");
 }
@@ -292,7 +292,7 @@ fn output_arrives_in_pieces_with_offsets_while_the_script_runs() {
     ));
     let id = node.send(&and(request, "stream", true));
     let key = node.key("execute-output", &id);
-    let is_piece = |message: &crate::support::client::Message| message.key == key;
+    let is_piece = |message: &crate::support::client::Received| message.key == key;
     let piece = node.client.wait_for("the first piece", is_piece).json();
     assert_eq!(
         piece,

@@ -1,4 +1,4 @@
-//! Scripts and the broker's URL hold passwords: they are nobody else's to read.
+//! Scripts and the broker's URL hold passwords, which no other user of the node may read.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! Ends that somebody else brings about: a time limit, a cancel.
+//! Ends that a time limit or a cancel brings about.
 
 use std::fs;
 use std::path::Path;

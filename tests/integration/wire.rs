@@ -1,8 +1,8 @@
-//! What stands on the wire, as Ur's own clients expect it.
+//! Messages on the wire, as the clients of the Node.js Ur expect them.
 
 use serde_json::{Value, json};
 
-use crate::support::client::Message;
+use crate::support::client::Received;
 use crate::support::{Node, and, script};
 
 #[test]
@@ -23,7 +23,7 @@ fn a_node_announces_its_startup_with_sysinfo_as_json() {
 fn startup_is_announced_once_a_boot() {
     let mut node = Node::start();
     let key = format!("ur.startup.{}", node.agent.uuid);
-    let is_startup = |message: &Message| message.key == key;
+    let is_startup = |message: &Received| message.key == key;
     node.client.wait_for("startup", is_startup);
     let mark = node.agent.state_dir().join("announced");
     crate::support::wait_until("startup is marked", || mark.exists());

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# What the library sees of real block devices: who they are, and what uses them.
+# disks.sh and inuse.sh on real block devices: which they are, and what uses them.
 
 # shellcheck disable=SC2016 # programs for the shell on the machine
 

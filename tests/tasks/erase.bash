@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the tests of disk::erase share: an erase of all the machine's disks, a secret on them, and a look whether it is gone.
+# Helpers of the tests of disk::erase: an erase of all the machine's disks, a secret on them, and a look whether it is gone.
 
 # Each test is a subshell, as it should be.
 # shellcheck disable=SC2030,SC2031,SC2153

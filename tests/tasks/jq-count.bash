@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# How often a task starts jq, which costs more than all that a task asks of it: counted by a jq in front of PATH that adds a
+# The count of jq processes that a task starts, which cost more than all that it asks of them: a jq in front of PATH adds a
 # line to a file and becomes the real one. With UR_JQ=/path/to/jaq all tests run the tasks with that instead of the node's jq.
 
 if [[ -n ${UR_JQ:-} ]]; then

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Where a task that takes the machine down cannot do any harm: a PID namespace, of which alone reboot(2) is the end, without
+# A world in which a task that takes the machine down does no harm: a PID namespace, of which alone reboot(2) is the end, without
 # the capability to call it, with a /run in which no init listens, and with a made-up /proc in which sysrq-trigger is a
 # file. poweroff and reboot are shims that write down that they were called. Needs LOG.
 

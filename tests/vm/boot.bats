@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# What comes after the image, on a machine with real UEFI firmware that keeps its variables: image::boot, and what then
+# The tasks after image::write, on a machine with real UEFI firmware that keeps its variables: image::boot, and what then
 # starts; image::configdrive, as the ramdisk's kernel mounts it; image::rescue, by ssh from this host. The disks' files
 # are looked at from outside, and the image's loader is a GRUB that says one sentence.
 

@@ -13,7 +13,7 @@ use super::values::{request_id, seconds};
 use super::watch::{WatchArgs, watch};
 use crate::exit::{Exit, Usage};
 use crate::view::{Table, Trace, View};
-use client::{Action, Client, PastRun, Plan, Runs, STATUS_REQUEST, Target};
+use client::{Action, Client, PastRun, Plan, RunFiles, STATUS_REQUEST, Target};
 use protocol::{Label, NodeId, Outcome, RequestId};
 
 #[derive(Debug, Args)]
@@ -33,7 +33,7 @@ pub(crate) struct AttachArgs {
 }
 
 pub(crate) async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit> {
-    let runs = Runs::of_this_user();
+    let runs = RunFiles::of_this_user();
     let Some(request) = args.request.clone() else {
         return list(&runs?);
     };
@@ -92,7 +92,7 @@ async fn targets(
     Ok(targets.partition(|target| past.sent.contains(&target.id)))
 }
 
-fn list(runs: &Runs) -> Result<Exit> {
+fn list(runs: &RunFiles) -> Result<Exit> {
     let runs = runs.list()?;
     let table = Table {
         header: Some(["REQUEST", "SENT", "NODES", "ENDED", "WHAT"]),

@@ -16,7 +16,7 @@ use super::values::{request_id, seconds};
 use super::watch::{WatchArgs, watch};
 use crate::exit::Exit;
 use crate::view::{Trace, View};
-use client::{Action, Client, Plan, RunFile, Runs, Start, Target};
+use client::{Action, Client, Plan, RunFile, RunFiles, Start, Target};
 use protocol::{Program, Request, RequestId};
 
 /// How long a reply may take besides the script's own time.
@@ -122,7 +122,7 @@ fn record(plan: &Plan, targets: &[Target], request: &Request) -> Option<RunFile>
         wait: plan.wait,
         targets: targets.to_vec(),
     };
-    match Runs::of_this_user().and_then(|runs| runs.create(start)) {
+    match RunFiles::of_this_user().and_then(|runs| runs.create(start)) {
         Ok(file) => Some(file),
         Err(error) => {
             eprintln!("ur: recording the run, for `ur attach`: {error:#}");

@@ -1,4 +1,4 @@
-//! How a request ended on a node, in words: `exit 1: no disk (disk/none)`.
+//! The ending of a request on a node, in words: `exit 1: no disk (disk/none)`.
 
 use protocol::{Outcome, REBOOT_STATUS, Reply};
 use task::TaskResult;

@@ -1,4 +1,4 @@
-//! What the nodes of a group agree in: how it ended, and what was printed.
+//! The key of a group, in which its nodes agree: how the request ended, and what was printed.
 
 use super::ending::remark;
 use client::NodeResult;

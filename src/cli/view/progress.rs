@@ -1,4 +1,4 @@
-//! How far a script is, in words: `40 % sdb: pass 1`.
+//! The progress of a script, in words: `40 % sdb: pass 1`.
 
 use protocol::Progress;
 

@@ -1,4 +1,4 @@
-//! What is printed of a run, and when: at once, as each node ends, or at the end.
+//! The screen of a run: what is printed, and when: at once, as each node ends, or at the end.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Instant;

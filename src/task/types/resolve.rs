@@ -1,4 +1,4 @@
-//! From the syntax of a Puppet type to the type: which words there are, and what each may have in
+//! Resolution of a Puppet type, from its syntax: which words there are, and what each may have in
 //! its brackets.
 
 use regex_lite::{Regex, RegexBuilder};
@@ -10,7 +10,7 @@ use super::{Kind, Member, Size};
 impl Kind {
     pub(super) fn of(expression: &Expression) -> Result<Self, String> {
         let Expression::Name(name, inside) = expression else {
-            return Err(format!("{} is not a type", told(expression)));
+            return Err(format!("{} is not a type", quoted(expression)));
         };
         match inside.as_deref() {
             None => Self::plain(name),
@@ -139,7 +139,7 @@ impl Member {
                 match wrapper.as_str() {
                     "Optional" => (word(&inside[0])?, true),
                     "NotUndef" => (word(&inside[0])?, false),
-                    _ => return Err(format!("{} is not the key of a Struct", told(key))),
+                    _ => return Err(format!("{} is not the key of a Struct", quoted(key))),
                 }
             }
             key => (word(key)?, kind.accepts(&Value::Null)),
@@ -164,7 +164,7 @@ fn range<T: PartialOrd>(
         Some(bound) if is_default(bound) => Ok(None),
         Some(bound) => match read(bound) {
             Some(bound) => Ok(Some(bound)),
-            None => Err(format!("{} is not a bound of `{name}`", told(bound))),
+            None => Err(format!("{} is not a bound of `{name}`", quoted(bound))),
         },
     };
     let (from, to) = (bound(0)?, bound(1)?);
@@ -205,13 +205,16 @@ fn word(expression: &Expression) -> Result<String, String> {
         Expression::Word(text) | Expression::Text(text) => Ok(text.clone()),
         Expression::Name(name, None) => Ok(name.clone()),
         Expression::Integer(number) => Ok(number.to_string()),
-        other => Err(format!("{} is not a word", told(other))),
+        other => Err(format!("{} is not a word", quoted(other))),
     }
 }
 
 fn pattern(expression: &Expression) -> Result<Regex, String> {
     let (Expression::Regex(text) | Expression::Text(text)) = expression else {
-        return Err(format!("{} is not a pattern: write /…/", told(expression)));
+        return Err(format!(
+            "{} is not a pattern: write /…/",
+            quoted(expression)
+        ));
     };
     // As in Ruby, where ^ and $ are the ends of a line; \A and \z are those of the text.
     RegexBuilder::new(text)
@@ -224,7 +227,7 @@ fn pattern(expression: &Expression) -> Result<Regex, String> {
         })
 }
 
-fn told(expression: &Expression) -> String {
+fn quoted(expression: &Expression) -> String {
     match expression {
         Expression::Name(name, _) => format!("`{name}`"),
         Expression::Word(text) => format!("`{text}`"),

@@ -1,4 +1,4 @@
-//! What became of every request, and whether it may have become that.
+//! The account of every request: how it ended, and whether it may have ended so.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;

@@ -82,13 +82,17 @@ impl Broker {
                         "broker: memory alarm, publishers blocked",
                         format!("for {time:?}"),
                     );
-                    self.ctl(&["set_vm_memory_high_watermark", "0.00001"])?;
-                    clock.wait(time);
-                    self.ctl(&["set_vm_memory_high_watermark", "0.4"])?;
+                    self.block_publishers(clock, time)?;
                 }
             }
         }
         Ok(())
+    }
+
+    fn block_publishers(&self, clock: &Clock, time: Duration) -> Result<()> {
+        self.ctl(&["set_vm_memory_high_watermark", "0.00001"])?;
+        clock.wait(time);
+        self.ctl(&["set_vm_memory_high_watermark", "0.4"])
     }
 
     fn ctl(&self, words: &[&str]) -> Result<()> {

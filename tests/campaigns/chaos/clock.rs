@@ -1,4 +1,4 @@
-//! How long faults are injected, and when the weather is fair again. Knows no fault.
+//! The clock of the campaign: how long faults are injected, and when they have ended. Knows no fault.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};

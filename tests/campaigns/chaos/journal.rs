@@ -1,4 +1,4 @@
-//! What was done to whom and when: one line each in a file, and how often in all.
+//! The journal of faults: each with its time and victim, a line each in a file, and how often in all.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;

@@ -21,9 +21,9 @@ use super::node::Node;
 use super::request::{Kind, Request};
 
 /// Beyond this many open requests no new ones are made.
-const MOST_OPEN: usize = 200;
+const MAX_OPEN: usize = 200;
 /// Messages on their way to the broker at a time: a broker that blocks publishers keeps them all.
-const MOST_ON_THE_WAY: usize = 200;
+const MAX_ON_THE_WAY: usize = 200;
 
 /// What the sender needs to know of a node.
 struct Address {
@@ -150,7 +150,7 @@ impl Sender {
                     if let Some((_, until)) = self.listened.last_mut() {
                         *until = Timestamp::now();
                     }
-                    if on_the_way.len() < MOST_ON_THE_WAY {
+                    if on_the_way.len() < MAX_ON_THE_WAY {
                         for Outgoing { key, body } in self.due(clock) {
                             let publisher = client.publisher.clone();
                             on_the_way.spawn(async move { publisher.publish(&key, &body).await?.routing().await });
@@ -231,7 +231,7 @@ impl Sender {
             .iter()
             .filter(|request| request.is_open())
             .count();
-        if open >= MOST_OPEN {
+        if open >= MAX_OPEN {
             return Vec::new();
         }
         let how_many = if self.rng.u32(..40) == 0 { 20 } else { 1 };

@@ -1,4 +1,4 @@
-//! Virtual hosts of a RabbitMQ that somebody else started, by its management API; and one of a test's own.
+//! Virtual hosts of a RabbitMQ that was started before the tests, by its management API; and one of a test's own.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -35,7 +35,7 @@ impl Vhost {
         }
     }
 
-    /// The one that everybody means who names none, if `UR_AMQP_URL` does not name another.
+    /// The default one of a RabbitMQ, if `UR_AMQP_URL` does not name another.
     pub(crate) fn root() -> Option<Self> {
         let url = std::env::var("UR_AMQP_URL").ok()?;
         (without_path(&url) == url.trim_end_matches('/')).then_some(Self { url, name: None })
@@ -76,7 +76,7 @@ impl Vhost {
             .map(str::to_owned)
     }
 
-    /// A queue that nobody listens at, as one of a node that is cut off. Dies with the virtual host.
+    /// A queue without a consumer, as that of a node that is cut off. Dies with the virtual host.
     pub(crate) fn declare_queue(&self, queue: &str, key: &str) {
         let (management, name) = self.managed();
         management.call("PUT", &format!("/api/queues/{name}/{queue}"), "{}");

@@ -1,4 +1,4 @@
-//! What a headnode would see: raw bodies out, and all that the node says in.
+//! A headnode as a test plays it: raw bodies out, and all that the node says in.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,14 +11,15 @@ use tokio::time::{Instant, timeout_at};
 
 use super::PATIENCE;
 
+/// A message that the node sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Message {
+pub(crate) struct Received {
     pub(crate) key: String,
     pub(crate) content_type: Option<String>,
     pub(crate) body: Vec<u8>,
 }
 
-impl Message {
+impl Received {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("a body that is JSON")
     }
@@ -26,7 +27,7 @@ impl Message {
 
 /// Plain calls outside, an AMQP connection inside.
 pub(crate) struct Client {
-    inbox: VecDeque<Message>,
+    not_taken: VecDeque<Received>,
     deliveries: Subscription,
     publisher: Publisher,
     _broker: Broker,
@@ -61,7 +62,7 @@ impl Client {
         };
         let (broker, deliveries, publisher) = runtime.block_on(connected).expect("a broker");
         Self {
-            inbox: VecDeque::new(),
+            not_taken: VecDeque::new(),
             deliveries,
             publisher,
             _broker: broker,
@@ -75,7 +76,7 @@ impl Client {
     }
 
     /// The first message that is wanted and was not taken yet.
-    pub(crate) fn wait_for(&mut self, what: &str, wanted: impl Fn(&Message) -> bool) -> Message {
+    pub(crate) fn wait_for(&mut self, what: &str, wanted: impl Fn(&Received) -> bool) -> Received {
         match self.take(PATIENCE, wanted) {
             Some(message) => message,
             None => panic!("waited in vain for {what}; there was {:#?}", self.keys()),
@@ -86,10 +87,10 @@ impl Client {
     pub(crate) fn take(
         &mut self,
         patience: Duration,
-        wanted: impl Fn(&Message) -> bool,
-    ) -> Option<Message> {
-        if let Some(at) = self.inbox.iter().position(&wanted) {
-            return self.inbox.remove(at);
+        wanted: impl Fn(&Received) -> bool,
+    ) -> Option<Received> {
+        if let Some(at) = self.not_taken.iter().position(&wanted) {
+            return self.not_taken.remove(at);
         }
         let deadline = Instant::now() + patience;
         loop {
@@ -97,17 +98,17 @@ impl Client {
             if wanted(&message) {
                 return Some(message);
             }
-            self.inbox.push_back(message);
+            self.not_taken.push_back(message);
         }
     }
 
-    fn receive(&mut self, deadline: Instant) -> Option<Message> {
+    fn receive(&mut self, deadline: Instant) -> Option<Received> {
         let deliveries = &mut self.deliveries;
         let received = async {
             let delivery = timeout_at(deadline, deliveries.next()).await.ok()?;
             let delivery = delivery.expect("the connection stays").expect("a delivery");
             delivery.ack().await.expect("acking");
-            Some(Message {
+            Some(Received {
                 content_type: delivery.content_type().map(str::to_owned),
                 key: delivery.routing_key,
                 body: delivery.body,
@@ -118,11 +119,11 @@ impl Client {
 
     /// Drops what was received and not taken.
     pub(crate) fn forget(&mut self) {
-        self.inbox.clear();
+        self.not_taken.clear();
     }
 
     fn keys(&self) -> Vec<&str> {
-        let keys = self.inbox.iter().map(|message| message.key.as_str());
+        let keys = self.not_taken.iter().map(|message| message.key.as_str());
         keys.collect()
     }
 }

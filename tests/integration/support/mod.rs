@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod broker;
 pub(crate) mod client;
+pub(crate) mod desk;
 pub(crate) mod fake_broker;
 pub(crate) mod fake_nodes;
 pub(crate) mod operator;
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 
 use agent::{Agent, Setup};
 use broker::Vhost;
-use client::{Client, Message};
+use client::{Client, Received};
 
 /// For whatever takes no time on an idle machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -57,7 +58,7 @@ impl Node {
 
     pub(crate) fn wait_until_announced(&mut self) -> Value {
         let prefix = format!("ur.sysinfo.{}.", self.agent.uuid);
-        let said = |message: &Message| message.key.starts_with(&prefix);
+        let said = |message: &Received| message.key.starts_with(&prefix);
         self.client.wait_for("sysinfo", said).json()
     }
 
@@ -85,7 +86,7 @@ impl Node {
         self.reply_message(id).json()
     }
 
-    pub(crate) fn reply_message(&mut self, id: &str) -> Message {
+    pub(crate) fn reply_message(&mut self, id: &str) -> Received {
         let key = self.key("execute-reply", id);
         self.client
             .wait_for(&format!("the reply {key}"), |message| message.key == key)
@@ -93,7 +94,7 @@ impl Node {
 
     pub(crate) fn progress(&mut self, id: &str, state: &str) -> Value {
         let key = self.key("execute-progress", id);
-        let said = |message: &Message| message.key == key && message.json()["state"] == state;
+        let said = |message: &Received| message.key == key && message.json()["state"] == state;
         self.client
             .wait_for(&format!("{state} on {key}"), said)
             .json()
@@ -168,7 +169,7 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// Until an agent has its queue. What it announced then may have come before the client did.
 pub(crate) fn wait_until_bound(client: &Client) {
-    // Agents, and nobody else, listen to this, and say nothing.
+    // Only agents have bindings for this, and they do not answer it.
     let key = "ur.broadcast.is-there-anybody.r1";
     wait_until("the agent has its queue", || {
         client.publish(key, b"{}") == Routing::Taken

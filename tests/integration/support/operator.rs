@@ -104,6 +104,20 @@ impl Said {
         assert_eq!(self.exit, status, "{}\n{}", self.out, self.err);
         self.out
     }
+
+    #[track_caller]
+    pub(crate) fn is(&self, exit: i32, words: &[&str]) {
+        let all = format!("{}{}", self.out, self.err);
+        assert_eq!(self.exit, exit, "{all}");
+        assert!(words.iter().all(|word| all.contains(word)), "{all}");
+    }
+
+    /// A row of the table, whatever the width of its columns.
+    #[track_caller]
+    pub(crate) fn lists(&self, row: &[&str]) {
+        let found = (self.out.lines()).any(|line| line.split_whitespace().eq(row.iter().copied()));
+        assert!(found, "{}", self.out);
+    }
 }
 
 /// Lines of JSON, in the order of the nodes.

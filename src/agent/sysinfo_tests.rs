@@ -1,3 +1,5 @@
+//! Tests of sysinfo: what the agent adds to the facts, and sysinfo programs that fail.
+
 use super::*;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};

@@ -1,4 +1,5 @@
-//! What `ur-agent` does besides serving: one request without a broker, and looks at what it would find.
+//! The commands of `ur-agent` besides `run`: `exec` runs one request without a broker, `sysinfo` and `check`
+//! print what the agent would find here.
 
 use std::fs;
 use std::io::Read;
@@ -11,7 +12,7 @@ use protocol::{Message, NodeId, RequestId};
 
 use super::args::AgentArgs;
 use super::run::block_on;
-use super::{connect, reply, supervisor, sysinfo as facts};
+use super::{connect, reply, supervisors, sysinfo as facts};
 
 /// Runs one request here, supervised as the agent would, and prints its reply.
 pub(crate) fn exec(file: &Path) -> Result<()> {
@@ -32,7 +33,7 @@ pub(crate) fn exec(file: &Path) -> Result<()> {
     let node = NodeId::parse("local").expect("a word");
     let admission = spool.create(&RequestId::random(), (&node, "exec"), &body);
     let (Created::New(job) | Created::Existing(job)) = admission.map_err(refused)?;
-    let mut supervisor = supervisor::of(&job)
+    let mut supervisor = supervisors::of(&job)
         .spawn()
         .context("starting a supervisor")?;
     supervisor.wait().context("waiting for the supervisor")?;

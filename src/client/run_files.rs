@@ -1,4 +1,4 @@
-//! The runs of this user, a file each: what it takes to collect the answers of a run whose `ur` was
+//! The files of this user's runs, one each: what it takes to collect the answers of a run whose `ur` was
 //! killed. Written line by line as the run goes on, the targets before the first message leaves.
 
 use std::collections::{HashMap, HashSet};
@@ -53,13 +53,13 @@ enum Line {
 
 /// The directory of the files: `$XDG_STATE_HOME/ur/runs`.
 #[derive(Clone, Debug)]
-pub struct Runs(PathBuf);
+pub struct RunFiles(PathBuf);
 
 /// The file of a run that goes on.
 #[derive(Debug)]
 pub struct RunFile(File);
 
-impl Runs {
+impl RunFiles {
     pub fn of_this_user() -> Result<Self> {
         Ok(Self(state_dir()?.join("runs")))
     }
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn a_run_is_read_as_far_as_it_was_written() {
         let dir = tempfile::tempdir().unwrap();
-        let (runs, start) = (Runs(dir.path().join("runs")), start("r1"));
+        let (runs, start) = (RunFiles(dir.path().join("runs")), start("r1"));
         let targets = start.targets.clone();
         let mut file = runs.create(start.clone()).unwrap();
         file.note(&RunEvent::Publishing(&targets[0])).unwrap();
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn an_id_that_is_used_again_is_about_its_latest_run() {
         let dir = tempfile::tempdir().unwrap();
-        let (runs, start) = (Runs(dir.path().to_owned()), start("r1"));
+        let (runs, start) = (RunFiles(dir.path().to_owned()), start("r1"));
         let mut file = runs.create(start.clone()).unwrap();
         file.note(&RunEvent::Publishing(&start.targets[0])).unwrap();
         runs.create(start.clone()).unwrap();
@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn the_latest_runs_are_kept_and_listed_first() {
         let dir = tempfile::tempdir().unwrap();
-        let runs = Runs(dir.path().to_owned());
+        let runs = RunFiles(dir.path().to_owned());
         assert_eq!(runs.list().unwrap(), []);
         for i in 0..KEEP + 5 {
             let file = runs.create(start(&format!("r{i}"))).unwrap();

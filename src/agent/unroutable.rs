@@ -1,4 +1,4 @@
-//! Redelivery of unroutable replies: after a second, then after twice as long each time. Only for this
+//! Unroutable replies, and when each is sent again: after a second, then after twice as long each time. Only for this
 //! session; the next one sends every open reply at once.
 
 use std::time::Duration;
