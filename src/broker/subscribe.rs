@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
 use anyhow::{Context, Result};
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
 };
@@ -90,19 +90,32 @@ impl Subscription {
 
     /// The next message, for a receiver that keeps nothing on disk; fails when the connection has ended.
     /// Nothing is lost when a `select!` drops this future: messages are acked, many at a time, by a later
-    /// call than the one that returned them.
+    /// call than the one that returned them. But none stays unacked while none comes: RabbitMQ closes the channel of
+    /// a consumer that leaves one unacked for half an hour.
     pub async fn receive(&mut self) -> Result<Delivery> {
-        if self.unacked >= PREFETCH / 2
-            && let Some(acker) = &self.latest
-        {
-            acker.ack(BasicAckOptions { multiple: true }).await?;
-            self.unacked = 0;
+        if self.unacked >= PREFETCH / 2 {
+            self.ack_returned().await?;
         }
-        let delivery = self.next().await;
+        let delivery = match self.next().now_or_never() {
+            Some(delivery) => delivery,
+            None => {
+                self.ack_returned().await?;
+                self.next().await
+            }
+        };
         let delivery = delivery.context("the broker ended our queue")??;
         self.latest = Some(delivery.acker.0.clone());
         self.unacked += 1;
         Ok(delivery)
+    }
+
+    async fn ack_returned(&mut self) -> Result<()> {
+        if let Some(latest) = &self.latest {
+            latest.ack(BasicAckOptions { multiple: true }).await?;
+        }
+        self.latest = None;
+        self.unacked = 0;
+        Ok(())
     }
 }
 

@@ -1,9 +1,14 @@
 //! Messages on the wire, as the clients of the Node.js Ur expect them.
 
-use serde_json::{Value, json};
+use std::time::Duration;
 
+use broker::Broker;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::support::broker::Vhost;
 use crate::support::client::Received;
-use crate::support::{Node, and, script};
+use crate::support::{Node, and, script, wait_until};
 
 #[test]
 fn a_node_announces_its_startup_with_sysinfo_as_json() {
@@ -26,15 +31,12 @@ fn startup_is_announced_once_a_boot() {
     let is_startup = |message: &Received| message.key == key;
     node.client.wait_for("startup", is_startup);
     let mark = node.agent.state_dir().join("announced");
-    crate::support::wait_until("startup is marked", || mark.exists());
+    wait_until("startup is marked", || mark.exists());
     node.agent.kill();
     node.agent.start_again();
     node.wait_until_announced();
     node.shell("true");
-    assert_eq!(
-        node.client.take(std::time::Duration::ZERO, is_startup),
-        None
-    );
+    assert_eq!(node.client.take(Duration::ZERO, is_startup), None);
 }
 
 #[test]
@@ -118,4 +120,30 @@ fn the_key_of_every_reply_has_four_words_and_its_body_is_declared_json() {
         assert_eq!(reply.content_type.as_deref(), Some("application/json"));
         assert!(matches!(reply.json(), Value::Object(_)));
     }
+}
+
+/// RabbitMQ closes the channel of a consumer that leaves a message unacked for half an hour.
+#[test]
+fn what_a_client_received_is_acked_while_nothing_more_comes() {
+    let vhost = Vhost::new();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let received = async {
+        let broker = Broker::connect(&vhost.url.parse()?, "ur test").await?;
+        let keys = ["ur.heartbeat.n1".to_owned()];
+        let mut subscription = broker.subscribe("ur.test.acks", &keys).await?;
+        let publisher = broker.publisher().await?;
+        for _ in 0..3 {
+            publisher.publish(&keys[0], b"{}").await?.routing().await?;
+            subscription.receive().await?;
+        }
+        let nothing = timeout(Duration::from_millis(100), subscription.receive()).await;
+        assert!(nothing.is_err());
+        anyhow::Ok((broker, subscription))
+    };
+    let open = runtime.block_on(received).expect("a broker");
+    wait_until("all are acked", || vhost.acked("ur.test.acks") == Some(3));
+    drop(open);
 }

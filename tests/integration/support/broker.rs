@@ -95,6 +95,14 @@ impl Vhost {
         messages.as_array().expect("an array").len()
     }
 
+    /// How many messages of a queue the management knows to be acked. It hears of them every few seconds.
+    pub(crate) fn acked(&self, queue: &str) -> Option<u64> {
+        let (management, name) = self.managed();
+        let queues = management.get(&format!("/api/queues/{name}"));
+        let found = queues.iter().find(|found| found["name"] == queue);
+        found.and_then(|queue| queue["message_stats"]["ack"].as_u64())
+    }
+
     fn managed(&self) -> (Management, &str) {
         let name = self.name.as_deref();
         let managed = Management::from_env().zip(name);
