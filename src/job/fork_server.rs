@@ -18,8 +18,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, send, sendmsg,
-    socketpair,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType, recv, recvmsg, send,
+    sendmsg, shutdown, socketpair,
 };
 
 use protocol::RequestId;
@@ -63,6 +63,15 @@ impl ForkServer {
     /// Asks for a supervisor of the job. The outer error is the server's, which is of no use any more;
     /// the inner one is the kernel's, which had no process to spare.
     pub fn fork(&self, id: &RequestId) -> io::Result<io::Result<ExitWatch>> {
+        let answer = self.ask(id);
+        if answer.is_err() {
+            // What it may still say would be taken for the answer to the next question.
+            shutdown(&self.socket, Shutdown::Both).ok();
+        }
+        answer
+    }
+
+    fn ask(&self, id: &RequestId) -> io::Result<io::Result<ExitWatch>> {
         send(&self.socket, id.as_str().as_bytes(), SendFlags::NOSIGNAL)?;
         let patience = Timespec::try_from(PATIENCE).expect("ten seconds fit");
         let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];

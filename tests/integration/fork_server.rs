@@ -212,3 +212,17 @@ fn a_fork_server_ends_with_its_agent_and_the_job_goes_on() {
     node.agent.start_again();
     assert_eq!(node.reply(&id)["stdout"], "done\n");
 }
+
+#[test]
+fn what_a_server_says_too_late_is_not_taken_for_the_answer_to_the_next_question() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path()).unwrap();
+    let server = server(&spool);
+    let [late, next] = ["late", "next"].map(|id| job(&spool, id, "true"));
+    let pid = Pid::from_raw(server.pid().cast_signed()).expect("a pid");
+    kill_process(pid, Signal::STOP).expect("stopping it");
+    assert!(server.fork(&late.id).is_err());
+    kill_process(pid, Signal::CONT).expect("continuing it");
+    wait_until("the late job ends", || late.outcome().unwrap().is_some());
+    assert!(server.fork(&next.id).is_err());
+}
