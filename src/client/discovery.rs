@@ -90,6 +90,8 @@ pub async fn discover(client: &Client, search: Search) -> Result<Vec<Node>> {
         // Others were not waited for.
         Missing::NoneWanted => {}
         Missing::NoneKnown => known.add(&nodes),
+        // Too short a silence says nothing about those that it did not wait for.
+        Missing::Unknown if !patience.is_for_all() => {}
         Missing::Unknown => known.replace(&nodes),
     }
     nodes.sort_by(|a, b| {
@@ -133,6 +135,11 @@ impl Patience {
     fn answered(&mut self, now: Instant) {
         self.longest_gap = self.longest_gap.max(now - self.latest);
         self.latest = now;
+    }
+
+    /// Whether a search that has not heard of all that it knows waits for everybody.
+    fn is_for_all(&self) -> bool {
+        self.quiet.is_none_or(|quiet| quiet >= QUIET)
     }
 
     fn until(&self, missing: Missing) -> Instant {
@@ -198,6 +205,13 @@ mod tests {
     fn a_silence_that_was_asked_for_is_kept() {
         assert_eq!(waits(Some(ms(3000)), &[5], Missing::NoneKnown), ms(3000));
         assert_eq!(waits(Some(ms(50)), &[5], Missing::NoneWanted), ms(50));
+    }
+
+    #[test]
+    fn a_silence_that_is_shorter_than_usual_makes_no_list_of_all_nodes() {
+        let is_for_all = |quiet| Patience::new(quiet, Instant::now()).is_for_all();
+        assert!(is_for_all(None) && is_for_all(Some(ms(1000))));
+        assert!(!is_for_all(Some(ms(300))));
     }
 
     #[test]
