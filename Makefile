@@ -13,7 +13,10 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 # cannot be static; and the tests use the same flag and profile, so that what they test is what is installed.
 CARGO := env RUSTFLAGS='-C target-feature=+crt-static' cargo
 SHIPPED := --release --locked --target $(HOST)
-TEST := $(CARGO) --config 'target.$(HOST).runner="$(CURDIR)/tools/timed-test"' test $(SHIPPED)
+# Tests drive the shipped programs from outside, so they themselves need not be optimised as those are. One set of packages
+# for all of them: cargo builds every dependency again for each set that asks for other features.
+DRIVE := env CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 $(CARGO)
+TEST := $(DRIVE) --config 'target.$(HOST).runner="$(CURDIR)/tools/timed-test"' test $(SHIPPED) --workspace
 BIN := $(or $(patsubst %/ur-agent,%,$(firstword $(wildcard target/$(HOST)/release/ur-agent target/*/release/ur-agent))),target/$(HOST)/release)
 SCRIPTS_NEED := bats busybox jq gdisk:sgdisk fdisk:sfdisk dosfstools:mkfs.vfat curl zstd minisign tcpdump iproute2:ip \
   uuid-runtime:uuidgen procps:pgrep mtools:mcopy xorriso cloud-guest-utils:growpart dropbear-bin:dropbear \
@@ -47,20 +50,20 @@ demo: build ## three agents on this machine, and what one does with them
 
 test: build ## all tests, side by side, against private RabbitMQs, or the one that UR_AMQP_URL names
 	tools/prerequisites rabbitmq-server python3 $(SCRIPTS_NEED)
-	$(TEST) --workspace --no-run
+	$(TEST) --no-run
 	tools/side-by-side $(AT_ONCE) '$(SUBMAKE) test-integration' '$(SUBMAKE) test-chaos' \
 	  $(patsubst %,'tools/with-broker --private bats --timing %',$(BROKER_BATS)) \
 	  $(patsubst %,'bats --timing %',$(filter-out $(BROKER_BATS),$(BATS))) '$(SUBMAKE) test-rooms'
 
 # What a test says on its own: the programs from outside, a minute of faults, and each room by itself.
 test-integration:
-	tools/with-broker --private $(TEST) -p ur-tests --test integration
+	tools/with-broker --private $(TEST) --test integration
 
 test-chaos:
-	CHAOS_SECONDS=$(or $(CHAOS_SECONDS),60) $(TEST) -p ur-tests --test chaos
+	CHAOS_SECONDS=$(or $(CHAOS_SECONDS),60) $(TEST) --test chaos
 
 test-rooms:
-	$(TEST) --workspace --exclude ur-tests
+	$(TEST) --lib --bins
 
 ramdisk: build ## kernel and initramfs with ur-agent: target/ramdisk/minimal, or PROFILE=full, or PROFILE=zfs
 	tools/prerequisites cpio kmod zstd
@@ -88,11 +91,11 @@ vm-demo: ## an emulated machine from a blank disk to a running system, by tasks,
 
 chaos: build ## the fault campaign of docs/reliability.md: 20 minutes, or CHAOS_SECONDS; CHAOS_SEED repeats one
 	tools/prerequisites rabbitmq-server
-	CHAOS_SECONDS=$(or $(CHAOS_SECONDS),1200) $(CARGO) test $(SHIPPED) -p ur-tests --test chaos
+	CHAOS_SECONDS=$(or $(CHAOS_SECONDS),1200) $(DRIVE) test $(SHIPPED) --workspace --test chaos
 
 flood: build ## floods and outages of docs/reliability.md: ten minutes, and tables
 	tools/prerequisites rabbitmq-server
-	tools/with-broker --private $(CARGO) test $(SHIPPED) -p ur-tests --test integration -- --ignored --nocapture --test-threads 1
+	tools/with-broker --private $(DRIVE) test $(SHIPPED) --workspace --test integration -- --ignored --nocapture --test-threads 1
 
 lint: ## formats, clippy, docs, licences of dependencies, shell scripts
 	cargo fmt --check
@@ -113,12 +116,12 @@ bench: build ## the benchmarks, against a private RabbitMQ; and image::write bes
 	tools/bench-images
 
 bench-once: build
-	tools/with-broker --private $(CARGO) test $(SHIPPED) -p ur-benches --bench request
+	tools/with-broker --private $(DRIVE) test $(SHIPPED) --workspace --bench request
 	$(SUBMAKE) bench-fleet NODES=100 AGENTS=10
 
 bench-fleet: build ## ur over 100, 1000 and 10,000 simulated nodes (NODES), and 300 agents (AGENTS) whose broker restarts
 	tools/prerequisites rabbitmq-server
-	$(CARGO) build $(SHIPPED) -p ur-benches --bin fleet
+	$(DRIVE) build $(SHIPPED) --workspace --bin fleet
 	NODES=$(NODES) AGENTS=$(AGENTS) tools/with-broker --private target/$(HOST)/release/fleet
 
 install: ## install what was built: PREFIX=/usr/local, DESTDIR for packagers
