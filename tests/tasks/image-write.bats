@@ -66,6 +66,27 @@ refused() { # <kind> <words of the message>: checks that the last task refused, 
   has_image small.img
 }
 
+@test 'a smaller one with another hash leaves the disk as it was, and the next mirror is asked' {
+  local packed before
+  truncate --size 3M "$WWW/small.img"
+  sgdisk --new=1:0:0 "$WWW/small.img" >/dev/null
+  cp "$WWW/small.img" "$WWW/other.img"
+  printf other | dd of="$WWW/other.img" bs=1M seek=2 conv=notrunc status=none
+  gzip -k "$WWW/small.img" "$WWW/other.img"
+  sgdisk --new=1:0:0 "$DISK" >/dev/null
+  before=$(sha256sum <"$DISK")
+  for packed in '' .gz; do
+    write_image "urls=[\"$URL/other.img$packed\"]" checksum="$(digits "small.img$packed")"
+    answer ._error.kind image/wrong-content
+    [[ $(jq -r ._error.msg <<<"$output") == *'Nothing was written'* ]]
+    blockdev --flushbufs "$DISK"
+    [[ $(sha256sum <"$DISK") == "$before" ]]
+  done
+  write_image "urls=[\"$URL/other.img\",\"$URL/small.img\"]" checksum="$(digits small.img)"
+  answer .verdict written
+  has_image small.img
+}
+
 @test 'an image whose size is no multiple of anything is written to its last byte' {
   head -c 9000001 /dev/urandom >"$WWW/odd.img"
   write_image "urls=[\"$URL/odd.img\"]" checksum="$(digits odd.img)" read_back=true
@@ -332,23 +353,53 @@ refused() { # <kind> <words of the message>: checks that the last task refused, 
 
 # qcow2.
 
-@test 'a qcow2 is unpacked from the far end of the disk, compressed or not, and nothing of it stays there' {
-  local how
+@test 'a qcow2 is written, compressed or not, kept on the disk or not, and nothing of it stays there' {
+  local how read_back
   add_disk 80M
   for how in -q -c; do
     qemu-img convert -f raw -O qcow2 "$how" "$WWW/a.img" "$WWW/a.qcow2"
-    write_image "urls=[\"$URL/cut/3000000/a.qcow2\",\"$URL/a.qcow2\"]" format=qcow2 checksum="$(digits a.qcow2)" read_back=true
-    answer '[.verdict, .bytes, .gpt_fixed] | @csv' '"written",25165824,true'
-    has_image a.img
-    blockdev --flushbufs "$DISK"
-    [[ $(grep --text --only-matching --byte-offset --perl-regexp 'QFI\xfb\0\0\0\x03' "$DISK") == '' ]]
+    for read_back in true false; do
+      head -c 80M /dev/urandom | dd of="$DISK" bs=1M oflag=direct iflag=fullblock status=none
+      write_image "urls=[\"$URL/cut/3000000/a.qcow2\",\"$URL/a.qcow2\"]" format=qcow2 checksum="$(digits a.qcow2)" read_back="$read_back"
+      answer '[.verdict, .bytes, .gpt_fixed] | @csv' '"written",25165824,true'
+      has_image a.img
+      blockdev --flushbufs "$DISK"
+      [[ $(grep --text --only-matching --byte-offset --perl-regexp 'QFI\xfb\0\0\0\x03' "$DISK") == '' ]]
+      ! grep -q 'fetched again' "$LOG"
+    done
   done
 }
 
-@test 'a qcow2 with another hash is not unpacked' {
-  qemu-img convert -f raw -O qcow2 "$WWW/a.img" "$WWW/a.qcow2"
+@test 'a qcow2 that cannot be written as it comes is, and with another hash does not boot' {
+  local kind
+  add_disk 80M
+  qemu-img convert -f raw -O qcow2 "$WWW/a.img" "$WWW/snapshots.qcow2"
+  cp "$WWW/snapshots.qcow2" "$WWW/order.qcow2"
+  qemu-img snapshot -c s "$WWW/snapshots.qcow2"
+  # The only table moves behind what it tells of, and its place in the table of tables follows.
+  dd if="$WWW/order.qcow2" of="$WWW/order.qcow2" bs=64K skip=4 seek=640 count=1 conv=notrunc status=none
+  printf '\200\0\0\0\002\200\0\0' | dd of="$WWW/order.qcow2" bs=64K seek=3 conv=notrunc status=none
+  for kind in snapshots order; do
+    write_image "urls=[\"$URL/$kind.qcow2\"]" format=qcow2 checksum="$(digits "$kind.qcow2")"
+    answer .verdict written
+    has_image a.img
+    [[ -z ${WRITER:-} ]] || grep -q "because of .*$kind.* fetched again" "$LOG"
+    write_image "urls=[\"$URL/$kind.qcow2\"]" format=qcow2 checksum="$(printf '%064d' 0)"
+    answer ._error.kind image/wrong-content
+    has_no_table
+  done
+}
+
+@test 'a qcow2 with another hash never boots, and neither does one that is not what was announced' {
+  qemu-img convert -f raw -O qcow2 -c "$WWW/a.img" "$WWW/a.qcow2"
   write_image "urls=[\"$URL/a.qcow2\"]" format=qcow2 checksum="$(printf '%064d' 0)"
   answer ._error.kind image/wrong-content
+  has_no_table
+  make_image b.img 32M
+  qemu-img convert -f raw -O qcow2 -c "$WWW/b.img" "$WWW/b.qcow2"
+  write_image "urls=[\"$URL/a.qcow2\",\"$URL/b.qcow2\"]" format=qcow2 checksum="$(digits b.qcow2)"
+  answer .verdict "$(if [[ -n ${WRITER:-} ]]; then echo failed; else echo refused; fi)"
+  [[ $output == *'another qcow2 than was announced'* ]]
   has_no_table
 }
 
@@ -387,15 +438,17 @@ refused() { # <kind> <words of the message>: checks that the last task refused, 
   head -c 320M /dev/urandom >"$WWW/big.img"
   zstd -q -1 "$WWW/big.img"
   qemu-img convert -f raw -O qcow2 "$WWW/big.img" "$WWW/big.qcow2"
-  local zst qcow2
+  local zst qcow2 read_back
   zst=$(digits big.img.zst) qcow2=$(digits big.qcow2)
   limit_memory $((160 << 20))
   # What keeps it in memory does not come through.
   [[ $(head -c 320M /dev/zero | tail -c 319M | wc -c) == 0 ]]
   write_image "urls=[\"$URL/big.img.zst\"]" checksum="$zst" read_back=true
   answer .verdict written
-  write_image "urls=[\"$URL/big.qcow2\"]" format=qcow2 checksum="$qcow2" read_back=true
-  answer .verdict written
+  for read_back in true false; do
+    write_image "urls=[\"$URL/big.qcow2\"]" format=qcow2 checksum="$qcow2" read_back="$read_back"
+    answer .verdict written
+  done
 }
 
 @test 'it starts jq a few times' {

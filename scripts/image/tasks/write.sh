@@ -66,7 +66,12 @@ writes() {
   find_program
   progress 0 "/dev/$disk: writing"
   fetch_and_write
-  if [[ $format == qcow2 ]]; then unpack_qcow2; else verify_raw; fi
+  if [[ $format == raw ]]; then
+    verify_raw
+  elif [[ -z $one_pass ]]; then
+    unpack_qcow2
+  fi
+  guard_head
   (wipe_before_write) || exit
   # The moment from which on the disk can boot.
   write_file "$scratch/head" 0 \

@@ -2,8 +2,8 @@
 # The pipeline of image::write: fetches an image, from the cache or from mirrors, hashes, unpacks and writes it, again
 # from the next source until the hash is right. Needs writer.sh, probe.sh, qcow2.sh, image-table.sh, mirrors.sh, disk's wipe.sh and stack.sh, and what the task has read of its parameters.
 
-# How the stage that writes ends for a reason that another source may not have: the exit statuses of ur-writer.
-readonly unpack_failed=4 disk_too_small=6
+# How the stage that writes ends for a reason that another source, or another way, may not have: the exit statuses of ur-writer.
+readonly unpack_failed=4 disk_too_small=6 told_to_stop=8 not_streamable=9
 
 fetch_and_write() { # writes the image to the disk but for its head; ends the task if no source has the right one
   local source_urls wrong=
@@ -45,7 +45,12 @@ run_pass() { # <function that gives the image>: succeeds if it is on the disk; e
 }
 
 fetch_once() { # <URLs, one a line>
+  local before=$one_pass
   source_urls=$1
+  ! run_pass read_mirrors || return 0
+  [[ $one_pass != "$before" ]] || return 1
+  log "$wrong. It is fetched again, to the far end of the disk"
+  : >"$scratch/sources_used"
   run_pass read_mirrors
 }
 
@@ -71,10 +76,9 @@ tee_to() { # <pipe>: passes on what comes, and writes it to the pipe too
 }
 
 write_raw() {
-  local reason
   # What is smaller is known whole before anything is written.
   hold_back_head || return 0
-  reason=$(check_sector_size "$scratch/head") || fail image/refused "$reason. $(state_of_disk)" "$(image_result refused)"
+  guard_head
   wipe_before_write
   zero_ahead
   write_stream "$head_bytes" "$zeroed"
@@ -87,6 +91,11 @@ write_qcow2() {
 
 discard_stream() {
   cat >/dev/null
+}
+
+guard_head() { # refuses a head whose partition table was made for other sectors
+  local reason
+  reason=$(check_sector_size "$scratch/head") || fail image/refused "$reason. $(state_of_disk)" "$(image_result refused)"
 }
 
 wipe_before_write() { # nothing that was on the disk shall boot while it is written, or if that fails
@@ -104,7 +113,9 @@ check_pass() { # <function that gave the image> <function that wrote it>: succee
     case $(<"$scratch/failed-$2") in
       # It has given the result itself.
       "$ur_failed") exit "$ur_failed" ;;
-      "$unpack_failed") wrong="it cannot be unpacked as $compression: the log tells more" ;;
+      "$unpack_failed") wrong="it cannot be unpacked as ${compression/none/$format}: the log tells more" ;;
+      "$told_to_stop") wrong='it is another qcow2 than was announced' ;;
+      "$not_streamable") one_pass='' wrong=$(<"$scratch/written") ;;
       "$disk_too_small") wrong="unpacked it is bigger than the disk's $(fact "$disk" bytes) bytes" ;;
       *) fail image/not-written "/dev/$disk takes no more: $(tail -n 1 "$scratch/written"). $(state_of_disk)" "$(image_result failed)" ;;
     esac

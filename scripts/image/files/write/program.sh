@@ -2,40 +2,47 @@
 # ur-writer: the program that unpacks, hashes and writes a stream in one process. image::write uses it where the node has it,
 # and else the pipeline of the node's own programs. Needs writer.sh, pipeline.sh and image-table.sh.
 
-find_program() { # sets program to the path of ur-writer, or to nothing: it is looked for in PATH and beside ur-agent
+find_program() { # sets program to the path of ur-writer, or to nothing: it is looked for in PATH and beside ur-agent; and one_pass
   local agent
   program=$(command -v ur-writer || true)
-  [[ -z $program ]] || return 0
-  # The process that started this task is ur-agent's supervisor.
-  agent=$(readlink "/proc/$PPID/exe" || true)
-  [[ ${agent##*/} != ur-agent* || ! -x ${agent%/*}/ur-writer ]] || program=${agent%/*}/ur-writer
+  if [[ -z $program ]]; then
+    # The process that started this task is ur-agent's supervisor.
+    agent=$(readlink "/proc/$PPID/exe" || true)
+    [[ ${agent##*/} != ur-agent* || ! -x ${agent%/*}/ur-writer ]] || program=${agent%/*}/ur-writer
+  fi
+  # What is on the disk can be compared only with a qcow2 that is still there.
+  [[ -z $program || $format == raw || -n $cached || ${PT_read_back:-false} == true ]] || one_pass=true
 }
 
 write_by_program() { # the stage that takes the place of to_file_hash, decompress, to_raw_hash and write_raw or write_qcow2
-  local arguments=(--disk "/dev/$disk" --compression "$compression") writer status=0 refused='' last='' word rest
+  local arguments=(--disk "$scratch/disk" --compression "$compression") writer status=0 refused='' last='' word rest
   [[ -z $checksum ]] || arguments+=(--hash-input "$(algorithm_of "$checksum")")
   [[ -z $raw_algorithm ]] || arguments+=(--hash-output "$raw_algorithm")
-  rm -f "$scratch"/{go,said}
+  rm -f "$scratch"/{go,said,disk}
   mkfifo "$scratch/go" "$scratch/said"
-  if [[ $format == raw ]]; then
-    arguments+=(--head-file "$scratch/head" --head-bytes "$head_bytes" --go "$scratch/go")
+  # An empty file, until the disk is ready for it.
+  : >"$scratch/disk"
+  if [[ $format == raw || -n $one_pass ]]; then
+    arguments+=(--format "$format" --head-file "$scratch/head" --head-bytes "$head_bytes" --go "$scratch/go")
   else
-    wipe_before_write
+    open_disk
     arguments+=(--offset "$qcow2_at")
   fi
   "$program" "${arguments[@]}" <&0 >"$scratch/writer.json" 2>"$scratch/said" {ur_result}>&- &
   writer=$!
   while read -r word rest; do
     case $word in
-      head)
+      head | size)
+        # The head of a qcow2 is complete only at the end.
+        [[ $word.$format != head.qcow2 ]] || continue
         # In a subshell: if it refuses the disk, the program has to be told before this stage ends.
-        (prepare_disk) || refused=$?
+        (prepare_disk "$rest") || refused=$?
         # In the background, because the program may have ended instead of reading it.
         printf '%s\n' "$(if [[ -n $refused ]]; then printf stop; else printf go; fi)" >"$scratch/go" &
         ;;
       progress) report_program "${rest% *}" ;;
       *)
-        last="$word $rest"
+        last="$word ${rest//"$scratch/disk"//dev/$disk}"
         log "$last"
         ;;
     esac
@@ -49,15 +56,25 @@ write_by_program() { # the stage that takes the place of to_file_hash, decompres
   keep_report
 }
 
-prepare_disk() { # what has to be right before the first byte goes to the disk
-  local reason
-  reason=$(check_sector_size "$scratch/head") || fail image/refused "$reason. $(state_of_disk)" "$(image_result refused)"
+prepare_disk() { # <bytes of a raw image's head, or of a qcow2's image>: what has to be right before the first byte goes to the disk
+  if [[ $format == raw ]]; then
+    guard_head
+    # What is smaller is known whole: the disk is not touched before its hash is right.
+    (($1 == head_bytes)) || return 0
+  else
+    [[ $1 == "$raw_bytes" ]] || return "$told_to_stop"
+  fi
+  open_disk
+}
+
+open_disk() { # lets the program have the disk
   wipe_before_write
+  ln -sf "/dev/$disk" "$scratch/disk"
 }
 
 report_program() { # <bytes done>
   local all=${raw_bytes:-0}
-  [[ $format == raw ]] || all=$content_length
+  [[ $format == raw || -n $one_pass ]] || all=$content_length
   ((SECONDS <= ${begun:-SECONDS})) || report_speed "$1" "$all" $((SECONDS - begun))
 }
 

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# An image in the qcow2 format of QEMU. It cannot be unpacked as it comes, because its parts stand in any order; so it is
+# An image in the qcow2 format of QEMU. Its parts may stand in any order, so where ur-writer does not write it as it comes it is
 # kept at the far end of the very disk, checked there, and unpacked to the front: no memory, no other disk is needed.
-# Needs writer.sh, image-table.sh, probe.sh, and qemu-img, which is never let guess a format.
+# Needs writer.sh, pipeline.sh, image-table.sh, probe.sh, and qemu-img, which is never let guess a format.
 
 guard_qcow2() { # <file with the first bytes>: prints why it must not be opened; an image can name other files of the node
   local version features
@@ -32,11 +32,11 @@ peek_qcow2() { # <file with its first bytes>: writes to $scratch/peek those of t
   rm "$whole"
 }
 
-source_of() { # <file or device> <offset there>: prints what qemu-img is to read, as JSON
+source_of() { # <file or device> <offset there>: prints what qemu-img is to read, as JSON, in whole sectors
   local driver=file
   [[ ! -b $1 ]] || driver=host_device
   printf '{"driver":"qcow2","file":{"driver":"raw","offset":%d,"size":%d,"file":{"driver":"%s","filename":%s,"locking":"off"}}}' \
-    "$2" "$content_length" "$driver" "$(json_string "$1")"
+    "$2" $(((content_length + 511) / 512 * 512)) "$driver" "$(json_string "$1")"
 }
 
 unpack_head() { # <source>: writes the first bytes of the raw image to $scratch/head
@@ -79,7 +79,7 @@ unpack_qcow2() { # from the cache, or from the far end of the disk; but for its 
     || fail image/refused "what came is another qcow2 than was announced. $(state_of_disk)" "$(image_result refused)"
   image=$(source_of "$file" "$start")
   unpack_head "$image" || fail image/not-unpacked "qemu-img cannot read it: the log tells more. $(state_of_disk)" "$(image_result failed)"
-  fits=$(check_sector_size "$scratch/head") || fail image/refused "$fits. $(state_of_disk)" "$(image_result refused)"
+  guard_head
   (wipe_before_write) || exit
   unpack_rest "$image" || fail image/not-unpacked "qemu-img cannot unpack it: the log tells more. $(state_of_disk)" "$(image_result failed)"
   if [[ ${PT_read_back:-false} == true ]]; then
