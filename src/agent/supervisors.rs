@@ -11,8 +11,10 @@ use job::fork_server::{self, ForkServer};
 use job::{ExitWatch, Job};
 
 /// systemd's words to us are not for scripts, and neither are passwords.
-const NOT_FOR_SCRIPTS: [&str; 7] = [
+const NOT_FOR_SCRIPTS: [&str; 9] = [
     "UR_AMQP_URL",
+    "UR_AMQP_URL_FILE",
+    "CREDENTIALS_DIRECTORY",
     "AMQP_PASSWORD",
     "NOTIFY_SOCKET",
     "WATCHDOG_PID",

@@ -57,6 +57,9 @@ is bigger than the disk; 7 (head-file) the file for the head takes no more; 8 (s
 told by --go not to write; 9 (not-streamable) the qcow2 has its parts in an order in
 which it cannot be written as it comes, or something unusual in it: qemu-img may read it.";
 
+/// No disk has more bytes: sums of places on it do not overflow.
+const MAX_BYTES: u64 = 1 << 60;
+
 /// Writes an image, as it comes on standard input, to a disk
 #[derive(Parser)]
 #[command(version, after_help = PROTOCOL)]
@@ -65,7 +68,7 @@ struct Arguments {
     #[arg(long, value_name = "DEVICE")]
     disk: PathBuf,
     /// Where on the disk the image begins, in bytes: a multiple of its sectors
-    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    #[arg(long, value_name = "BYTES", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=MAX_BYTES))]
     offset: u64,
     /// What the stream is, unpacked
     #[arg(long, value_enum, default_value = "raw")]
@@ -111,10 +114,12 @@ impl Arguments {
 
 fn whole_blocks(text: &str) -> Result<u64, String> {
     let bytes: u64 = text.parse().map_err(|error| format!("{error}"))?;
-    if bytes.is_multiple_of(BLOCK as u64) {
+    if bytes.is_multiple_of(BLOCK as u64) && bytes <= MAX_BYTES {
         Ok(bytes)
     } else {
-        Err(format!("it is no multiple of {BLOCK}"))
+        Err(format!(
+            "it is no multiple of {BLOCK}, or more than {MAX_BYTES}"
+        ))
     }
 }
 
