@@ -34,7 +34,7 @@ pub enum Program {
 }
 
 /// Fields Ur did not know are written only when used. How each is read, and what it is when it is absent,
-/// stands in [`Fields::request`].
+/// stands in `Fields::request`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Request {
     #[serde(flatten, serialize_with = "type_and_text")]

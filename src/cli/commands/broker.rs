@@ -11,14 +11,14 @@ use crate::exit::Usage;
 use client::Client;
 
 const DEFAULT_URL: &str = "amqp://guest:guest@localhost:5672";
+const AMQP_URL_HELP: &str = "RabbitMQ; several URLs with commas are tried in turn\n\
+     [env: UR_AMQP_URL]\n[default: amqp://guest:guest@localhost:5672]";
 
 /// What is typed comes before the environment.
 #[derive(Debug, Args)]
 pub(crate) struct BrokerArgs {
-    /// RabbitMQ; several URLs with commas are tried in turn
-    /// [env: UR_AMQP_URL]
-    /// [default: amqp://guest:guest@localhost:5672]
-    #[arg(long, global = true, value_name = "URL", verbatim_doc_comment)]
+    // Not a doc comment, in which rustdoc takes the brackets for links.
+    #[arg(long, global = true, value_name = "URL", help = AMQP_URL_HELP)]
     amqp_url: Option<String>,
     /// The same from the first line of a file, where no
     /// other user sees a password [env: UR_AMQP_URL_FILE]
