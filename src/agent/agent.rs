@@ -20,6 +20,7 @@ use super::admit::{Admission, AdmissionControl, RecentRefusals};
 use super::announce::{self, Startup};
 use super::args::AgentArgs;
 use super::connect;
+use super::heap;
 use super::jobs::{FinishedJob, Jobs};
 use super::locate::Found;
 use super::outbox::{self, Outgoing, Sent};
@@ -315,6 +316,7 @@ impl Agent {
             }
             Err(error) => warn!(error = format!("{error:#}"), "cannot remove old jobs"),
         }
+        heap::return_free_pages();
         if let Some(startup) = self.startup.message(&self.sysinfo) {
             self.replies.enqueue(startup);
         }

@@ -9,8 +9,9 @@ use crate::support::{Node, script, wait_until};
 
 const DISK: u64 = 6_000_000;
 const RESIDENT: u64 = 5_000_000;
-/// What a heap may be larger by and not have grown: pages that happen to be in use when we look.
-const SLACK: u64 = 256 * 1024;
+/// What a heap may be larger by and not have grown: pages that happen to be in use when we look. Within a minute
+/// that is 53 KB; where the minute's housekeeping over the test's thousand jobs falls into it, 450 KB were seen.
+const SLACK: u64 = 512 * 1024;
 
 fn hold(what: &str, bytes: u64, budget: u64) {
     println!("{what}: {bytes} bytes, budget {budget}");
