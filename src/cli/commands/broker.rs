@@ -11,7 +11,7 @@ use crate::exit::Usage;
 use client::Client;
 
 const DEFAULT_URL: &str = "amqp://guest:guest@localhost:5672";
-const AMQP_URL_HELP: &str = "RabbitMQ; several URLs with commas are tried in turn\n\
+const AMQP_URL_HELP: &str = "RabbitMQ; URLs with commas are tried in turn\n\
      [env: UR_AMQP_URL]\n[default: amqp://guest:guest@localhost:5672]";
 
 /// What is typed comes before the environment.

@@ -26,7 +26,7 @@ pub(crate) struct RunArgs {
     send: SendArgs,
     #[command(flatten)]
     modules: ModuleArgs,
-    /// Parameters as a JSON object, from a file or as it is
+    /// Parameters as a JSON object, of a file or as it is
     #[arg(long, value_name = "@FILE")]
     params: Option<String>,
     /// Tell what would be done, and change nothing

@@ -30,7 +30,7 @@ const TARGETS: &str = "Targets, exactly one of";
 
 #[derive(Debug, Args)]
 pub(crate) struct DiscoverArgs {
-    /// Silence that ends the search [default: 1, less once
+    /// Silence that ends a search [default: 1, less once
     /// all that answered the last time have answered]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, verbatim_doc_comment)]
     discover: Option<Duration>,
