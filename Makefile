@@ -63,7 +63,7 @@ test-chaos:
 	CHAOS_SECONDS=$(or $(CHAOS_SECONDS),60) $(TEST) --test chaos
 
 test-rooms:
-	$(TEST) --lib --bins
+	$(TEST) --lib --bins --no-fail-fast
 
 ramdisk: build ## kernel and initramfs with ur-agent: target/ramdisk/minimal, or PROFILE=full, or PROFILE=zfs
 	tools/prerequisites cpio kmod zstd

@@ -78,12 +78,15 @@ running() { # <version>: succeeds if this version is what runs
 }
 
 @test 'an agent that ends is started again' {
-  local pid
+  local pid deadline=$((SECONDS + 20))
   install 1.0
   pid=$(<"$AGENTS/watcher/main.pid")
   kill "$pid"
-  while [[ $(<"$AGENTS/watcher/main.pid") == "$pid" ]]; do sleep 0.1; done
-  running 1.0
+  # Its file is written before the new one is where it belongs.
+  until [[ $(<"$AGENTS/watcher/main.pid") != "$pid" ]] && running 1.0; do
+    ((SECONDS < deadline))
+    sleep 0.1
+  done
 }
 
 @test 'an upgrade takes the place of the version before, and keeps just that one' {
