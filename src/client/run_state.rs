@@ -26,11 +26,18 @@ pub(super) struct RunState<'a> {
     waiting: VecDeque<usize>,
     /// Which nodes are to be sent to once more, and when.
     pub(super) retries: BTreeSet<(Instant, usize)>,
+    latest_pickup: Option<Pickup>,
     pub(super) in_flight: usize,
     failed: usize,
     /// Agents may be connecting again, as we did: one that is not there is not absent yet.
     reconnecting: bool,
     interrupted: bool,
+}
+
+/// That a node has said for the first time that it has the request.
+struct Pickup {
+    sent_at: Option<Instant>,
+    at: Instant,
 }
 
 /// What a message to a node holds.
@@ -50,6 +57,7 @@ impl<'a> RunState<'a> {
             nodes: targets.into_iter().map(NodeRun::of).collect(),
             plan,
             retries: BTreeSet::new(),
+            latest_pickup: None,
             in_flight: 0,
             failed: 0,
             reconnecting: false,
@@ -98,11 +106,17 @@ impl<'a> RunState<'a> {
     /// The node that is to be sent to once more, and what. A request goes to a Node.js agent a second time
     /// only if no queue took the first one: it runs it as often as it comes.
     pub(super) fn next_retry(&mut self, now: Instant) -> Option<(usize, Payload)> {
-        let (at, i) = *self.retries.first()?;
-        if at > now {
-            return None;
-        }
-        self.schedule(i, None);
+        let i = loop {
+            let (at, i) = *self.retries.first()?;
+            if at > now {
+                return None;
+            }
+            let later = self.behind_others_until(i).filter(|&later| later > now);
+            self.schedule(i, later);
+            if later.is_none() {
+                break i;
+            }
+        };
         let node = &mut self.nodes[i];
         let repeatable = match self.plan.action {
             Action::Execute | Action::Attach => !node.is_picked_up(),
@@ -113,6 +127,14 @@ impl<'a> RunState<'a> {
         }
         node.stage = Stage::Publishing;
         Some((i, Payload::Request))
+    }
+
+    /// While nodes that were sent to before this one still begin to answer, its turn has not come: thousands
+    /// of requests take the broker longer than [`RETRY_AFTER`], and sending them again, twice as long.
+    fn behind_others_until(&self, i: usize) -> Option<Instant> {
+        let pickup = self.latest_pickup.as_ref()?;
+        let is_behind = !self.nodes[i].is_picked_up() && pickup.sent_at <= self.nodes[i].sent_at;
+        is_behind.then(|| pickup.at + RETRY_AFTER)
     }
 
     /// What the broker did with the request.
@@ -184,7 +206,12 @@ impl<'a> RunState<'a> {
 
     fn picked_up(&mut self, i: usize, now: Instant) {
         self.schedule(i, Some(now + STATUS_AFTER));
-        self.nodes[i].picked_up(now);
+        let node = &mut self.nodes[i];
+        if !node.is_picked_up() {
+            let sent_at = node.sent_at;
+            self.latest_pickup = Some(Pickup { sent_at, at: now });
+        }
+        node.picked_up(now);
     }
 
     fn replied(&mut self, i: usize, body: &[u8], now: Instant) -> Option<RunEvent<'_>> {
@@ -236,6 +263,7 @@ impl<'a> RunState<'a> {
     /// What was on its way may have arrived or not, and what nodes said may be missed.
     pub(super) fn connection_lost(&mut self, now: Instant) {
         self.reconnecting = true;
+        self.latest_pickup = None;
         for i in self.unanswered() {
             let node = &mut self.nodes[i];
             if node.stage == Stage::Publishing {

@@ -248,6 +248,27 @@ fn after_a_lost_connection_a_node_that_is_not_there_yet_is_not_absent_yet() {
 }
 
 #[test]
+fn a_node_is_not_sent_to_again_while_those_before_it_begin_to_answer() {
+    let plan = plan(Action::Execute);
+    let (mut state, now) = (state(5, &plan), Instant::now());
+    for i in 0..4 {
+        assert_eq!(state.next_to_send(after(now, i)), Some(i as usize));
+        state.sent(i as usize, Routing::Taken, after(now, i));
+    }
+    progress(&mut state, 1, State::Accepted, after(now, 6));
+    assert_eq!(
+        due(&mut state, after(now, 8)),
+        ["n0 Request"],
+        "n2 and n3 were sent to after n1, which has answered just now"
+    );
+    progress(&mut state, 2, State::Accepted, after(now, 9));
+    assert_eq!(due(&mut state, after(now, 13)), [""; 0]);
+    // More of a node that has begun is no sign that the broker has a backlog.
+    progress(&mut state, 2, State::Running, after(now, 13));
+    assert_eq!(due(&mut state, after(now, 14)), ["n3 Request"]);
+}
+
+#[test]
 fn after_a_lost_connection_nodes_are_asked_until_they_are_there() {
     let plan = plan(Action::Execute);
     let (mut state, now) = (state(3, &plan), Instant::now());
