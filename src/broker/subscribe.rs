@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
 use anyhow::{Context, Result};
+use futures_util::future::try_join_all;
 use futures_util::{FutureExt, Stream, StreamExt};
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
@@ -57,7 +58,8 @@ impl Subscription {
             .queue_declare(queue.into(), options, FieldTable::default())
             .await
             .with_context(|| format!("declaring queue {queue}"))?;
-        for key in keys {
+        // All at once: the broker answers in order, and each answer is a round trip away.
+        let binds = keys.iter().map(async |key| {
             channel
                 .queue_bind(
                     queue.into(),
@@ -67,8 +69,9 @@ impl Subscription {
                     FieldTable::default(),
                 )
                 .await
-                .with_context(|| format!("binding {queue} to {key}"))?;
-        }
+                .with_context(|| format!("binding {queue} to {key}"))
+        });
+        try_join_all(binds).await?;
         channel
             .basic_qos(PREFETCH, BasicQosOptions::default())
             .await?;

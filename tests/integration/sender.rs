@@ -159,10 +159,10 @@ fn after_so_many_failures_the_rest_is_not_sent() {
 fn an_interrupt_stops_the_waiting_and_not_the_script() {
     let mut node = Node::start();
     let dir = node.agent.dir().to_owned();
-    let args = ["exec", "-a", "-J", "--request", "r1", &gated(&dir)];
+    let args = ["exec", "-a", "-v", "-J", "--request", "r1", &gated(&dir)];
     let running = Ur::start(&node.vhost.url, &dir, &args);
     wait_until("the script runs", || ran(&dir).len() == 1);
-    node.progress("r1", "accepted");
+    running.wait_for(": accepted");
     running.interrupt();
     let said = running.end();
     assert!(said.err.contains("ur attach r1"), "{}", said.err);
