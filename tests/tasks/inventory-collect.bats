@@ -43,7 +43,7 @@ shim() { # <program>: makes it print what is on stdin, whatever it is asked
 collect_on_server() { # [<parameter>=<value>…]
   run_task unshare --mount --propagation private sh -c '
     mount --bind "$1/sys" /sys
-    mount --bind "$1/proc/cpuinfo" /proc/cpuinfo
+    for file in cpuinfo cmdline; do mount --bind "$1/proc/$file" "/proc/$file"; done
     shift
     exec "$@"' - "$BATS_TEST_TMPDIR/root" env "$@"
 }
@@ -68,6 +68,13 @@ collected() { # <jq expression>: fails, and shows the errors, unless it holds
   answer '.memory.total_kib' "$(awk '$1 == "MemTotal:" { print $2 }' /proc/meminfo)"
 }
 
+@test 'what the kernel was booted with is told without its secrets' {
+  server
+  printf 'quiet ur.amqp=amqp://node:hush@192.0.2.1 apikey=hush\n' >"$BATS_TEST_TMPDIR/root/proc/cmdline"
+  collect_on_server 'PT_collectors=["status"]'
+  answer .status.cmdline 'quiet ur.amqp=amqp://node:***@192.0.2.1 apikey=***'
+}
+
 @test 'the machine, its board, chassis and firmware are named as DMI does' {
   server
   collect_on_server
@@ -90,7 +97,7 @@ collected() { # <jq expression>: fails, and shows the errors, unless it holds
   server
   # 40 bytes, in the order of the specification: size 0x7fff sends to the extended size, 65536 MiB.
   mkdir -p "$SYS/firmware/dmi/entries/17-0" "$SYS/firmware/dmi/entries/17-1"
-  printf '\x11\x28\x40\0\0\0\xfe\xff\x48\0\x40\0\xff\x7f\x09\0\x01\0\x1a\0\0\x80\x0c\x02\x03\x04\x05\0\0\0\x01\0\x75\x0b\0\0\0\0\0\0DIMM_A1\0Samsung\0S4711\0Asset\0M393A4G43AB3\0\0' \
+  printf '\x11\x28\x40\0\0\0\xfe\xff\x48\0\x40\0\xff\x7f\x09\0\x01\0\x1a\0\0\x80\x0c\x02\x03\x04\x05\0\0\0\x01\0\x75\x0b\0\0\0\0\0\0DIMM_A1\0S\xc3\xa4msung\0S4711\0Asset\0M393A4G43AB3\0\0' \
     >"$SYS/firmware/dmi/entries/17-0/raw"
   printf '\x11\x28\x41\0\0\0\xfe\xff\0\0\0\0\0\0\x09\0\x01\0\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0DIMM_A2\0\0' \
     >"$SYS/firmware/dmi/entries/17-1/raw"
@@ -98,7 +105,7 @@ collected() { # <jq expression>: fails, and shows the errors, unless it holds
   put 0 devices/system/edac/mc/mc0/ue_count
   collect_on_server
   answer '.memory.modules[0] | [.locator, .manufacturer, .serial, .part, .type, .mib, .rated_mts, .mts] | @csv' \
-    '"DIMM_A1","Samsung","S4711","M393A4G43AB3","DDR4",65536,3200,2933'
+    '"DIMM_A1","Sämsung","S4711","M393A4G43AB3","DDR4",65536,3200,2933'
   answer '.memory.modules[1] | [.locator, .mib] | @csv' '"DIMM_A2",0'
   answer '.memory.installed_mib' 65536
   answer '.memory.controllers[0].corrected' 7
@@ -224,7 +231,7 @@ import socket, sys, time
 def tlv(kind, value):
     return bytes([kind << 1 | len(value) >> 8, len(value) & 255]) + value
 frame = (bytes.fromhex("0180c200000e" "02000000000a" "88cc") + tlv(1, bytes([4, 2, 0, 0, 0, 0, 10])) + tlv(2, b"\x05Eth1/7")
-         + tlv(3, b"\x00\x78") + tlv(5, b"leaf7") + tlv(127, b"\x00\x80\xc2\x01\x00\x2a") + tlv(0, b""))
+         + tlv(3, b"\x00\x78") + tlv(5, "leaf-köln".encode()) + tlv(6, b"\xe2\x82\xac \xff \xc3(") + tlv(127, b"\x00\x80\xc2\x01\x00\x2a") + tlv(0, b""))
 with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as s:
     s.bind((sys.argv[1], 0))
     while True:
@@ -237,8 +244,10 @@ SWITCH
     code=$?
     kill "$speaker"
     exit "$code"' - "$SYS" env 'PT_collectors=["lldp"]' PT_lldp_seconds=20
-  answer '.lldp[0] | [.interface, .chassis, .port, .switch, .vlan] | @csv' '"eth0","02:00:00:00:00:0a","Eth1/7","leaf7",42'
-  collected '.lldp[0].raw | length == 5 and .[0].hex == "0402000000000a"'
+  answer '.lldp[0] | [.interface, .chassis, .port, .switch, .vlan] | @csv' '"eth0","02:00:00:00:00:0a","Eth1/7","leaf-köln",42'
+  # What is no UTF-8 is told to be none.
+  answer '.lldp[0].switch_description' '€ � �('
+  collected '.lldp[0].raw | length == 6 and .[0].hex == "0402000000000a"'
 }
 
 @test 'a collector that fails costs only its own part' {

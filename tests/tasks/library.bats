@@ -101,6 +101,40 @@ program() { # <text>: runs a task made of it; sets status, output and LOG
   diff "$LOG" - <<<$'0\na b\n{"c":1}\n2'
 }
 
+@test 'secrets of every form are masked, and what is none stays, also when it is masked again' {
+  local forms=$BATS_TEST_DIRNAME/../fixtures/secrets.tsv masker
+  for masker in bash dash; do
+    # shellcheck disable=SC2086 # "busybox sh" is two words
+    cut -f 1 "$forms" | $masker -c "$(masking "$FILES/ur.sh")"$'\nmask_secrets | tee "$1" | mask_secrets' mask "$BATS_TEST_TMPDIR/once" >"$BATS_TEST_TMPDIR/twice"
+    diff <(cut -f 2 "$forms") "$BATS_TEST_TMPDIR/once"
+    diff "$BATS_TEST_TMPDIR/once" "$BATS_TEST_TMPDIR/twice"
+  done
+}
+
+masking() { # <file>: prints its part that masks secrets
+  sed -n '/^# --- the one masking/,/^# --- end of the masking/p' "$1"
+}
+
+@test 'sysinfo.sh, which runs alone, masks secrets by the same lines as the library' {
+  [[ -n $(masking "$FILES/ur.sh") ]]
+  diff <(masking "$FILES/ur.sh") <(masking "$FILES/../tasks/sysinfo.sh")
+}
+
+@test 'an error and the log tell no secret' {
+  program 'log "GET http://ann:hush@h/?token=hush"; fail a/b "curl http://ann:hu@hush@h/ failed"'
+  answer '._error.msg' 'curl http://ann:***@h/ failed'
+  run ! grep hush "$LOG"
+}
+
+@test 'what is known so far is told with any error, an unforeseen one too' {
+  program $'known_so_far() { printf \'{"disks":["a"]}\'; }\nfail a/b c'
+  answer '._error.kind, .disks[0]' $'a/b\na'
+  program $'known_so_far() { printf \'{"disks":["a"]}\'; }\nfalse'
+  answer '._error.kind, .disks[0]' $'ur/unexpected\na'
+  program $'known_so_far() { false; }\nfalse'
+  answer '._error.kind' ur/unexpected
+}
+
 functions_of() { # <file>…: prints the names of the functions that they define, those of all files together
   sed -nE 's/^([a-z_0-9]+)\(\) .*/\1/p' "$@" | sort
 }
@@ -122,7 +156,7 @@ functions_of() { # <file>…: prints the names of the functions that they define
 
 # Hints: two disks of a machine, in the words of disk_facts.
 # shellcheck disable=SC2089,SC2090 # JSON, never words
-export FACTS='{"name":"/dev/sda","links":["/dev/disk/by-id/ata-x"],"serial":"S1 ","model":"SAMSUNG MZ7","vendor":"ATA","wwn":"5000c500a1b2c3d4","bytes":480103981056,"rotational":false,"hctl":"0:0:0:0","tran":"sata","by_path":"","class":"ata","removable":false}
+export FACTS='{"name":"/dev/sda","links":["/dev/disk/by-id/ata-x","/dev/disk/by-path/pci-ata-1","/dev/disk/by-path/pci-ata-1.0"],"serial":"S1 ","model":"SAMSUNG MZ7","vendor":"ATA","wwn":"5000c500a1b2c3d4","bytes":480103981056,"rotational":false,"hctl":"0:0:0:0","tran":"sata","by_path":"/dev/disk/by-path/pci-ata-1","class":"ata","removable":false}
 {"name":"/dev/sdb","links":[],"serial":"S2","model":"Seagate Exos","vendor":"ATA","wwn":"5000c500ffffffff","bytes":8001563222016,"rotational":true,"hctl":"1:0:0:0","tran":"sas","by_path":"","class":"scsi","removable":false}'
 
 means() { # <hint> <names>: checks which disks it means
@@ -135,9 +169,18 @@ means() { # <hint> <names>: checks which disks it means
   means '{"name":"sdb"}' /dev/sdb
   means '{"name":"/dev/disk/by-id/ata-x"}' /dev/sda
   means '{"rotational":true}' /dev/sdb
+  means '{"rotational":0}' /dev/sda
+  means '{"rotational":"1"}' /dev/sdb
+  means '{"rotational":"No"}' /dev/sda
   means '{"size":447}' /dev/sda
   means '{"wwn":"0x5000C500A1B2C3D4"}' /dev/sda
   means '{"vendor":"ata","hctl":"1:0:0:0"}' /dev/sdb
+}
+
+@test 'any of the names that udev gave a disk by its path is a hint, and none of them is what it must not be called' {
+  means '{"by_path":"/dev/disk/by-path/pci-ata-1"}' /dev/sda
+  means '{"by_path":"/dev/disk/by-path/pci-ata-1.0"}' /dev/sda
+  means '{"by_path":"s!= /dev/disk/by-path/pci-ata-1.0"}' /dev/sdb
 }
 
 @test 'hints know the operators of Ironic' {
@@ -170,7 +213,7 @@ means() { # <hint> <names>: checks which disks it means
 
 @test 'a hint with an unknown key, no key or a word for a number is an error' {
   local hint
-  for hint in '{"seriall":"S1"}' '{}' '"sda"' '{"size":"> big"}' '{"size":"<range-in> 1 2"}'; do
+  for hint in '{"seriall":"S1"}' '{}' '"sda"' '{"size":"> big"}' '{"rotational":"maybe"}' '{"size":"<range-in> 1 2"}'; do
     program "match_disks '$hint' \"\$FACTS\""
     ((status != 0))
     answer '._error.kind' ur/hint

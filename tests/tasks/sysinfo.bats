@@ -407,6 +407,25 @@ keys() { # <key>: prints the names in the object there
   is '{"a": "5 6", "b": "true"}' 'Boot Parameters'
 }
 
+@test "without sed no boot parameter is told but those that the facts are made of" {
+  machine made-up-server
+  mkdir "$BATS_TEST_TMPDIR/no-programs"
+  printf 'BOOTIF=01-ac-1f-6b-00-00-0b apikey=hush ur.datacenter=west-1 quiet\n' >"$ROOT/proc/cmdline"
+  json=$(UR_SYSINFO_ROOT=$ROOT PATH=$BATS_TEST_TMPDIR/no-programs /bin/dash "$SCRIPT" 2>/dev/null)
+  learn
+  is '"***"' 'Boot Parameters' apikey
+  is '"west-1"' 'Datacenter Name'
+  is '["admin"]' 'Network Interfaces' eth1 'NIC Names'
+}
+
+@test "the last line of os-release may lack its end" {
+  machine made-up-server
+  mkdir -p "$ROOT/etc"
+  printf 'ID=made-up\nPRETTY_NAME="Made up"' >"$ROOT/etc/os-release"
+  sysinfo
+  is '"Made up"' 'Distribution'
+}
+
 @test "without its boot parameter a datacenter has no name" {
   machine microvm
   sysinfo

@@ -29,21 +29,22 @@ listen() { # <seconds> <interface>…: waits for a frame on each, all at the sam
 }
 
 decode_frames() { # <interface>…: prints what was heard there
-  local name bytes frames=''
+  local name bytes quoted frames=''
   for name; do
     [[ -s $scratch/lldp.$name ]] || continue
     # Before the frame: 24 bytes of the capture's header, 16 of the packet's. Of the frame: two addresses and the type.
     bytes=$(od -An -v -tu1 -j54 "$scratch/lldp.$name" | tr -s ' \n' ,)
     bytes=${bytes#,}
-    frames+="[\"$name\",[${bytes%,}]]"$'\n'
+    to_json quoted "$name"
+    frames+="[$quoted,[${bytes%,}]]"$'\n'
   done
   [[ -n $frames ]] || {
     printf '[]'
     return
   }
-  jq -nc '
+  jq -nc "$utf8_filter"'
     def hex: map("0123456789abcdef"[(. / 16 | floor):(. / 16 | floor) + 1] + "0123456789abcdef"[. % 16:. % 16 + 1]);
-    def text: implode;
+    def text: utf8;
     # Subtype 4 of a chassis and 3 of a port are MAC addresses; 5 and 4 are network addresses; the rest is text.
     def id($mac; $net): if .[0] == $mac then .[1:] | hex | join(":")
       elif .[0] == $net and .[1] == 1 then .[2:] | map(tostring) | join(".") else .[1:] | text end;

@@ -11,7 +11,7 @@ collect_status() {
   done
   TZ=UTC printf -v now '%(%FT%TZ)T' -1
   printf '{"uptime":%s,"load":%s%s,"time":"%s"%s%s}' "${uptime%.*}" "$load" "${UR_JOB_DIR:+,\"jobs\":$jobs}" \
-    "$now" "$(text cmdline "$(</proc/cmdline)")" \
+    "$now" "$(text cmdline "$(mask_secrets </proc/cmdline)")" \
     "$(describe /proc/sys/kernel hostname kernel=osrelease boot_id=random/boot_id tainted#)"
 }
 
@@ -99,12 +99,12 @@ collect_memory() {
       bytes=${bytes#,}
       printf '"module":[%s]\n' "${bytes%,}"
     done
-  } | jq -Rnc '
+  } | jq -Rnc "$utf8_filter"'
     def decoded:
       def word($at): .[$at] + .[$at + 1] * 256;
       . as $raw | .[1] as $length
       # After the structure itself come its strings, each ended by a zero.
-      | ([.[$length:] | implode | split("\u0000")[] | gsub("^\\s+|\\s+$"; "")]) as $strings
+      | ([.[$length:] | utf8 | split("\u0000")[] | gsub("^\\s+|\\s+$"; "")]) as $strings
       | def string($at): if $at < $length and $raw[$at] > 0 then $strings[$raw[$at] - 1] else null end;
         (word(12)) as $size
       | {locator: string(16), bank: string(17), manufacturer: string(23), serial: string(24), part: string(26),

@@ -49,8 +49,10 @@ start() { # starts all collectors at once; sets running
 }
 
 complain() { # <text>: what the collector at hand could not find out, and why
-  printf '%s: %s\n' "$collector" "$1" >>"$scratch/complaints"
-  printf '{"collector":"%s","msg":%s}\n' "$collector" "$(json_string "$1")" >>"$scratch/errors"
+  local msg
+  msg=$(mask_secrets <<<"$1")
+  printf '%s: %s\n' "$collector" "$msg" >>"$scratch/complaints"
+  printf '{"collector":"%s","msg":%s}\n' "$collector" "$(json_string "$msg")" >>"$scratch/errors"
 }
 
 gather() { # waits for the collectors

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The items of a node's logs and state that are worth keeping. An item writes files below $logs, through keep and keep_file,
-# which bound them and take passwords out. Needs the library's ur.sh and disks.sh.
+# which bound them and mask the secrets in them. Needs the library's ur.sh and disks.sh.
 
 # Before the whole is made to fit, no file has more than this. Of a log the end counts.
 readonly max_file_bytes=$((8 * 1024 * 1024))
@@ -17,7 +17,7 @@ keep() { # <file below $logs> <program> [<argument>…]: keeps what it prints; h
     status=0
     limited 60 "$@" 2>&1 || status=$?
     printf '%d' "$status" >"$scratch/status"
-  } | without_passwords | tail --bytes="$max_file_bytes" >"$logs/$file"
+  } | mask_secrets | tail --bytes="$max_file_bytes" >"$logs/$file"
   status=$(<"$scratch/status")
   bytes=$(stat --format=%s "$logs/$file")
   case $status in
@@ -37,10 +37,6 @@ kept() { # <file> <verdict> <bytes> <remark>
   to_json file "$1"
   to_json remark "$4"
   printf '{"item":"%s","file":%s,"verdict":"%s","bytes":%d%s}\n' "$item" "$file" "$2" "$3" "${4:+,\"remark\":$remark}" >>"$scratch/kept"
-}
-
-without_passwords() { # a URL with a password may stand in the kernel's command line, in a log, in a process's arguments
-  LC_ALL=C sed -E 's#(://[^:/@[:space:]]*:)[^/[:space:]]*@#\1[redacted]@#g'
 }
 
 item_kernel() {

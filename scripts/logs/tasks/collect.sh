@@ -77,7 +77,7 @@ deliver() {
   if [[ -n ${PT_url:-} ]]; then
     progress 90 'sending the archive'
     # The server's word is all there is: what was put cannot be read back everywhere. Arguments can be seen by all.
-    status=$(curl --silent --show-error --location --retry 3 --retry-connrefused --connect-timeout 20 --max-time 1800 \
+    status=$(curl --silent --show-error --globoff --location --retry 3 --retry-connrefused --connect-timeout 20 --max-time 1800 \
       --upload-file "$archive" --output /dev/null --write-out '%{http_code}' \
       --config <(printf 'url = %s\n' "$(json_string "$PT_url")")) \
       || fail logs/not-sent "curl could not put the archive to the url, exit status $?: its message is in the log"

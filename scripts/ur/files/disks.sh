@@ -5,7 +5,7 @@
 declare -A facts=()     # of each disk that was read, by the kernel's name: JSON, in the words of the hints
 declare -A disk_fact=() # the same one by one, by "<disk> <key>"
 
-list_disks() { # prints the kernel's name of every block device that is a disk: drives, and files played by loop devices
+list_disks() { # prints the kernel's name of every block device of a piece of hardware that a disk may be, and of files played by loop devices
   local block name value
   for block in /sys/block/*; do
     name=${block##*/}
@@ -34,13 +34,16 @@ attribute() { # <device> <file below its sysfs directory>: prints the first line
   printf '%s' "$line"
 }
 
-disk_class() { # <disk>: prints nvme, ata, scsi, mmc, virtual (a hypervisor's) or loop
+# What is a drive is said here, by the names that kernels give: whatever else shows itself as a block device, such as a
+# firmware's flash (mtdblock), a device of the network (nbd, rbd) or of memory (zram), is of the class "other".
+disk_class() { # <disk>: prints nvme, ata, scsi, mmc, virtual (a hypervisor's, or of a driver of its own), loop or other
   case $1 in
     nvme*) printf nvme ;;
     mmcblk*) printf mmc ;;
     loop*) printf loop ;;
     sd*) if [[ $(attribute "$1" device/vendor) == ATA ]]; then printf ata; else printf scsi; fi ;;
-    *) printf virtual ;;
+    vd[a-z]* | xvd[a-z]* | hd[a-z]* | dasd[a-z]* | pmem[0-9]* | rssd[a-z]* | fio[a-z]* | skd[a-z]* | 'cciss!'*) printf virtual ;;
+    *) printf other ;;
   esac
 }
 
@@ -143,6 +146,8 @@ disk_facts() { # <disk>: prints what is known of it as one JSON object, in the w
 readonly hint_filter='
   def norm: tostring | ascii_downcase | gsub("^\\s+|\\s+$"; "");
   def wwn: norm | sub("^(0x|naa\\.|eui\\.|uuid\\.)"; "");
+  def boolean($key): if IN("true", "yes", "on", "y", "t", "1") then "true" elif IN("false", "no", "off", "n", "f", "0") then "false"
+    else error("hint \($key): \(.) is neither true nor false") end;
   def number($key): (tonumber? // error("hint \($key): \(.) is not a number"));
   def holds($operator; $want; $key):
     if $operator == "=" or $operator == ">=" then number($key) >= ($want | number($key))
@@ -170,13 +175,17 @@ readonly hint_filter='
   def matches($key; $want):
     ($want | norm | capture("^(?<operator><(in|all-in|or|range-in)>|s(==|!=|<=|>=|<|>)|==|!=|<=|>=|=|<|>)\\s*(?<rest>.*)$")
       // {operator: (if $key == "size" then "==" else "s==" end), rest: ($want | norm)}) as $w
-    | (if $key == "wwn" then $w.rest | wwn else $w.rest end) as $rest
+    | (if $key == "wwn" then $w.rest | wwn elif $key == "rotational" or $key == "removable" then $w.rest | boolean($key)
+       else $w.rest end) as $rest
     | if $key == "name" then [.name, (.name | ltrimstr("/dev/")), .links[]]
       elif $key == "size" then [(.bytes / 1073741824 | floor | tostring)]
       elif $key == "wwn" or $key == "wwn_with_extension" then [.wwn | wwn]
-      elif $key | IN("serial", "model", "vendor", "hctl", "by_path", "tran", "rotational", "removable", "class") then [.[$key]]
+      elif $key == "by_path" then [.by_path, (.links[] | select(startswith("/dev/disk/by-path/")))]
+      elif $key | IN("serial", "model", "vendor", "hctl", "tran", "rotational", "removable", "class") then [.[$key]]
       else error("hint \($key): there is no such hint") end
-    | any(.[] | norm; holds($w.operator; $rest; $key));
+    # Of several names one must match, and none must be what the disk must not be called.
+    | if $w.operator == "!=" or $w.operator == "s!=" then all(.[] | norm; holds($w.operator; $rest; $key))
+      else any(.[] | norm; holds($w.operator; $rest; $key)) end;
   def is_meant($hint): . as $disk | all($hint | to_entries[]; . as $h | $disk | matches($h.key; $h.value));
   def names: map("\(.name) (\(if .serial == "" then "no serial" else .serial end))") | join(", ");
   def meant($hint; $disks): ($hint | tojson) as $text

@@ -16,16 +16,68 @@ trap 'ur_error="line $LINENO: exit $?: $BASH_COMMAND"' ERR
 trap 'ur_end "$?"' EXIT
 
 ur_end() { # <exit status>
-  rm -rf -- "${scratch:-}"
+  local failed=
   case $1$ur_answered in
-    "$ur_failed"*) exit 1 ;;
+    "$ur_failed"*) failed=true ;;
     0 | *answered) ;;
-    *) (fail ur/unexpected "the task ended without a result (${ur_error:-exit $1}): its log tells more") || exit 1 ;;
+    *) (fail ur/unexpected "the task ended without a result (${ur_error:-exit $1}): its log tells more") || failed=true ;;
   esac
+  rm -rf -- "${scratch:-}"
+  [[ -z $failed ]] || exit 1
 }
 
+# --- the one masking of secrets: these lines stand in ur.sh and in sysinfo.sh, which runs alone ---
+
+# A name that says so, in any case: rather one too many than one too few.
+secret_name='([a-z0-9_.%*-]*(passw|passphrase|passcode|secret|token|cred|signature|(api|access|account|auth|client|encryption|master|private|shared|signing)[._-]?key)[a-z0-9_.*-]*|[a-z0-9_.%*-]*(pass|pwd|pw|psk)[0-9]*)'
+# A word to its end, with what is quoted in it. A quote before a comma, bracket or colon ends a string of JSON.
+secret_word='([^]["'\''\\{\n[:space:]]|\\[^"'\''])([^"\\\n[:space:]]|\\[^"]|"[^]"},:;)\\[:space:]]|"[[:blank:]]+"|"[^]"},:;)\\[:space:]][^"]*("|$))*'
+# What is masked already is a newline, which no rule takes for a part of a secret.
+secret_rules='
+# What a header says of its sender
+s/(authori[sz]ation:[[:blank:]]*digest[[:blank:]]).*/\1\n/gI
+s/((authori[sz]ation|cookie)\\*["'\'']?[[:blank:]]*[:=][[:blank:]]*\\*["'\'']?)[^"'\''\\]+/\1\n/gI
+s/(bearer[[:blank:]]+)[^"'\''\\,;[:space:]]+/\1\n/gI
+# Arguments of programs
+s/((^|["'\''[:space:]])(-u|--user|--proxy-user)[=[:space:]]*["'\'']?[^:"'\''[:space:]]+:)[^"'\''[:space:]]+/\1\n/g
+s/((ipmitool|sshpass)[^|;]*[[:blank:]]-[Pp][[:blank:]]*)[^[:space:]]+/\1\n/g
+s/((^|["'\''[:space:]])--?'"$secret_name"'[[:blank:]]+)("[^"]*"|'\''[^'\'']*'\''|[^-"'\''[:space:]][^[:space:]]*)/\1\n/gI
+# What has such a name: in quotes as a whole, behind an escaped quote, a quote, as JSON, as a word
+s/("'"$secret_name"'=)([^"\\]|\\[^"])*/\1\n/gI
+s/('\'''"$secret_name"'=)[^'\'']*/\1\n/gI
+s/('"$secret_name"'\\+"[[:blank:]]*:[[:blank:]]*\\+")([^"\\]|\\+[^"\\])*/\1\n/gI
+s/('"$secret_name"'["'\'']?[[:blank:]]*[:=]>?[[:blank:]]*")([^"\\]|\\.)*/\1\n/gI
+s/('"$secret_name"'["'\'']?[[:blank:]]*[:=]>?[[:blank:]]*'\'')[^'\'']*/\1\n/gI
+s/('"$secret_name"'"[[:blank:]]*:[[:blank:]]*)(\[[^]]*\]|[^][{},"[:space:]]+)/\1"\n"/gI
+s/('"$secret_name"'(=|[[:blank:]]+=[[:blank:]]+|:[[:blank:]]*))'"$secret_word"'/\1\n/gI
+s/((^|["'\''?&[:space:]])(key|auth|sig|sas|jwt|code|session[a-z_-]*)=)'"$secret_word"'/\1\n/gI
+# The user:password:host:port of Triton
+s/(rabbitmq(=|":[[:blank:]]*")[^:"[:space:]]*):[^"[:space:]]*(:[^:"[:space:]]*:[^:"[:space:]]*)/\1:\n\3/g
+s/(rabbitmq=[^:"[:space:]]*):[^:"\n[:space:]]+(:[^:"[:space:]]*)?(["[:space:]]|$)/\1:\n\3/g
+s/(rabbitmq=)"[^"]*/\1"\n/g
+s/("rabbitmq=[^:"]*:)[^"]*[[:blank:]][^"]*/\1\n/g
+# What stands before the host of a URL, up to its last @; a name without a password is a token
+s~(://)[^][/@:?#"'\''[:space:]]+:(x-oauth-basic)?@~\1\n@~g
+s~(://)[^][/:?#"'\''[:space:]]*@[^][/@:?#"'\''[:space:]]*:([^/"'\''\\[:space:]]|["'\''\\][^]},:;[:space:]])*@~\1\n@~g
+s~(://[^][/@:?#"'\''[:space:]]*):[0-9]*[^][0-9/@"'\''[:space:]][^/@"'\''[:space:]]*/[^"'\''[:space:]]*@~\1:\n@~g
+s~(://[^][/@:?#"'\''[:space:]]*):([^/"'\''\\[:space:]]|["'\''\\][^]},:;[:space:]])*@~\1:\n@~g
+s~(://)[^][/:?#"'\''\n[:space:]]+@~\1\n@~g
+s~(^|["'\''=(,[:space:]])([^][/@:?#=("'\''[:space:]]+):[^/"'\''[:space:]]+@~\1\2:\n@~g
+s~(=[^][/@:?#="'\''[:space:]]+):([^/@"'\''[:space:]]+/)+[^/@"'\''[:space:]]*@~\1:\n@~g
+# What shows by its form: hashes of passwords, JSON web tokens
+s/\$(1|5|6|y|2[aby])\$[a-zA-Z0-9./=,$]{8,}/\n/g
+s/eyJ[a-zA-Z0-9_-]{8,}\.[a-zA-Z0-9_-]+\.[a-zA-Z0-9_-]*/\n/g
+s/\n/***/g
+'
+
+mask_secrets() { # reads text; prints it with *** in the place of each password, key and token
+  LC_ALL=C sed -E "$secret_rules"
+}
+
+# --- end of the masking ---
+
 log() { # <text>: a line for the operator
-  printf '%s\n' "$*" >&2
+  printf '%s\n' "$*" | mask_secrets >&2
 }
 
 result() { # <JSON object>: what the task answers; once
@@ -34,12 +86,20 @@ result() { # <JSON object>: what the task answers; once
 }
 
 fail() { # <kind> <message> [<JSON object>]: answers with an error, and what else there is to say, and ends
-  local rest=${3:-'{}'}
+  local msg rest=${3:-}
+  msg=$(mask_secrets <<<"$2") || msg='the message cannot be shown: sed, which hides secrets in it, failed'
+  [[ -n $rest ]] || rest=$(known_result)
   rest=${rest#\{}
   [[ $rest == \} ]] || rest=,$rest
-  log "$2"
-  result "{\"_error\":{\"kind\":$(json_string "$1"),\"msg\":$(json_string "$2"),\"details\":{}}$rest"
+  printf '%s\n' "$msg" >&2
+  result "{\"_error\":{\"kind\":$(json_string "$1"),\"msg\":$(json_string "$msg"),\"details\":{}}$rest"
   exit "$ur_failed"
+}
+
+known_result() { # prints what is known so far, as a JSON object: a task that has more to say than its error defines known_so_far
+  local known=
+  ! declare -F known_so_far >/dev/null || known=$(known_so_far 2>/dev/null) || known=
+  printf '%s' "${known:-"{}"}"
 }
 
 # JSON is made by the shell itself where that is easy: a jq takes 20 ms to start, and many times that in an emulated machine.
@@ -66,7 +126,7 @@ json_string() { # <text>: prints it as a JSON string
 
 json_strings() { # reads lines; prints a JSON array of them
   local line quoted array=''
-  while IFS= read -r line; do
+  while IFS= read -r line || [[ -n $line ]]; do
     to_json quoted "$line"
     array+=,$quoted
   done

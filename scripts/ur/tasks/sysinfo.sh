@@ -12,6 +12,8 @@ set -u
 LC_ALL=C
 root=${UR_SYSINFO_ROOT-}
 ip=${root:+$root/sbin/}ip
+newline='
+'
 [ -n "$root" ] || PATH=${PATH:+$PATH:}/usr/sbin:/sbin
 
 main() {
@@ -135,7 +137,7 @@ distribution() {
   release=$root/etc/os-release
   [ -r "$release" ] || release=$root/usr/lib/os-release
   [ -r "$release" ] || return
-  while IFS='=' read -r key value; do
+  while IFS='=' read -r key value || [ -n "$key" ]; do
     value=${value#[\"\']}
     value=${value%[\"\']}
     case $key in
@@ -215,7 +217,13 @@ cpu_model() { # sets $model, $flags and, where /sys has no processors, $processo
 
 boot_parameters() { # sets $parameters, $bootif and $datacenter
   parameters='' bootif='' datacenter='' word='' open=0 seen='='
-  read_line "$root/proc/cmdline"
+  hidden=
+  # One process masks all of it. Where there is no sed no value is shown.
+  read_line "$root/proc/cmdline" && if unread=$(mask_secrets <"$root/proc/cmdline" 2>/dev/null); then
+    line=${unread%%"$newline"*}
+  else
+    hidden='***'
+  fi
   unread="$line "
   set --
   while [ -n "$unread" ]; do
@@ -249,9 +257,7 @@ boot_parameter() { # of $word
   case $key in
     BOOTIF) boot_interface ;;
     ur.datacenter) datacenter=$value ;;
-    rabbitmq) mask_fields ;;
-    *[Pp][Aa][Ss][Ss][Ww]* | *[Ss][Ee][Cc][Rr][Ee][Tt]* | *[Tt][Oo][Kk][Ee][Nn]*) value='***' ;;
-    *) mask_url ;;
+    *) value=${hidden:-$value} ;;
   esac
   quote "$key"
   name=$quoted
@@ -259,26 +265,62 @@ boot_parameter() { # of $word
   parameters="$name: $quoted${parameters:+, }$parameters"
 }
 
+# --- the one masking of secrets: these lines stand in ur.sh and in sysinfo.sh, which runs alone ---
+
+# A name that says so, in any case: rather one too many than one too few.
+secret_name='([a-z0-9_.%*-]*(passw|passphrase|passcode|secret|token|cred|signature|(api|access|account|auth|client|encryption|master|private|shared|signing)[._-]?key)[a-z0-9_.*-]*|[a-z0-9_.%*-]*(pass|pwd|pw|psk)[0-9]*)'
+# A word to its end, with what is quoted in it. A quote before a comma, bracket or colon ends a string of JSON.
+secret_word='([^]["'\''\\{\n[:space:]]|\\[^"'\''])([^"\\\n[:space:]]|\\[^"]|"[^]"},:;)\\[:space:]]|"[[:blank:]]+"|"[^]"},:;)\\[:space:]][^"]*("|$))*'
+# What is masked already is a newline, which no rule takes for a part of a secret.
+secret_rules='
+# What a header says of its sender
+s/(authori[sz]ation:[[:blank:]]*digest[[:blank:]]).*/\1\n/gI
+s/((authori[sz]ation|cookie)\\*["'\'']?[[:blank:]]*[:=][[:blank:]]*\\*["'\'']?)[^"'\''\\]+/\1\n/gI
+s/(bearer[[:blank:]]+)[^"'\''\\,;[:space:]]+/\1\n/gI
+# Arguments of programs
+s/((^|["'\''[:space:]])(-u|--user|--proxy-user)[=[:space:]]*["'\'']?[^:"'\''[:space:]]+:)[^"'\''[:space:]]+/\1\n/g
+s/((ipmitool|sshpass)[^|;]*[[:blank:]]-[Pp][[:blank:]]*)[^[:space:]]+/\1\n/g
+s/((^|["'\''[:space:]])--?'"$secret_name"'[[:blank:]]+)("[^"]*"|'\''[^'\'']*'\''|[^-"'\''[:space:]][^[:space:]]*)/\1\n/gI
+# What has such a name: in quotes as a whole, behind an escaped quote, a quote, as JSON, as a word
+s/("'"$secret_name"'=)([^"\\]|\\[^"])*/\1\n/gI
+s/('\'''"$secret_name"'=)[^'\'']*/\1\n/gI
+s/('"$secret_name"'\\+"[[:blank:]]*:[[:blank:]]*\\+")([^"\\]|\\+[^"\\])*/\1\n/gI
+s/('"$secret_name"'["'\'']?[[:blank:]]*[:=]>?[[:blank:]]*")([^"\\]|\\.)*/\1\n/gI
+s/('"$secret_name"'["'\'']?[[:blank:]]*[:=]>?[[:blank:]]*'\'')[^'\'']*/\1\n/gI
+s/('"$secret_name"'"[[:blank:]]*:[[:blank:]]*)(\[[^]]*\]|[^][{},"[:space:]]+)/\1"\n"/gI
+s/('"$secret_name"'(=|[[:blank:]]+=[[:blank:]]+|:[[:blank:]]*))'"$secret_word"'/\1\n/gI
+s/((^|["'\''?&[:space:]])(key|auth|sig|sas|jwt|code|session[a-z_-]*)=)'"$secret_word"'/\1\n/gI
+# The user:password:host:port of Triton
+s/(rabbitmq(=|":[[:blank:]]*")[^:"[:space:]]*):[^"[:space:]]*(:[^:"[:space:]]*:[^:"[:space:]]*)/\1:\n\3/g
+s/(rabbitmq=[^:"[:space:]]*):[^:"\n[:space:]]+(:[^:"[:space:]]*)?(["[:space:]]|$)/\1:\n\3/g
+s/(rabbitmq=)"[^"]*/\1"\n/g
+s/("rabbitmq=[^:"]*:)[^"]*[[:blank:]][^"]*/\1\n/g
+# What stands before the host of a URL, up to its last @; a name without a password is a token
+s~(://)[^][/@:?#"'\''[:space:]]+:(x-oauth-basic)?@~\1\n@~g
+s~(://)[^][/:?#"'\''[:space:]]*@[^][/@:?#"'\''[:space:]]*:([^/"'\''\\[:space:]]|["'\''\\][^]},:;[:space:]])*@~\1\n@~g
+s~(://[^][/@:?#"'\''[:space:]]*):[0-9]*[^][0-9/@"'\''[:space:]][^/@"'\''[:space:]]*/[^"'\''[:space:]]*@~\1:\n@~g
+s~(://[^][/@:?#"'\''[:space:]]*):([^/"'\''\\[:space:]]|["'\''\\][^]},:;[:space:]])*@~\1:\n@~g
+s~(://)[^][/:?#"'\''\n[:space:]]+@~\1\n@~g
+s~(^|["'\''=(,[:space:]])([^][/@:?#=("'\''[:space:]]+):[^/"'\''[:space:]]+@~\1\2:\n@~g
+s~(=[^][/@:?#="'\''[:space:]]+):([^/@"'\''[:space:]]+/)+[^/@"'\''[:space:]]*@~\1:\n@~g
+# What shows by its form: hashes of passwords, JSON web tokens
+s/\$(1|5|6|y|2[aby])\$[a-zA-Z0-9./=,$]{8,}/\n/g
+s/eyJ[a-zA-Z0-9_-]{8,}\.[a-zA-Z0-9_-]+\.[a-zA-Z0-9_-]*/\n/g
+s/\n/***/g
+'
+
+mask_secrets() { # reads text; prints it with *** in the place of each password, key and token
+  LC_ALL=C sed -E "$secret_rules"
+}
+
+# --- end of the masking ---
+
 boot_interface() { # sets $bootif to aa:bb:cc:dd:ee:ff if $value is 01-AA-BB-CC-DD-EE-FF: the 01 says Ethernet
   lower_hex "${value#*-}"
   bootif=${lower%%-*} rest=${lower#*-}-
   while [ -n "$rest" ]; do
     bootif=$bootif:${rest%%-*} rest=${rest#*-}
   done
-}
-
-mask_fields() { # hides the password of user:password:host:port in $value
-  case $value in
-    *:*:*:*) value="${value%%:*}:***${value#"${value%:*:*}"}" ;;
-    *:*) value="${value%%:*}:***" ;;
-  esac
-}
-
-mask_url() { # hides the password of amqp://user:password@host, with or without the scheme, in $value
-  scheme=
-  case $value in *://*) scheme=${value%%://*}:// ;; esac
-  login=${value#"$scheme"}
-  case $login in *:*@*) value="$scheme${login%%:*}:***@${login##*@}" ;; esac
 }
 
 addresses() { # sets $ip4 and $ip6 to lists: " eth0=10.0.0.5 eth1=10.1.0.5 "
@@ -375,7 +417,7 @@ interface_facts() { # of $interface, whose name is $name
   link_status
   read_line "$interface/mtu" && add_number 'MTU' "$line"
   [ -r "$interface/device/uevent" ] || return
-  while IFS='=' read -r key value; do
+  while IFS='=' read -r key value || [ -n "$key" ]; do
     [ "$key" != DRIVER ] || add_string 'Driver' "$value"
   done <"$interface/device/uevent"
 }
@@ -398,7 +440,7 @@ disks() { # sets $disks
   for disk in "$root"/sys/block/*; do
     name=${disk##*/}
     case $name in
-      loop* | ram* | zram* | dm-* | md* | sr* | fd* | mmcblk*boot* | mmcblk*rpmb | nvme*c*n*) continue ;;
+      loop* | ram* | zram* | dm-* | md* | sr* | fd* | mtdblock* | ubiblock* | mmcblk*boot* | mmcblk*rpmb | nvme*c*n*) continue ;;
     esac
     # There, $PWD is the physical path, which tells the transport without a readlink.
     cd -P "$disk" 2>/dev/null || continue
