@@ -29,17 +29,28 @@ pub(crate) fn exec(file: &Path) -> Result<()> {
         bail!("{} is no request to run", file.display());
     };
     let dir = tempfile::tempdir().context("making a state directory")?;
-    let spool = Spool::open(dir.path())?;
+    // The script may have mounted something in it.
+    let dir = dir.keep();
+    let done = run_in(&dir, &body);
+    for (path, error) in job::remove_tree(&dir) {
+        eprintln!("ur-agent: {} is left: {error}", path.display());
+    }
+    println!("{}", String::from_utf8_lossy(&done?));
+    Ok(())
+}
+
+/// Returns the reply.
+fn run_in(dir: &Path, body: &[u8]) -> Result<Vec<u8>> {
+    let spool = Spool::open(dir)?;
     let node = NodeId::parse("local").expect("a word");
-    let admission = spool.create(&RequestId::random(), (&node, "exec"), &body);
-    let (Created::New(job) | Created::Existing(job)) = admission.map_err(refused)?;
+    let admission = spool.create(&RequestId::random(), (&node, "exec"), body);
+    let admission = admission.map_err(|refusal| anyhow!("{}", refusal.message));
+    let (Created::New(job) | Created::Existing(job)) = admission?;
     let mut supervisor = supervisors::of(&job)
         .spawn()
         .context("starting a supervisor")?;
     supervisor.wait().context("waiting for the supervisor")?;
-    let body = reply::of(&job, usize::MAX)?;
-    println!("{}", String::from_utf8_lossy(&body));
-    Ok(())
+    reply::of(&job, usize::MAX)
 }
 
 /// Prints what this machine says of itself.

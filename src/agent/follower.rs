@@ -6,7 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 use serde_json::Value;
 use tracing::warn;
 
-use job::{self, Job, capture};
+use job::{Job, capture};
 use protocol::{Output, Progress, RoutingKey, State, Stream, Text};
 
 use super::reply::ReplyTerms;
@@ -73,7 +73,7 @@ impl Follower {
 
     /// Whole lines only; the rest of one is read when it is there.
     fn progress_lines(&mut self) -> std::io::Result<String> {
-        let mut file = job::open(&self.job.path("progress"))?;
+        let mut file = self.job.open_progress()?;
         file.seek(SeekFrom::Start(self.progress))?;
         let mut bytes = Vec::new();
         file.take(LINE).read_to_end(&mut bytes)?;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::store;
+use super::atomic_file;
 
 /// Digits of a `u64`, so that a new total always covers the old one.
 const TOTAL_WIDTH: usize = 20;
@@ -215,7 +215,7 @@ struct Reader {
 
 impl Reader {
     fn open(path: &Path, max: u64) -> io::Result<Option<Self>> {
-        match store::open(path) {
+        match atomic_file::open(path) {
             Ok(file) => Ok(Some(Self {
                 file,
                 total_path: total_path(path),
@@ -227,7 +227,7 @@ impl Reader {
     }
 
     fn total(&self) -> io::Result<u64> {
-        match store::read(&self.total_path).and_then(text) {
+        match atomic_file::read(&self.total_path, TOTAL_WIDTH as u64).and_then(text) {
             // Just made, or made when the disk was full.
             Ok(text) if text.is_empty() => Ok(self.file.metadata()?.len()),
             Ok(text) => text.parse().map_err(io::Error::other),

@@ -1,38 +1,43 @@
 //! A job on disk and its supervisor: everything about running a script, nothing about messages.
 //!
-//! A job is a directory, and which files it has IS its state; nothing in memory is kept in step
-//! with it. No tokio and no AMQP here: this room must survive whatever happens to the agent.
+//! A job is a directory, `<state-dir>/jobs/<id>/`, and which files it has IS its state; nothing in memory is
+//! kept in step with it. No tokio and no AMQP here: this room must survive whatever happens to the agent.
 //!
 //! | file | written by | holds |
 //! |---|---|---|
 //! | `request.json` | agent | the message as received, its routing key, when |
-//! | `script`, `stdin` | supervisor | what the request gave inline |
+//! | `stdin` | supervisor | what the request gave inline |
 //! | `pid` | supervisor | its own and the script's pid; to have made it is the right to start |
 //! | `stdout`, `stderr` | supervisor | captured bytes, bounded (see [`capture`]); absent where nothing came |
-//! | `progress` | the script | JSON lines, by the path in `$UR_PROGRESS` |
 //! | `cancel` | agent | a sender asked for its end |
 //! | `outcome.json` | supervisor | how it ended |
 //! | `outcome.room` | agent | blocks that `outcome.json` will take, reserved before anything is started |
 //! | `unroutable` | agent | the reply was published, and the broker had no queue for it |
 //! | `replied` | agent | the broker has confirmed the reply |
 //! | `rebooting` | agent | the reboot it asked for has been started |
+//!
+//! What the script may reach lies in another tree (see [`work`]), and nothing there is believed. The
+//! agents of version 0.1.0 had both in the one directory: `script` and `progress` may be there, too.
 
+mod atomic_file;
 pub mod capture;
 mod cgroup;
 pub mod fork_server;
 mod interpreter;
 mod lock;
+mod owner;
 mod process;
 mod record;
+mod removal;
 mod retention;
 mod run;
 mod signals;
 mod spool;
 mod start;
-mod store;
 mod stream;
 mod supervise;
 mod title;
+mod work;
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -43,13 +48,17 @@ use jiff::Timestamp;
 
 use protocol::{Message, Outcome, RequestId, State};
 
+pub use atomic_file::write_json;
 pub use lock::Held;
 pub use process::{ExitWatch, ProcessRef, boot_id};
 pub use record::{OutcomeRecord, Pids, Record};
+pub use removal::remove_tree;
 pub use retention::Expired;
 pub use spool::{Created, Spool};
-pub use store::{open, write_json};
 pub use supervise::supervise;
+
+/// Bytes of a job's file that is read whole: the longest message that RabbitMQ takes, and what stands around it.
+const MAX_FILE: u64 = 513 * 1024 * 1024;
 
 /// One job: its id and its directory. Cheap to clone; everything else is read when it is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,7 +152,7 @@ impl Job {
     /// supervisor never started or died.
     pub fn write_outcome(&self, end: &OutcomeRecord) -> Result<()> {
         let (path, room) = (self.path("outcome.json"), self.path("outcome.room"));
-        store::write_json_reserved(&path, &room, end)
+        atomic_file::write_json_reserved(&path, &room, end)
     }
 
     /// Takes back the end of a job that turned out to be started.
@@ -155,14 +164,14 @@ impl Job {
     /// Remembers that the broker has confirmed the reply. A power cut may take that back: then the same
     /// reply goes out once more.
     pub fn mark_replied(&self) -> Result<()> {
-        store::note(&self.path("replied"))
+        atomic_file::note(&self.path("replied"))
     }
 
     /// Remembers when the broker had no queue for the reply for the first time: its retention begins.
     pub fn mark_unroutable(&self) -> Result<()> {
         match self.unroutable_since() {
             Some(_) => Ok(()),
-            None => store::note(&self.path("unroutable")),
+            None => atomic_file::note(&self.path("unroutable")),
         }
     }
 
@@ -177,7 +186,7 @@ impl Job {
 
     /// Remembers that the reboot this job asked for is under way, so that it is not asked for again.
     pub fn mark_rebooting(&self) -> Result<()> {
-        store::mark(&self.path("rebooting"))
+        atomic_file::mark(&self.path("rebooting"))
     }
 
     pub fn is_rebooting(&self) -> bool {
@@ -186,7 +195,7 @@ impl Job {
 
     /// Asks for the job's end: the mark first, so that it holds even if no supervisor is there yet.
     pub fn cancel(&self) -> Result<()> {
-        store::mark(&self.path("cancel"))?;
+        atomic_file::mark(&self.path("cancel"))?;
         if let Some(pids) = self.pids()? {
             pids.supervisor
                 .terminate()
@@ -201,7 +210,7 @@ impl Job {
 
     fn read<T: serde::de::DeserializeOwned>(&self, file: &str) -> Result<Option<T>> {
         let path = self.path(file);
-        let bytes = match store::read(&path) {
+        let bytes = match atomic_file::read(&path, MAX_FILE) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {

@@ -1,8 +1,7 @@
-//! The lock on a state directory: one agent at a time has it, and no other user may enter it.
+//! The lock on a state directory: one agent at a time has it.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -40,34 +39,17 @@ pub(super) fn take(state_dir: &Path) -> Result<File> {
     }
 }
 
-/// A directory that was there before may be open to all users; scripts and output are secret.
-pub(super) fn tighten(dir: &Path) -> Result<()> {
-    let mode = fs::metadata(dir)?.permissions().mode() & 0o777;
-    if mode != 0o700 {
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
-            .with_context(|| format!("closing {} to others", dir.display()))?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Spool;
     use super::*;
 
     #[test]
-    fn a_state_directory_has_one_agent_and_is_closed_to_others() {
+    fn a_state_directory_has_one_agent() {
         let dir = tempfile::tempdir().unwrap();
-        let state = dir.path().join("state");
-        fs::create_dir(&state).unwrap();
-        fs::set_permissions(&state, fs::Permissions::from_mode(0o755)).unwrap();
-        let first = Spool::open(&state).unwrap();
-        assert_eq!(
-            fs::metadata(&state).unwrap().permissions().mode() & 0o777,
-            0o700
-        );
-        assert!(Spool::open(&state).err().unwrap().is::<Held>());
+        let first = Spool::open(dir.path()).unwrap();
+        assert!(Spool::open(dir.path()).err().unwrap().is::<Held>());
         drop(first);
-        Spool::open(&state).unwrap();
+        Spool::open(dir.path()).unwrap();
     }
 }

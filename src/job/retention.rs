@@ -2,14 +2,17 @@
 //! its id, so removal comes late, and never leaves half a directory in place.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result};
 
+use super::removal::{self, Round};
 use super::{Job, Spool, cgroup};
 use protocol::RequestId;
 
@@ -27,6 +30,22 @@ pub struct Expired {
     pub unroutable: Vec<Job>,
     /// Jobs that should have been removed and could not be.
     pub kept: Vec<(Job, Error)>,
+    /// What is left of removed jobs and cannot be removed, such as what a script has mounted there. Told once.
+    pub left: Vec<(PathBuf, io::Error)>,
+}
+
+/// What is known of jobs beside their files.
+#[derive(Default)]
+pub(super) struct Retention {
+    /// Since when jobs are known to be settled. By the monotonic clock: a node's time is often corrected
+    /// after its boot, by years.
+    settled: HashMap<RequestId, Instant>,
+    /// A round of removal that goes on beside the loop.
+    round: Option<JoinHandle<Round>>,
+    /// What the scripts of settled jobs have left in their directories.
+    sizes: HashMap<RequestId, u64>,
+    /// What was told to be left.
+    told: HashSet<PathBuf>,
 }
 
 /// A job whose reply was published, whether or not the broker had a queue for it.
@@ -62,18 +81,25 @@ impl Spool {
             .collect();
         settled.sort_by_key(|settled| Reverse((settled.is_unroutable, settled.marked_at)));
         let ids: HashSet<&RequestId> = settled.iter().map(|settled| &settled.job.id).collect();
-        self.settled.retain(|id, _| ids.contains(id));
-        let (now, most_bytes) = (Instant::now(), self.most_bytes());
-        let (mut kept, mut bytes, mut expired) = (0, 0, Expired::default());
+        self.retention.settled.retain(|id, _| ids.contains(id));
+        let (now, max_bytes) = (Instant::now(), self.max_bytes());
+        let mut expired = Expired {
+            left: self.end_removal(),
+            ..Expired::default()
+        };
+        let (mut kept, mut bytes) = (Vec::new(), 0);
         for Settled {
             job, is_unroutable, ..
         } in settled
         {
-            let size = size(&job.dir);
-            let since = *self.settled.entry(job.id.clone()).or_insert(now);
+            let work = self.retention.sizes.get(&job.id).copied();
+            let size = size(&job.dir) + work.unwrap_or(0);
+            let since = *(self.retention.settled)
+                .entry(job.id.clone())
+                .or_insert(now);
             // A large one that goes leaves its room to those that are older.
-            if now - since <= KEEP_FOR && kept < KEEP_JOBS && bytes + size <= most_bytes {
-                kept += 1;
+            if now - since <= KEEP_FOR && kept.len() < KEEP_JOBS && bytes + size <= max_bytes {
+                kept.push(job.id);
                 bytes += size;
                 continue;
             }
@@ -83,41 +109,59 @@ impl Spool {
                 Err(error) => expired.kept.push((job, error)),
             }
         }
+        self.begin_removal(kept);
         Ok(expired)
     }
 
     /// A small disk is not left full of what is over.
-    fn most_bytes(&self) -> u64 {
+    fn max_bytes(&self) -> u64 {
         let quarter =
             rustix::fs::statvfs(self.jobs_dir()).map(|disk| disk.f_blocks * disk.f_frsize / 4);
         quarter.unwrap_or(u64::MAX).min(KEEP_BYTES)
     }
 
     /// Renamed away first: a directory that is half gone looks like a job in another state, and would be
-    /// run again.
+    /// run again. What its script left goes before it, so that it is no later job's.
     fn remove(&self, job: &Job) -> Result<()> {
-        let removing = || format!("removing {}", job.dir.display());
-        if let Some(point) = mounted_beneath(&job.dir)? {
-            bail!("{}: {point} is mounted there; unmount it", removing());
+        let [jobs, work] = self.trees();
+        let of = |path: &Path| format!("removing {}", path.display());
+        let tree = job.work_tree();
+        match removal::discard(&tree, &work) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| of(&tree));
+            }
+            _ => {}
         }
-        let gone = self.building.join(format!("{}.gone", job.id));
-        fs::rename(&job.dir, &gone).with_context(removing)?;
+        removal::discard(&job.dir, &jobs).with_context(|| of(&job.dir))?;
         cgroup::forget(&job.id);
-        fs::remove_dir_all(&gone).with_context(removing)
+        Ok(())
     }
-}
 
-/// What a script has mounted in its directory: removing that would empty another file system.
-fn mounted_beneath(dir: &Path) -> Result<Option<String>> {
-    let path = "/proc/self/mountinfo";
-    let mounts = fs::read_to_string(path).with_context(|| format!("reading {path}"))?;
-    // As the kernel writes a path (proc(5)).
-    let dir = dir.display().to_string();
-    let dir = dir.replace('\\', "\\134").replace(' ', "\\040");
-    let beneath = dir.replace('\t', "\\011").replace('\n', "\\012") + "/";
-    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
-    let found = points.into_iter().find(|point| point.starts_with(&beneath));
-    Ok(found.map(str::to_owned))
+    /// Removes what was put away, and measures what these jobs have, beside. One round at a time.
+    pub(super) fn begin_removal(&mut self, jobs: Vec<RequestId>) {
+        let trees = self.trees();
+        let is_empty = |tree: &PathBuf| {
+            fs::read_dir(removal::gone(tree)).is_ok_and(|mut names| names.next().is_none())
+        };
+        if self.retention.round.is_some() || (jobs.is_empty() && trees.iter().all(is_empty)) {
+            return;
+        }
+        // Without a thread to spare: the next minute may have one.
+        self.retention.round = removal::begin(trees, jobs).ok();
+    }
+
+    /// What a round that is over could not remove, if that is new.
+    fn end_removal(&mut self) -> Vec<(PathBuf, io::Error)> {
+        let retention = &mut self.retention;
+        let Some(round) = retention.round.take_if(|round| round.is_finished()) else {
+            return Vec::new();
+        };
+        let round = round.join().unwrap_or_default();
+        retention.sizes = round.sizes;
+        let mut left = round.left;
+        left.retain(|(path, _)| retention.told.insert(path.clone()));
+        left
+    }
 }
 
 fn size(dir: &Path) -> u64 {
@@ -151,6 +195,15 @@ mod tests {
         expired.unroutable
     }
 
+    /// Waits for what goes on beside.
+    fn finish_removal(spool: &mut Spool) {
+        if let Some(round) = spool.retention.round.take() {
+            let round = round.join().unwrap();
+            assert!(round.left.is_empty(), "{:?}", round.left);
+            spool.retention.sizes = round.sizes;
+        }
+    }
+
     fn left(spool: &Spool) -> HashSet<RequestId> {
         spool
             .jobs()
@@ -167,7 +220,7 @@ mod tests {
 
     fn settle(spool: &mut Spool, job: &Job, age: Duration) {
         let since = Instant::now().checked_sub(age).unwrap();
-        spool.settled.insert(job.id.clone(), since);
+        spool.retention.settled.insert(job.id.clone(), since);
     }
 
     #[test]
@@ -184,7 +237,10 @@ mod tests {
         }
         assert_eq!(expire(&mut spool), [unroutable]);
         assert_eq!(left(&spool), HashSet::from([young.id, unanswered.id]));
-        assert_eq!(fs::read_dir(&spool.building).unwrap().count(), 0);
+        finish_removal(&mut spool);
+        for tree in spool.trees() {
+            assert_eq!(fs::read_dir(removal::gone(&tree)).unwrap().count(), 0);
+        }
     }
 
     #[test]
@@ -221,17 +277,19 @@ mod tests {
         let [small, large] = ["small", "large"].map(|id| new_job(&spool, id));
         small.mark_replied().unwrap();
         set_age(&small, "replied", KEEP_FOR / 2);
-        let file = File::create(large.path("image")).unwrap();
+        large.make_work_dir().unwrap();
+        let below = large.work_dir().join("a/b");
+        fs::create_dir_all(&below).unwrap();
+        let file = File::create(below.join("image")).unwrap();
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, KEEP_BYTES).unwrap();
         large.mark_replied().unwrap();
+        // The first round does not know yet what the script has left.
+        assert_eq!(expire(&mut spool), []);
+        assert_eq!(left(&spool).len(), 2);
+        finish_removal(&mut spool);
         assert_eq!(expire(&mut spool), []);
         assert_eq!(left(&spool), HashSet::from([small.id]));
-    }
-
-    #[test]
-    fn a_mount_in_a_job_is_seen_and_one_beside_it_is_not() {
-        assert_eq!(mounted_beneath(Path::new("/no such job")).unwrap(), None);
-        let found = mounted_beneath(Path::new("")).unwrap();
-        assert!(found.is_some_and(|point| point.starts_with('/')));
+        finish_removal(&mut spool);
+        assert!(!large.work_tree().exists());
     }
 }

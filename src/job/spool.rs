@@ -1,18 +1,20 @@
 //! The directory of jobs: create, find, list.
 
-use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime};
+use std::path::{self, Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use protocol::{ErrorCode, NodeId, Refusal, RequestId};
 
 use super::record::{FORMAT, NewRecord};
-use super::{Job, lock, store};
+use super::retention::Retention;
+use super::work::WORK;
+use super::{Job, atomic_file, lock, owner, removal};
 
 /// Kept free for `outcome.json`: it has some 300, and a message.
 const OUTCOME_BYTES: usize = 4096;
@@ -21,11 +23,11 @@ const OUTCOME_BYTES: usize = 4096;
 pub struct Spool {
     state_dir: PathBuf,
     jobs: PathBuf,
-    /// Where jobs are built, and where they go to be removed: what is found here is no job.
+    /// What scripts may reach; see [`work`](super::work).
+    work: PathBuf,
+    /// Where jobs are built: what is found here is no job.
     pub(super) building: PathBuf,
-    /// Since when jobs are known to be settled. By the monotonic clock: a node's time is often corrected
-    /// after its boot, by years.
-    pub(super) settled: HashMap<RequestId, Instant>,
+    pub(super) retention: Retention,
     _lock: File,
 }
 
@@ -41,33 +43,65 @@ pub enum Created {
 impl Spool {
     /// Opens the state directory, making it (0700) where it is missing.
     ///
-    /// Fails with [`Held`](super::Held) if another agent has it. What an agent that died left half built was never acked,
-    /// and is removed.
+    /// Fails with [`Held`](super::Held) if another agent has it, and if another user could have written to it. What
+    /// an agent that died left half built was never acked, and is removed beside.
     pub fn open(state_dir: &Path) -> Result<Self> {
-        let private = |dir: &Path| {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(dir)
-                .with_context(|| format!("making {}", dir.display()))
-        };
-        private(state_dir)?;
-        let state_dir = fs::canonicalize(state_dir)
+        let given = path::absolute(state_dir)
             .with_context(|| format!("finding {}", state_dir.display()))?;
-        lock::tighten(&state_dir)?;
+        owner::make(&given)?;
+        owner::check_path(&given)?;
+        let state_dir =
+            fs::canonicalize(&given).with_context(|| format!("finding {}", given.display()))?;
+        owner::check_path(&state_dir)?;
+        owner::close(&state_dir)?;
         let lock = lock::take(&state_dir)?;
-        let jobs = state_dir.join("jobs");
-        let building = jobs.join(".new");
-        // What cannot be removed (something is mounted there) is in no job's way.
-        fs::remove_dir_all(&building).ok();
-        private(&building)?;
-        Ok(Self {
+        let (jobs, work) = (state_dir.join("jobs"), state_dir.join(WORK));
+        owner::make(&jobs)?;
+        owner::close(&jobs)?;
+        let mut spool = Self {
+            building: jobs.join(".new"),
+            retention: Retention::default(),
+            _lock: lock,
             state_dir,
             jobs,
-            building,
-            settled: HashMap::new(),
-            _lock: lock,
-        })
+            work,
+        };
+        spool.tidy()?;
+        Ok(spool)
+    }
+
+    /// Puts away what is no job's: what was being built, and what the scripts of removed jobs left.
+    fn tidy(&mut self) -> Result<()> {
+        // What cannot be put away (something is mounted there) is in no job's way.
+        if fs::remove_dir(&self.building).is_err() {
+            removal::discard(&self.building, &self.jobs).ok();
+        }
+        owner::make(&self.building)?;
+        owner::make(&removal::gone(&self.jobs))?;
+        // It may be anything that a script made of it.
+        if owner::make(&self.work)
+            .and_then(|()| owner::close(&self.work))
+            .is_err()
+        {
+            removal::discard(&self.work, &self.jobs)
+                .with_context(|| format!("putting {} away", self.work.display()))?;
+            owner::make(&self.work)?;
+        }
+        owner::make(&removal::gone(&self.work))?;
+        for entry in fs::read_dir(&self.work).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let is_hidden = name.as_bytes().starts_with(b".");
+            if !is_hidden && !self.jobs.join(&name).exists() {
+                removal::discard(&entry.path(), &self.work).ok();
+            }
+        }
+        self.begin_removal(Vec::new());
+        Ok(())
+    }
+
+    /// The trees that jobs have a part in.
+    pub(super) fn trees(&self) -> [PathBuf; 2] {
+        [self.jobs.clone(), self.work.clone()]
     }
 
     pub fn state_dir(&self) -> &Path {
@@ -126,17 +160,17 @@ impl Spool {
         };
         let record = serde_json::to_vec(&record)?;
         // Its blocks are taken by now, or reserved: that it is empty after a power cut is no harm.
-        store::create(&new.join("outcome.room"), &[0; OUTCOME_BYTES], 0o600)?;
+        atomic_file::create(&new.join("outcome.room"), &[0; OUTCOME_BYTES], 0o600)?;
         let path = new.join("request.json");
-        let file = store::create(&path, &record, 0o600)?;
+        let file = atomic_file::create(&path, &record, 0o600)?;
         file.sync_all()
             .with_context(|| format!("flushing {}", path.display()))?;
-        store::sync_dir(new)
+        atomic_file::sync_dir(new)
     }
 
     fn commit(&self, new: &Path, job: Job) -> Result<Created> {
         match fs::rename(new, &job.dir) {
-            Ok(()) => match store::sync_dir(&self.jobs) {
+            Ok(()) => match atomic_file::sync_dir(&self.jobs) {
                 Ok(()) => Ok(Created::New(job)),
                 Err(error) => {
                     // It is about to be refused, and must not be started by the next agent.

@@ -13,7 +13,8 @@ use super::capture::Writer;
 use super::cgroup::Cgroup;
 use super::interpreter::{self, Invocation};
 use super::stream::Stream;
-use super::{Job, Record, process, store};
+use super::work::PROGRESS;
+use super::{Job, Record, atomic_file, process};
 
 pub(super) struct Started {
     pub(super) script: u32,
@@ -29,6 +30,7 @@ pub(super) fn start(
     request: &Request,
     cgroup: Option<&Cgroup>,
 ) -> Result<Started, Refusal> {
+    job.make_work_dir().map_err(|error| storage(&error))?;
     let invocation = invocation(job, request)?;
     let mut command = command(job, record, request, &invocation)?;
     let writer = |name| Writer::new(&job.path(name), request.max_output);
@@ -55,9 +57,9 @@ fn piped(writer: Writer) -> io::Result<(Stream, PipeWriter)> {
 fn invocation(job: &Job, request: &Request) -> Result<Invocation, Refusal> {
     match &request.program {
         Program::Script(text) => {
-            let path = job.path("script");
+            let path = job.work_tree().join("script");
             let text = text.as_bytes();
-            store::create(&path, text, 0o700).map_err(|error| storage(&error))?;
+            atomic_file::create(&path, text, 0o700).map_err(|error| storage(&error))?;
             Ok(interpreter::script(&path, text))
         }
         Program::File(name) => {
@@ -82,12 +84,13 @@ fn command(
     if let Some(env) = &request.env {
         command.env_clear().envs(env);
     }
+    let work = job.work_dir();
     command
         .env("UR_NODE", record.node.as_str())
         .env("UR_REQUEST", job.id.as_str())
-        .env("UR_JOB_DIR", job.dir())
-        .env("UR_PROGRESS", job.path("progress"));
-    let cwd = request.cwd.as_ref().map_or(job.dir(), Path::new);
+        .env("UR_JOB_DIR", &work)
+        .env("UR_PROGRESS", work.join(PROGRESS));
+    let cwd = request.cwd.as_ref().map_or(work.as_path(), Path::new);
     if request.cwd.is_some() && !cwd.is_dir() {
         let message = format!("the working directory {cwd:?} does not exist on the node");
         return Err(Refusal::new(ErrorCode::NotFound, message));
@@ -103,7 +106,7 @@ fn command(
 /// The text as a file, which may be longer than a pipe.
 fn input(job: &Job, text: &str) -> Result<File> {
     let path = job.path("stdin");
-    store::create(&path, text.as_bytes(), 0o600)?;
+    atomic_file::create(&path, text.as_bytes(), 0o600)?;
     File::open(&path).with_context(|| format!("opening {}", path.display()))
 }
 

@@ -16,7 +16,7 @@ use super::cgroup::Cgroup;
 use super::run::Run;
 use super::signals::Signals;
 use super::stream::swallow;
-use super::{Job, OutcomeRecord, Pids, ProcessRef, process, start, store};
+use super::{Job, OutcomeRecord, Pids, ProcessRef, atomic_file, process, start};
 
 /// Runs the job to its end and writes its outcome. Does nothing if another supervisor has the job.
 pub fn supervise(job: &Job) -> Result<()> {
@@ -36,7 +36,7 @@ pub fn supervise(job: &Job) -> Result<()> {
     // Before our pid is there to be read: an agent that reads it may send us a signal.
     let signals = Signals::of(&[libc::SIGCHLD, libc::SIGTERM])?;
     // From here on the job counts as started, whatever happens to us.
-    if !store::claim_json(&job.path("pid"), &pids)? {
+    if !atomic_file::claim_json(&job.path("pid"), &pids)? {
         return Ok(());
     }
     // An agent that came after the one that started us has taken the job for one that waits, and ended
@@ -77,7 +77,7 @@ pub fn supervise(job: &Job) -> Result<()> {
 fn note_script(job: &Job, mut pids: Pids, script: u32) {
     if let Ok(script) = ProcessRef::of(script) {
         pids.script = Some(script);
-        store::replace_json(&job.path("pid"), &pids).ok();
+        atomic_file::replace_json(&job.path("pid"), &pids).ok();
     }
 }
 

@@ -15,6 +15,7 @@ mod locate;
 mod long_outage;
 mod outage;
 mod output;
+mod reach;
 mod reboot;
 mod refuse;
 mod run;

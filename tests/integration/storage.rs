@@ -56,7 +56,7 @@ fn a_request_that_finds_no_room_is_refused_and_runs_when_there_is_room() {
     assert_eq!(code(&refused), "storage", "{refused}");
     assert_eq!(refused["exit_status"], 125);
     node.ping();
-    let filler = seen_by_agent(&node, &node.job(&id).join("filler"));
+    let filler = seen_by_agent(&node, &node.work(&id).join("filler"));
     std::fs::remove_file(filler).unwrap();
     assert_eq!(node.shell("echo room"), "room\n");
 }

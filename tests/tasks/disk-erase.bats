@@ -25,8 +25,10 @@ load erase
 }
 
 @test 'the certificate says who asked, if an agent has kept the request' {
-  export UR_JOB_DIR=$BATS_TEST_TMPDIR UR_REQUEST=r1 UR_NODE=n1
-  printf '{"message":{"origin":{"user":"alice"}}}' >"$UR_JOB_DIR/request.json"
+  export UR_JOB_DIR=$BATS_TEST_TMPDIR/work/r1/work UR_REQUEST=r1 UR_NODE=n1
+  mkdir -p "$UR_JOB_DIR" "$BATS_TEST_TMPDIR/jobs/r1"
+  touch "$BATS_TEST_TMPDIR/jobs/r1/pid"
+  printf '{"message":{"origin":{"user":"alice"}}}' >"$BATS_TEST_TMPDIR/jobs/r1/request.json"
   erase level=clear
   answer '.requested | tojson' '{"by":{"user":"alice"},"request":"r1","node":"n1"}'
 }

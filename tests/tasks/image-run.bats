@@ -64,7 +64,7 @@ add_image() { # a disk with an image as Debian's installer makes one, /boot bein
 run_image() { # [<parameter>=<value>…]: sets status, and output to the result
   cover_other_disks
   status=0
-  output=$(in_world UR_JOB_DIR="$JOB" PT__installdir="$SCRIPTS" PT_disk="{\"name\":\"$DISK\"}" "${@/#/PT_}" \
+  output=$(in_world UR_JOB_DIR="$WORK" UR_REQUEST=this PT__installdir="$SCRIPTS" PT_disk="{\"name\":\"$DISK\"}" "${@/#/PT_}" \
     bash "$SCRIPTS/image/tasks/run.sh" 2>"$LOG" </dev/null 3>&-) || status=$?
   cat "$LOG"
   printf '%s\n' "$output"
@@ -83,7 +83,7 @@ loaded() {
   [[ $(<"$KEXEC/kernel") == 'kernel 6.1.0-27-amd64' && $(loaded) == 1 ]]
   [[ $(tr -d '\0' <"$KEXEC/initrd") == 'initrd 6.1.0-27-amd64' ]]
   # The process that stays behind polls.
-  eventually grep -q rebooting "$JOB/trace"
+  eventually grep -q rebooting "$WORK/trace"
   [[ ! -e $WORLD/called ]]
   touch "$JOB/rebooting"
   called 'systemctl --force kexec'
@@ -107,7 +107,7 @@ loaded() {
   blockdev --flushbufs "$DISK"
   [[ $(sha256sum <"$DISK") == "$before" ]]
   run ! in_world grep -q "^$DISK" /proc/mounts
-  [[ -z $(compgen -G "$JOB/scratch*") ]]
+  [[ -z $(compgen -G "$WORK/scratch*") ]]
 }
 
 @test 'with --noop it says what it would do, and loads and leaves nothing' {
@@ -127,7 +127,7 @@ loaded() {
   # Else that reboot would be a jump.
   [[ $(loaded) == 0 ]]
   touch "$JOB/rebooting"
-  eventually grep -q grace "$JOB/trace" || eventually grep -q 'sleep 120' "$JOB/trace"
+  eventually grep -q grace "$WORK/trace" || eventually grep -q 'sleep 120' "$WORK/trace"
   [[ ! -e $WORLD/called ]]
 }
 

@@ -10,7 +10,9 @@ setup() {
   LOG=$BATS_TEST_TMPDIR/log
   JOB=$BATS_TEST_TMPDIR/jobs/erase-7
   OWN=$BATS_TEST_TMPDIR/jobs/own
-  mkdir -p "$JOB" "$OWN"
+  WORK=$BATS_TEST_TMPDIR/work/erase-7/work
+  mkdir -p "$JOB" "$OWN" "$WORK" "$BATS_TEST_TMPDIR/work/own/work"
+  touch "$OWN/pid"
   cat >"$JOB/request.json" <<'JSON'
 {"format":1,"node":"x","routing_key":"ur.execute.x.erase-7","received_at":"2026-01-01T00:00:00Z","message":
  {"type":"script","script":"echo hunter2","args":["hunter2"],"env":{"PT_key":"hunter2"},"stdin":"hunter2","name":"disk::erase","origin":{"user":"ann"}}}
@@ -23,7 +25,7 @@ teardown() {
 
 collect() { # <parameter>=<value>…
   status=0
-  output=$(env UR_JOB_DIR="$OWN" PT__installdir="$SCRIPTS" "${@/#/PT_}" bash "$SCRIPTS/logs/tasks/collect.sh" 2>"$LOG" </dev/null) || status=$?
+  output=$(env UR_JOB_DIR="${OF_OLD_AGENT:-$BATS_TEST_TMPDIR/work/own/work}" UR_REQUEST=own PT__installdir="$SCRIPTS" "${@/#/PT_}" bash "$SCRIPTS/logs/tasks/collect.sh" 2>"$LOG" </dev/null) || status=$?
   tail -n 20 "$LOG"
   jq -c 'if has("archive") then .archive |= length else . end' <<<"$output"
 }
@@ -64,6 +66,24 @@ unpack() { # unpacks the archive of the result to $LOGS
   grep -q '"ann"' "$LOGS/jobs/erase-7/request.json"
   grep -qx erased "$LOGS/jobs/erase-7/stdout"
   run ! grep -r hunter2 "$LOGS"
+}
+
+@test "of what a job's script wrote it keeps files, and waits for no pipe" {
+  echo '{"percent":40}' >"$WORK/progress"
+  mkfifo "$WORK/trace"
+  collect 'items=["jobs"]'
+  unpack
+  grep -qx '{"percent":40}' "$LOGS/jobs/erase-7/progress"
+  [[ ! -e $LOGS/jobs/erase-7/trace ]]
+}
+
+@test 'of an agent of version 0.1.0, which kept all in one folder, it keeps the same' {
+  OF_OLD_AGENT=$OWN
+  echo '{"percent":40}' >"$JOB/progress"
+  collect 'items=["jobs"]'
+  unpack
+  grep -q '"ann"' "$LOGS/jobs/erase-7/request.json"
+  grep -qx '{"percent":40}' "$LOGS/jobs/erase-7/progress"
 }
 
 @test 'secrets are masked, in URLs and elsewhere' {

@@ -20,7 +20,7 @@ power() { # <off|reboot> [<parameter>=<value>…]: runs it in there
   local action=$1
   shift
   status=0
-  output=$(in_world UR_JOB_DIR="$JOB" PT__installdir="$SCRIPTS" "$@" \
+  output=$(in_world UR_JOB_DIR="${OF_OLD_AGENT:-$WORK}" UR_REQUEST=this PT__installdir="$SCRIPTS" "$@" \
     bash "$SCRIPTS/power/tasks/$action.sh" 2>"$LOG" </dev/null 3>&-) || status=$?
   cat "$LOG"
   printf '%s\n' "$output"
@@ -46,7 +46,21 @@ sysrq_is() { # <the last letter that was written>
   answer .action off
   answer .reason 'rack moves'
   # The process that stays behind polls for the reply.
-  eventually grep -q 'replied' "$JOB/trace"
+  eventually grep -q 'replied' "$WORK/trace"
+  [[ ! -e $WORLD/called ]]
+  touch "$JOB/replied"
+  called 'poweroff '
+}
+
+@test 'under an agent of version 0.1.0, which kept all in one folder, the same' {
+  OF_OLD_AGENT=$JOB
+  mkdir "$WORLD/jobs/erase-7"
+  touch "$WORLD/jobs/erase-7/pid"
+  power off
+  answer ._error.kind power/busy
+  [[ $output == *': erase-7:'* ]]
+  touch "$WORLD/jobs/erase-7/outcome.json"
+  power off
   [[ ! -e $WORLD/called ]]
   touch "$JOB/replied"
   called 'poweroff '

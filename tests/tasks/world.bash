@@ -5,11 +5,12 @@
 
 # shellcheck disable=SC2016 # programs for other shells
 
-make_world() { # sets INIT to the pid of the first process of such a namespace, JOB to the folder of the job that runs there
+make_world() { # sets INIT to the pid of the first process of such a namespace, JOB and WORK to the two folders of the job that runs there
   local parent
   WORLD=$BATS_TEST_TMPDIR/world
   JOB=$WORLD/jobs/this
-  mkdir -p "$JOB" "$WORLD/bin"
+  WORK=$WORLD/work/this/work
+  mkdir -p "$JOB" "$WORK" "$WORLD/bin"
   touch "$JOB/pid"
   shim poweroff 0
   shim reboot 0

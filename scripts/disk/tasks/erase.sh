@@ -5,6 +5,8 @@ set -euo pipefail
 
 # shellcheck source=scripts/ur/files/ur.sh
 source "$PT__installdir/ur/files/ur.sh"
+# shellcheck source=scripts/ur/files/job.sh
+source "$PT__installdir/ur/files/job.sh"
 # shellcheck source=scripts/ur/files/disks.sh
 source "$PT__installdir/ur/files/disks.sh"
 # shellcheck source=scripts/ur/files/inuse.sh
@@ -89,7 +91,7 @@ verification() { # [<why verdicts may be missing>]: each unit has proved or not 
 certificate() { # <verdicts, one JSON object a line>
   local origin=null ended_at disks
   # The sender is named in the request, which only an Ur agent keeps.
-  [[ ! -r ${UR_JOB_DIR:-}/request.json ]] || origin=$(jq -c '.message.origin // null' "$UR_JOB_DIR/request.json")
+  if find_job && [[ -r $job_state/request.json ]]; then origin=$(jq -c '.message.origin // null' "$job_state/request.json"); fi
   TZ=UTC printf -v ended_at '%(%FT%TZ)T' -1
   disks=$(
     untouched_verdicts

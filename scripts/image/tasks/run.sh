@@ -5,6 +5,8 @@ set -euo pipefail
 
 # shellcheck source=scripts/ur/files/ur.sh
 source "$PT__installdir/ur/files/ur.sh"
+# shellcheck source=scripts/ur/files/job.sh
+source "$PT__installdir/ur/files/job.sh"
 # shellcheck source=scripts/ur/files/disks.sh
 source "$PT__installdir/ur/files/disks.sh"
 # shellcheck source=scripts/power/files/down.sh
@@ -138,8 +140,8 @@ report() {
 }
 
 leave() { # the agent reboots when all its replies are out; what comes after that is forced
-  if [[ -n ${UR_JOB_DIR:-} ]]; then
-    wait_until 600 [ -e "$UR_JOB_DIR/rebooting" ]
+  if find_job; then
+    wait_until 600 [ -e "$job_state/rebooting" ]
   else
     sleep 5
   fi

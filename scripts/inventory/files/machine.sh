@@ -1,14 +1,16 @@
 # shellcheck shell=bash
 # The collectors of the machine itself, its processors and memory, its BMC and TPM. Each prints JSON in one line.
-# Needs sysfs.sh; collectors say with "complain" what they could not find out.
+# Needs sysfs.sh and the library's job.sh; collectors say with "complain" what they could not find out.
 
 collect_status() {
   local uptime load job jobs=0 now
   read -r uptime _ </proc/uptime
   read -r load _ </proc/loadavg
-  for job in "${UR_JOB_DIR:-/nonexistent}"/../*/; do
-    if [[ -e $job/request.json && ! -e $job/outcome.json ]]; then jobs=$((jobs + 1)); fi
-  done
+  if find_job; then
+    for job in "${job_state%/*}"/*/; do
+      if [[ -e $job/request.json && ! -e $job/outcome.json ]]; then jobs=$((jobs + 1)); fi
+    done
+  fi
   TZ=UTC printf -v now '%(%FT%TZ)T' -1
   printf '{"uptime":%s,"load":%s%s,"time":"%s"%s%s}' "${uptime%.*}" "$load" "${UR_JOB_DIR:+,\"jobs\":$jobs}" \
     "$now" "$(text cmdline "$(mask_secrets </proc/cmdline)")" \

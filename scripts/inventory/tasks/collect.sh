@@ -5,6 +5,8 @@ set -euo pipefail
 
 # shellcheck source=scripts/ur/files/ur.sh
 source "$PT__installdir/ur/files/ur.sh"
+# shellcheck source=scripts/ur/files/job.sh
+source "$PT__installdir/ur/files/job.sh"
 # shellcheck source=scripts/ur/files/disks.sh
 source "$PT__installdir/ur/files/disks.sh"
 # shellcheck source=scripts/inventory/files/sysfs.sh

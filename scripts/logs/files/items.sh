@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The items of a node's logs and state that are worth keeping. An item writes files below $logs, through keep and keep_file,
-# which bound them and mask the secrets in them. Needs the library's ur.sh and disks.sh.
+# which bound them and mask the secrets in them. Needs the library's ur.sh, job.sh and disks.sh.
 
 # Before the whole is made to fit, no file has more than this. Of a log the end counts.
 readonly max_file_bytes=$((8 * 1024 * 1024))
@@ -103,9 +103,9 @@ item_bmc() { # its event log, the one that outlives a dead node
 }
 
 item_jobs() { # what Ur has run here: of requests only the sender and the name of the task, as arguments and parameters may be secret
-  local jobs job file number=0
-  [[ -n ${UR_JOB_DIR:-} ]] || return 0
-  jobs=$(find "${UR_JOB_DIR%/*}" -mindepth 2 -maxdepth 2 -name request.json -printf '%T@ %h\n' | sort -rn | head -n 200 | cut -d ' ' -f 2-)
+  local jobs job work file place number=0
+  find_job || return 0
+  jobs=$(find "${job_state%/*}" -mindepth 2 -maxdepth 2 -name request.json -printf '%T@ %h\n' | sort -rn | head -n 200 | cut -d ' ' -f 2-)
   [[ -n $jobs ]] || return 0
   # One jq for all of them: a line for each, whatever is in it.
   while read -r job; do
@@ -114,6 +114,13 @@ item_jobs() { # what Ur has run here: of requests only the sender and the name o
     + (.message | {type, file, name, version, digest, timestamp, origin, timeout})) catch {error: "the request is no JSON"}' >"$scratch/requests"
   while read -r job; do
     keep "jobs/${job##*/}/request.json" sed -n "$((++number))p" "$scratch/requests"
-    for file in outcome.json pid progress stdout stderr trace; do keep_file "jobs/${job##*/}/$file" "$job/$file"; done
+    for file in outcome.json pid stdout stderr; do keep_file "jobs/${job##*/}/$file" "$job/$file"; done
+    # Where the script could write; with agents of version 0.1.0 that is the same place. It may have made a pipe of a file.
+    work=${job%/*/*}/work/${job##*/}/work
+    for file in progress trace; do
+      for place in "$work" "$job"; do
+        if [[ -f $place/$file && ! -L $place/$file ]]; then keep_file "jobs/${job##*/}/$file" "$place/$file"; fi
+      done
+    done
   done <<<"$jobs"
 }

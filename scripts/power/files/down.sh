@@ -1,15 +1,15 @@
 # shellcheck shell=bash
 # Going down, for a reboot or for good: reasons not to, flushing data to the disks, and the process that stays behind to see
-# to it that the machine really goes down. Needs the library's ur.sh.
+# to it that the machine really goes down. Needs the library's ur.sh and job.sh.
 
 readonly sysrq=/proc/sysrq-trigger
 
 other_jobs() { # prints the ids of Ur's jobs that run beside this one
   local job
-  [[ -n ${UR_JOB_DIR:-} ]] || return 0
-  for job in "${UR_JOB_DIR%/*}"/*/; do
+  find_job || return 0
+  for job in "${job_state%/*}"/*/; do
     job=${job%/}
-    if [[ $job != "${UR_JOB_DIR%/}" && -e $job/pid && ! -e $job/outcome.json ]]; then printf '%s\n' "${job##*/}"; fi
+    if [[ $job != "$job_state" && -e $job/pid && ! -e $job/outcome.json ]]; then printf '%s\n' "${job##*/}"; fi
   done
 }
 
@@ -71,8 +71,8 @@ stay_behind() { # <function>: runs it in a process that outlives the task
 }
 
 reply_is_out() { # succeeds if this job's reply has reached the broker; waits for it
-  [[ -n ${UR_JOB_DIR:-} ]] || return 1
-  wait_until 300 [ -e "$UR_JOB_DIR/replied" ]
+  find_job || return 1
+  wait_until 300 [ -e "$job_state/replied" ]
 }
 
 go_down() { # <reboot|poweroff> <letter of sysrq>

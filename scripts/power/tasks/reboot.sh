@@ -4,6 +4,8 @@ set -euo pipefail
 
 # shellcheck source=scripts/ur/files/ur.sh
 source "$PT__installdir/ur/files/ur.sh"
+# shellcheck source=scripts/ur/files/job.sh
+source "$PT__installdir/ur/files/job.sh"
 # shellcheck source=scripts/power/files/down.sh
 source "$PT__installdir/power/files/down.sh"
 
@@ -24,9 +26,9 @@ main() {
 }
 
 reboot_if_still_up() {
-  if [[ -n ${UR_JOB_DIR:-} ]]; then
+  if find_job; then
     # The agent waits for all replies, five minutes at most, before it starts the reboot.
-    wait_until 600 [ -e "$UR_JOB_DIR/rebooting" ]
+    wait_until 600 [ -e "$job_state/rebooting" ]
   fi
   sleep "${PT_grace:-120}"
   go_down reboot b

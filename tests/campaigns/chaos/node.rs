@@ -210,7 +210,8 @@ impl Node {
             };
         }
         let environ = String::from_utf8_lossy(&read("environ")).into_owned();
-        let (_, rest) = environ.split_once(&jobs)?;
+        // Of all its variables those of the job alone name a place in there.
+        let (_, rest) = environ.split_once(&format!("{}/work/", self.state.display()))?;
         let request = rest.split(['\0', '/']).next()?.to_owned();
         // What an ended job left behind is nobody's business any more.
         let has_ended = self.jobs().join(&request).join("outcome.json").exists();

@@ -11,6 +11,22 @@ use serde_json::json;
 const LINES: u32 = 20_000;
 const KEPT: usize = 1000;
 
+/// What scripts do in their own directory, and to their supervisor, without a thought for Ur.
+const CARELESS: [&str; 12] = [
+    "rm -rf ./* ../* .[a-z]*",
+    "cd \"$(dirname \"$0\")\"; rm -rf ./*",
+    "rm -- \"$0\"",
+    "echo $$ >pid; echo x >outcome.json; : >replied; : >cancel; : >request.json",
+    "sleep 1 & echo $! >pid; kill $!; rm -f pid stdout stderr",
+    "mkdir progress pid outcome.json outcome.room stdout replied",
+    "mkfifo progress replied request.json",
+    "truncate -s 3G progress; truncate -s 3G pid",
+    "rm -f progress; ln -s /dev/zero progress; ln -s /dev/zero outcome.json",
+    "cd /; mv \"$UR_JOB_DIR\" \"$UR_JOB_DIR.old\"",
+    "chmod 0 . ..; cd /",
+    "kill -STOP $PPID",
+];
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Short,
@@ -28,6 +44,10 @@ pub(crate) enum Kind {
     /// Ends itself by a signal.
     Signalled,
     NoInterpreter,
+    /// Does the deed of this number.
+    Careless {
+        deed: usize,
+    },
 }
 
 impl Kind {
@@ -38,7 +58,10 @@ impl Kind {
             38..46 => Self::Chatty,
             46..50 => Self::Truncated,
             50..57 => Self::Forking,
-            57..84 => Self::Long {
+            57..67 => Self::Careless {
+                deed: rng.usize(..CARELESS.len()),
+            },
+            67..84 => Self::Long {
                 seconds: rng.u32(1..8),
             },
             84..88 => Self::TimedOut,
@@ -61,6 +84,7 @@ impl Kind {
             }
             Self::TimedOut => "echo begun; sleep 60".to_owned(),
             Self::Cancelled => "echo begun; sleep 20".to_owned(),
+            Self::Careless { deed } => format!("{}\nsleep 1; echo careless", CARELESS[deed]),
             Self::Signalled => "echo begun; kill -TERM $$; sleep 1".to_owned(),
             Self::NoInterpreter => String::new(),
         };
@@ -88,6 +112,7 @@ impl Kind {
         match self {
             Self::Short => "short\n".to_owned(),
             Self::Failing => "failing\n".to_owned(),
+            Self::Careless { .. } => "careless\n".to_owned(),
             Self::Chatty | Self::Truncated => numbers(LINES),
             Self::Forking => "forking\n".to_owned(),
             Self::Long { seconds } => numbers(seconds),

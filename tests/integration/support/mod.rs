@@ -137,6 +137,11 @@ impl Node {
     pub(crate) fn job(&self, id: &str) -> PathBuf {
         self.agent.state_dir().join("jobs").join(id)
     }
+
+    /// Where the request's script runs.
+    pub(crate) fn work(&self, id: &str) -> PathBuf {
+        self.agent.state_dir().join("work").join(id).join("work")
+    }
 }
 
 pub(crate) fn script(text: &str) -> Value {

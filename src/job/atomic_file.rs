@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use rustix::fs::OFlags;
 use serde::Serialize;
 
 /// Writes `value` so that `path` never holds a part of it.
@@ -34,24 +35,35 @@ fn own_name(dir: &Path) -> PathBuf {
     dir.join(format!(".new-{}", std::process::id()))
 }
 
-/// Opens a file for reading. A script may do what it likes in its directory; the agent must not wait for
-/// ever at a pipe that the script made in the place of a file.
-pub fn open(path: &Path) -> io::Result<File> {
-    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+/// Opens a file for reading. The agent must not wait for ever at a pipe in the place of a file, nor follow a
+/// link.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
     let file = OpenOptions::new()
         .read(true)
-        .custom_flags(nonblock)
+        .custom_flags(flags.bits().cast_signed())
         .open(path)?;
+    no_other_than_a_file(file)
+}
+
+pub(super) fn no_other_than_a_file(file: File) -> io::Result<File> {
     match file.metadata()?.is_file() {
         true => Ok(file),
         false => Err(io::Error::other("it is no file any more")),
     }
 }
 
-pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// Fails for a file of more than `max` bytes: a sparse one of any size takes no room on the disk.
+pub(super) fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    let file = open(path)?;
     let mut bytes = Vec::new();
-    open(path)?.read_to_end(&mut bytes)?;
-    Ok(bytes)
+    if file.metadata()?.len() <= max {
+        file.take(max + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 <= max {
+            return Ok(bytes);
+        }
+    }
+    Err(io::Error::other(format!("it has more than {max} bytes")))
 }
 
 /// Like [`write_json`], but fails with `Ok(false)` if `path` is there already. Of several processes
@@ -159,7 +171,20 @@ mod tests {
         let path = dir.path().join("progress");
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        assert!(read(&path).is_err());
+        assert!(read(&path, 100).is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_or_a_link_is_an_error_and_takes_no_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("pid"), dir.path().join("link"));
+        create(&path, b"1", 0o600).unwrap();
+        assert_eq!(read(&path, 1).unwrap(), b"1");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(read(&link, 1).is_err());
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(1 << 40).unwrap();
+        assert!(read(&path, 1000).is_err());
     }
 
     #[test]
