@@ -27,6 +27,7 @@ RAMDISK = target/ramdisk/$(or $(PROFILE),minimal)
 # The large ones first: the last to end should be a small one. Tests wait for others half of their time.
 BATS := $(shell ls -S tests/tasks/*.bats)
 BROKER_BATS := tests/tasks/agent-upgrade.bats tests/tasks/power.bats
+BROKER_TESTS := wire run output limits outage crash refuse secrets
 AT_ONCE := $(shell expr $$(nproc) + 1)
 # Not by its own name, which make runs even when it is to show what it would do.
 SUBMAKE = $(MAKE) --silent
@@ -37,7 +38,7 @@ PROFILES = $(shell sed -nE 's,.*(load_ramdisk |target/ramdisk/)(minimal|full|zfs
 VM_NEEDS := rabbitmq-server bats jq python3 cpio zstd qemu-system-x86:qemu-system-x86_64 ovmf:/usr/share/OVMF/OVMF_CODE_4M.fd \
   xorriso mtools:mformat dosfstools:mkfs.vfat fdisk:sfdisk openssh-client:ssh curl mmdebstrap $(GRUB)
 
-.PHONY: help build demo test test-integration test-chaos test-rooms ramdisk iso vm vm-all vm-demo chaos flood lint pages bench bench-once bench-fleet install clean
+.PHONY: help build demo test test-integration test-broker-4 test-chaos test-rooms ramdisk iso vm vm-all vm-demo chaos flood lint pages bench bench-once bench-fleet install clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -58,6 +59,11 @@ test: build ## all tests, side by side, against private RabbitMQs, or the one th
 # What a test says on its own: the programs from outside, a minute of faults, and each room by itself.
 test-integration:
 	tools/with-broker --private $(TEST) --test integration
+
+# What depends on the version of the broker, on the RabbitMQ of Debian 13.
+test-broker-4: build
+	tools/prerequisites mmdebstrap python3 busybox
+	UR_BROKER=4 tools/with-broker $(TEST) --test integration -- $(addsuffix ::,$(BROKER_TESTS))
 
 test-chaos:
 	CHAOS_SECONDS=$(or $(CHAOS_SECONDS),60) $(TEST) --test chaos
