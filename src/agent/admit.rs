@@ -2,6 +2,7 @@
 //! of a request that was not started is made here.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -9,7 +10,7 @@ use serde_json::Value;
 use job::{Created, Job, Spool};
 use protocol::{
     ErrorCode, MAX_KEY, Message, NodeId, Outcome, Ping, Refusal, Reply, Request, RequestId,
-    RoutingKey, reply_key,
+    RoutingKey, SysinfoRequest, content_of_bytes, reply_key,
 };
 
 use super::reply::ReplyTerms;
@@ -18,6 +19,8 @@ use super::reply::ReplyTerms;
 const MAX_REFUSALS: usize = 1000;
 /// Requests that wait for their turn. Each is a directory on what is often a RAM disk.
 const MAX_WAITING: usize = 20_000;
+/// Bytes of a ping, which goes back to its sender in part.
+const MAX_PING: usize = 4096;
 
 #[derive(Debug)]
 pub(super) enum Admission {
@@ -28,8 +31,8 @@ pub(super) enum Admission {
     Cancel(Job),
     /// The answer is no, on the key that the request asked to be answered on.
     Refuse(RoutingKey, Box<Reply>),
-    /// A broadcast asks every node for its sysinfo.
-    Sysinfo(RoutingKey),
+    /// A broadcast asks every node for its sysinfo; some say how old that may be.
+    Sysinfo(RoutingKey, Option<Duration>),
     Ping(Ping),
     /// Nothing can be answered: there is no request id, or it is no question.
     Ignore(String),
@@ -80,7 +83,7 @@ impl AdmissionControl<'_> {
             }
             RoutingKey::Broadcast { what, request } if what == "sysinfo" => {
                 match self.answer_key(&request) {
-                    Some(key) => Admission::Sysinfo(key),
+                    Some(key) => Admission::Sysinfo(key, max_age(body)),
                     None => Admission::Ignore("the broadcast's id is too long".to_owned()),
                 }
             }
@@ -118,7 +121,7 @@ impl AdmissionControl<'_> {
 
     fn execute(&mut self, id: &RequestId, key: &str, body: &[u8]) -> Result<Admission, Refusal> {
         if let Some(job) = self.spool.find(id) {
-            return Ok(Admission::Known(job));
+            return same_content(job, body).map(Admission::Known);
         }
         if let Some(refusal) = self.refusals.find(id) {
             return Err(refusal);
@@ -143,7 +146,10 @@ impl AdmissionControl<'_> {
             let message = "the node is about to reboot; send it again when it is back";
             return Err(Refusal::new(ErrorCode::Refused, message));
         }
-        if let Some(limit) = request.start_before
+        let limit = request.start_before;
+        // Its text is in the body still, once is enough.
+        let terms = ReplyTerms::of(request);
+        if let Some(limit) = limit
             && let Some(now) = (self.now)()
             && now >= limit
         {
@@ -158,8 +164,8 @@ impl AdmissionControl<'_> {
             return Err(Refusal::new(ErrorCode::Busy, message));
         }
         match self.spool.create(id, (self.node, key), body)? {
-            Created::New(job) => Ok(Admission::Start(job, ReplyTerms::of(request))),
-            Created::Existing(job) => Ok(Admission::Known(job)),
+            Created::New(job) => Ok(Admission::Start(job, terms)),
+            Created::Existing(job) => same_content(job, body).map(Admission::Known),
         }
     }
 
@@ -171,12 +177,43 @@ impl AdmissionControl<'_> {
     }
 }
 
+/// Refuses a message of a known id whose content is not the job's: its sender would take the answer to the other one
+/// for its own. Of a job that cannot be read only its id is compared.
+fn same_content(job: Job, body: &[u8]) -> Result<Job, Refusal> {
+    let content = match Message::decode(body) {
+        Ok(Message::Status) => return Ok(job),
+        Ok(Message::Run(request)) => request.content(),
+        Err(_) => content_of_bytes(body),
+    };
+    match job.message() {
+        Ok(Message::Run(known)) if known.content() != content => {
+            let message = format!(
+                "request {} is known here with another content, which is not touched by this: \
+                 take a new id",
+                job.id
+            );
+            Err(Refusal {
+                content: Some(content),
+                ..Refusal::new(ErrorCode::Conflict, message)
+            })
+        }
+        _ => Ok(job),
+    }
+}
+
 fn unknown(id: &RequestId) -> Refusal {
     let message =
         format!("no request {id} is known here: it never arrived, or was forgotten since");
     Refusal::new(ErrorCode::UnknownRequest, message)
 }
 
+/// The `max_age` of a broadcast, in seconds.
+fn max_age(body: &[u8]) -> Option<Duration> {
+    let asked: SysinfoRequest = serde_json::from_slice(body).ok()?;
+    Duration::try_from_secs_f64(asked.max_age?).ok()
+}
+
+/// The client's id may have dots, as in Ur: the key begins with `ur.ack`, so that it can stand for no other message.
 fn ping(body: &[u8]) -> Admission {
     let read = |value: &Value| {
         let client_id = match value.get("client_id")? {
@@ -184,11 +221,15 @@ fn ping(body: &[u8]) -> Admission {
             Value::Number(number) => number.to_string(),
             _ => return None,
         };
-        let is_word = !client_id.is_empty() && client_id.len() <= 128 && !client_id.contains('.');
         let id = value.get("id").cloned().unwrap_or_default();
-        is_word.then_some(Ping { client_id, id })
+        let fits = !client_id.is_empty() && client_id.len() <= 128;
+        fits.then_some(Ping { client_id, id })
     };
-    match serde_json::from_slice(body).ok().as_ref().and_then(read) {
+    let value = match body.len() {
+        0..=MAX_PING => serde_json::from_slice(body).ok(),
+        _ => None,
+    };
+    match value.as_ref().and_then(read) {
         Some(ping) => Admission::Ping(ping),
         None => Admission::Ignore("a ping without a client_id that can be answered to".to_owned()),
     }
@@ -222,14 +263,15 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_a_job_once_and_known_ever_after_whatever_its_body() {
+    fn a_request_is_a_job_once_and_known_ever_after() {
         at(false, 0, |control| {
             let body = Request::script("true").encode();
             assert!(matches!(
                 control.admit("ur.execute.n1.r1", &body),
                 Admission::Start(..)
             ));
-            for body in [body.as_slice(), b"rubbish", br#"{"type":"status"}"#] {
+            let later = Request::with_start_before(&body, Timestamp::now());
+            for body in [body.as_slice(), &later, br#"{"type":"status"}"#] {
                 assert!(matches!(
                     control.admit("ur.execute.n1.r1", body),
                     Admission::Known(_)
@@ -238,6 +280,33 @@ mod tests {
             assert!(matches!(
                 control.admit("ur.cancel.n1.r1", b"{}"),
                 Admission::Cancel(_)
+            ));
+        });
+    }
+
+    #[test]
+    fn another_content_under_a_known_id_is_refused_and_named_by_its_digest() {
+        at(false, 0, |control| {
+            let [first, second] = ["echo A", "echo B"].map(Request::script);
+            control.admit("ur.execute.n1.r1", &first.encode());
+            for (body, content) in [
+                (second.encode(), second.content()),
+                (b"rubbish".to_vec(), content_of_bytes(b"rubbish")),
+            ] {
+                let Admission::Refuse(key, reply) = control.admit("ur.execute.n1.r1", &body) else {
+                    panic!("not refused");
+                };
+                assert_eq!(key.to_string(), "ur.execute-reply.n1.r1");
+                let error = reply.error.unwrap();
+                assert_eq!(
+                    (error.code, error.content),
+                    (ErrorCode::Conflict, Some(content))
+                );
+            }
+            // The first one goes on.
+            assert!(matches!(
+                control.admit("ur.execute.n1.r1", &first.encode()),
+                Admission::Known(_)
             ));
         });
     }
@@ -326,6 +395,36 @@ mod tests {
     }
 
     #[test]
+    fn a_ping_of_a_client_whose_id_has_dots_is_answered() {
+        at(false, 0, |control| {
+            let body = br#"{"client_id":"a.b","id":1}"#;
+            let Admission::Ping(ping) = control.admit("ur.ping.n1", body) else {
+                panic!("not answered");
+            };
+            assert_eq!(ping.client_id, "a.b");
+        });
+    }
+
+    #[test]
+    fn a_broadcast_says_how_old_sysinfo_may_be_or_does_not() {
+        at(false, 0, |control| {
+            let mut age = |body: &[u8]| match control.admit("ur.broadcast.sysinfo.r1", body) {
+                Admission::Sysinfo(_, age) => age,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(age(br#"{"max_age":60}"#), Some(Duration::from_secs(60)));
+            for body in [
+                b"{}".as_slice(),
+                b"",
+                br#"{"max_age":-1}"#,
+                br#"{"max_age":"x"}"#,
+            ] {
+                assert_eq!(age(body), None);
+            }
+        });
+    }
+
+    #[test]
     fn what_cannot_be_answered_is_ignored_with_a_reason() {
         at(false, 0, |control| {
             for (key, body) in [
@@ -334,7 +433,11 @@ mod tests {
                 ("ur.broadcast.reboot.r1", "{}"),
                 ("ur.startup.n1", "{}"),
                 ("ur.ping.n1", "rubbish"),
-                ("ur.ping.n1", r#"{"client_id":"a.b"}"#),
+                ("ur.ping.n1", r#"{"client_id":""}"#),
+                (
+                    "ur.ping.n1",
+                    &format!(r#"{{"client_id":"a","id":"{}"}}"#, "x".repeat(MAX_PING)),
+                ),
                 (&format!("ur.execute.n1.{}", "x".repeat(240)), "{}"),
             ] {
                 assert!(
@@ -357,7 +460,7 @@ mod tests {
                     assert!(answer.to_string().len() <= MAX_KEY && answer.to_string().starts_with("ur.execute-reply.n1."));
                     assert!(!reply.error.unwrap().message.is_empty());
                 }
-                Admission::Sysinfo(answer) => assert!(answer.to_string().len() <= MAX_KEY),
+                Admission::Sysinfo(answer, _) => assert!(answer.to_string().len() <= MAX_KEY),
                 Admission::Ping(ping) => assert!(!ping.client_id.is_empty()),
                 Admission::Ignore(reason) => assert!(!reason.is_empty()),
                 other => panic!("nothing was there before: {other:?}"),

@@ -19,6 +19,7 @@ use protocol::{Ack, Ping, Progress, RoutingKey, State};
 use super::admit::{Admission, AdmissionControl, RecentRefusals};
 use super::announce::{self, Startup};
 use super::args::AgentArgs;
+use super::askers::{Asker, Askers};
 use super::connect;
 use super::heap;
 use super::jobs::{FinishedJob, Jobs};
@@ -26,9 +27,12 @@ use super::locate::Found;
 use super::outbox::{self, Outgoing, Sent};
 use super::reboot::{self, Reboot};
 use super::replies::Replies;
-use super::reply::{self, OwedReply};
+use super::reply::OwedReply;
 use super::session::{Session, WATCHDOG, notify_watchdog};
 use super::sysinfo::{self, Sysinfo};
+
+/// How old sysinfo may be that answers a broadcast which does not say.
+const MAX_AGE: Duration = Duration::from_secs(5);
 
 pub(super) struct Agent {
     args: Arc<AgentArgs>,
@@ -40,6 +44,7 @@ pub(super) struct Agent {
     startup: Startup,
     pub(super) replies: Replies,
     refusals: RecentRefusals,
+    askers: Askers,
     pub(super) collecting: JoinSet<Sysinfo>,
 }
 
@@ -61,6 +66,7 @@ impl Agent {
             reboot,
             replies: Replies::default(),
             refusals: RecentRefusals::default(),
+            askers: Askers::default(),
             collecting: JoinSet::new(),
         }
     }
@@ -100,11 +106,15 @@ impl Agent {
         let sysinfo = self.sysinfo.seen_from(broker.local_address);
         let connection = broker.events();
         let opened = async {
+            let node_js = connect::has_node_js_agent(&broker, &sysinfo).await;
             let deliveries = connect::subscribe(&broker, &sysinfo).await?;
             let outbox = outbox::open(broker, sysinfo.node.clone()).await?;
-            anyhow::Ok((deliveries, outbox))
+            anyhow::Ok((sysinfo.beside_node_js(node_js), deliveries, outbox))
         };
-        let (deliveries, outbox) = self.meanwhile(opened).await?;
+        let (sysinfo, deliveries, outbox) = self.meanwhile(opened).await?;
+        if sysinfo.has_node_js() {
+            error!("Triton's Node.js agent runs on this node, too: every request runs twice");
+        }
         self.sysinfo = sysinfo;
         self.begin_session();
         Ok(Session {
@@ -124,9 +134,10 @@ impl Agent {
         self.enqueue_open_replies();
     }
 
-    /// Whether running jobs, a reboot or unroutable replies have to be looked at now and then.
+    /// Whether running jobs, a reboot, unroutable replies or askers have to be looked at now and then.
     pub(super) fn is_busy(&self) -> bool {
-        self.jobs.running() > 0 || self.reboot.is_asked() || self.replies.has_unroutable()
+        let waits = self.replies.has_unroutable() || !self.askers.is_empty();
+        self.jobs.running() > 0 || self.reboot.is_asked() || waits
     }
 
     pub(super) fn delivered(&mut self, delivery: Delivery) {
@@ -148,20 +159,17 @@ impl Agent {
                 self.tell_progress(&job, &Progress::now(state));
             }
             Admission::Known(job) => {
-                self.tell_progress(&job, &reply::status(&job));
+                self.replies.enqueue(Outgoing::Status(job.clone()));
                 self.reply_if_ended(&job);
             }
             Admission::Cancel(job) => self.cancel(&job),
             Admission::Refuse(key, reply) => {
                 let error = reply.error.as_ref();
                 let (code, reason) = error.map(|e| (e.code.to_string(), &e.message)).unzip();
-                warn!(%key, code, reason, "refused");
-                self.replies.enqueue(announce::notice(&key, &reply));
+                warn!(key = key.to_string(), code, reason, "refused");
+                self.replies.enqueue(announce::answer(&key, &reply));
             }
-            Admission::Sysinfo(key) => {
-                let answer = announce::notice(&key, &self.sysinfo.facts);
-                self.replies.enqueue(answer);
-            }
+            Admission::Sysinfo(key, max_age) => self.asked_for_sysinfo(&key, max_age),
             Admission::Ping(ping) => self.ping(ping),
             Admission::Ignore(reason) => warn!(reason, "ignored a message"),
         }
@@ -185,7 +193,35 @@ impl Agent {
             req_id: ping.id,
             timestamp: Timestamp::now(),
         };
-        self.replies.enqueue_urgent(announce::notice(&key, &ack));
+        self.replies.enqueue_urgent(announce::answer(&key, &ack));
+    }
+
+    /// A broadcast is answered by what is known, if that is young enough; else it is collected anew.
+    fn asked_for_sysinfo(&mut self, key: &RoutingKey, max_age: Option<Duration>) {
+        let asker = Asker::new(key, max_age);
+        let is_fresh = self.sysinfo.collected_at.elapsed() <= max_age.unwrap_or(MAX_AGE);
+        let answered = match is_fresh {
+            true => Err(asker),
+            false => self.askers.add(asker),
+        };
+        match answered {
+            Err(asker) => self.replies.enqueue(asker.answer(&self.sysinfo)),
+            Ok(()) => self.collect(),
+        }
+    }
+
+    fn answer(&mut self, askers: Vec<Asker>) {
+        for asker in askers {
+            self.replies.enqueue(asker.answer(&self.sysinfo));
+        }
+    }
+
+    fn collect(&mut self) {
+        if self.collecting.is_empty() {
+            let args = Arc::clone(&self.args);
+            self.collecting
+                .spawn(async move { sysinfo::collect(&args).await });
+        }
     }
 
     pub(super) fn heartbeat(&mut self) {
@@ -212,6 +248,8 @@ impl Agent {
             }
         }
         self.replies.retry_due();
+        let overdue = self.askers.take_overdue();
+        self.answer(overdue);
         self.reboot.go_if_due(self.is_all_answered());
     }
 
@@ -282,7 +320,7 @@ impl Agent {
     }
 
     fn is_all_answered(&self) -> bool {
-        self.replies.are_all_taken() && self.jobs.running() == 0
+        !self.replies.someone_waits() && self.jobs.running() == 0
     }
 
     /// Everything that has ended and is not known to have been taken. This scan is the outbox.
@@ -324,11 +362,7 @@ impl Agent {
         if let Some(startup) = self.startup.message(&self.sysinfo) {
             self.replies.enqueue(startup);
         }
-        if self.collecting.is_empty() {
-            let args = Arc::clone(&self.args);
-            self.collecting
-                .spawn(async move { sysinfo::collect(&args).await });
-        }
+        self.collect();
     }
 
     /// A node that became another one needs another queue: that takes a new session.
@@ -337,11 +371,15 @@ impl Agent {
         if found.is_stopgap_for(&self.sysinfo) {
             // As under a script that erases the disk with the programs. No sender would find the node again.
             warn!(warnings = ?found.warnings, "sysinfo failed; what is known of the node stays");
+            let askers = self.askers.take_all();
+            self.answer(askers);
             return Ok(());
         }
         let changed = found.facts != self.sysinfo.facts;
         let moved = (&found.node, &found.mac) != (&self.sysinfo.node, &self.sysinfo.mac);
         self.sysinfo = found;
+        let askers = self.askers.take_all();
+        self.answer(askers);
         if changed || !announce::is_set_up(&self.args.setup_file) {
             self.replies.enqueue(announce::sysinfo(&self.sysinfo));
         }

@@ -10,7 +10,8 @@ use serde_json::Value;
 use job::boot_id;
 use protocol::{Heartbeat, RoutingKey};
 
-use super::outbox::Outgoing;
+use super::input::without_mark;
+use super::outbox::{Answer, Outgoing};
 use super::sysinfo::Sysinfo;
 
 /// A node that has been silent for this long may be taken for gone.
@@ -44,6 +45,12 @@ pub(super) fn notice(key: &RoutingKey, body: &impl serde::Serialize) -> Outgoing
         key: key.to_string(),
         body: serde_json::to_vec(body).expect("our messages have only string keys"),
     }
+}
+
+/// To a client that asked.
+pub(super) fn answer(key: &RoutingKey, body: &impl serde::Serialize) -> Outgoing {
+    let body = serde_json::to_vec(body).expect("our messages have only string keys");
+    Outgoing::Answer(Answer::new(key.to_string(), body))
 }
 
 pub(super) fn sysinfo(sysinfo: &Sysinfo) -> Outgoing {
@@ -88,6 +95,6 @@ impl Startup {
 /// Whether the node is set up: Triton's file says so. Until then sysinfo is repeated.
 pub(super) fn is_set_up(file: &Path) -> bool {
     let text = fs::read(file).unwrap_or_default();
-    let state: Value = serde_json::from_slice(&text).unwrap_or_default();
+    let state: Value = serde_json::from_slice(without_mark(&text)).unwrap_or_default();
     state.get("complete") == Some(&Value::Bool(true))
 }

@@ -1,5 +1,6 @@
 //! Flags and environment: the whole configuration of the agent.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use broker::Url;
@@ -88,10 +89,13 @@ pub(crate) fn parse() -> Cli {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let given = cli.args.amqp_url.as_deref().unwrap_or_default();
     if is_typed(&matches) && Url::names_password(given) {
-        eprintln!(
+        // Where nobody can be told, the agent has to start all the same.
+        writeln!(
+            io::stderr(),
             "ur-agent: warning: every user of this machine can read the password in --amqp-url; \
              give --amqp-url-file or UR_AMQP_URL instead"
-        );
+        )
+        .ok();
     }
     cli
 }
@@ -108,7 +112,6 @@ fn is_typed(matches: &ArgMatches) -> bool {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
-    use std::io::Write;
 
     use super::*;
 

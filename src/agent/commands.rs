@@ -2,7 +2,7 @@
 //! print what the agent would find here.
 
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -11,6 +11,7 @@ use job::{Created, Held, Spool};
 use protocol::{Message, NodeId, RequestId};
 
 use super::args::AgentArgs;
+use super::input::without_mark;
 use super::run::block_on;
 use super::{connect, reply, supervisors, sysinfo as facts};
 
@@ -19,23 +20,28 @@ pub(crate) fn exec(file: &Path) -> Result<()> {
     let body = match file.to_str() {
         Some("-") => {
             let mut body = Vec::new();
-            std::io::stdin().read_to_end(&mut body)?;
+            io::stdin().read_to_end(&mut body)?;
             body
         }
         _ => fs::read(file).with_context(|| format!("reading {}", file.display()))?,
     };
+    let body = without_mark(&body);
     let refused = |refusal: protocol::Refusal| anyhow!("{}", refusal.message);
-    let Message::Run(_) = Message::decode(&body).map_err(refused)? else {
+    let Message::Run(_) = Message::decode(body).map_err(refused)? else {
         bail!("{} is no request to run", file.display());
     };
     let dir = tempfile::tempdir().context("making a state directory")?;
     // The script may have mounted something in it.
     let dir = dir.keep();
-    let done = run_in(&dir, &body);
+    let done = run_in(&dir, body);
     for (path, error) in job::remove_tree(&dir) {
-        eprintln!("ur-agent: {} is left: {error}", path.display());
+        writeln!(
+            io::stderr(),
+            "ur-agent: {} is left: {error}",
+            path.display()
+        )?;
     }
-    println!("{}", String::from_utf8_lossy(&done?));
+    writeln!(io::stdout(), "{}", String::from_utf8_lossy(&done?))?;
     Ok(())
 }
 
@@ -56,36 +62,48 @@ fn run_in(dir: &Path, body: &[u8]) -> Result<Vec<u8>> {
 /// Prints what this machine says of itself.
 pub(crate) fn sysinfo(args: &AgentArgs) -> Result<()> {
     let found = block_on(async { Ok(facts::collect(args).await) })?;
-    println!("{}", serde_json::to_string_pretty(&found.facts)?);
+    writeln!(
+        io::stdout(),
+        "{}",
+        serde_json::to_string_pretty(&found.facts)?
+    )?;
     for warning in found.warnings {
-        eprintln!("warning: {warning}");
+        writeln!(io::stderr(), "warning: {}", printable(&warning))?;
     }
     Ok(())
 }
 
 /// Says what the agent would find here. Fails if it could not serve.
 pub(crate) fn check(args: &AgentArgs) -> Result<()> {
+    let out = &mut io::stdout();
     let found = block_on(async { Ok(facts::collect(args).await) })?;
-    println!("node      {}", found.node);
-    println!("admin NIC {}", found.mac.as_deref().unwrap_or("none"));
+    writeln!(out, "node      {}", found.node)?;
+    writeln!(out, "admin NIC {}", found.mac.as_deref().unwrap_or("none"))?;
     for warning in &found.warnings {
-        println!("warning   {warning}");
+        writeln!(out, "warning   {}", printable(warning))?;
     }
+    let dir = args.state_dir.display();
     match Spool::open(&args.state_dir) {
-        Ok(spool) => println!("state     {}", spool.state_dir().display()),
+        Ok(spool) => writeln!(out, "state     {}", spool.state_dir().display())?,
         Err(error) if error.is::<Held>() => {
-            println!(
-                "state     {}, held by the agent that runs here",
-                args.state_dir.display()
-            );
+            writeln!(out, "state     {dir}, held by the agent that runs here")?;
         }
-        Err(error) => println!("state     not usable: {error:#}"),
+        Err(error) => writeln!(out, "state     not usable: {error:#}")?,
     }
     block_on(async {
         let found = connect::find(args).await?;
-        println!("broker    {:?}, by {}", found.urls, found.source);
+        writeln!(out, "broker    {:?}, by {}", found.urls, found.source)?;
         let broker = connect::connect(&found).await?;
-        println!("          connected, from {}", broker.local_address);
+        writeln!(out, "          connected, from {}", broker.local_address)?;
         broker.close().await
     })
+}
+
+/// For a terminal: what a sysinfo program said may hold anything.
+fn printable(text: &str) -> String {
+    let escape = |c: char| match c.is_control() {
+        true => c.escape_default().collect::<String>(),
+        false => c.to_string(),
+    };
+    text.chars().map(escape).collect()
 }

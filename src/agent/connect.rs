@@ -4,7 +4,7 @@
 use anyhow::{Result, anyhow};
 use tracing::{info, warn};
 
-use broker::{Broker, Subscription};
+use broker::{Broker, Subscription, on_thread};
 
 use super::args::AgentArgs;
 use super::locate::{Found, locate};
@@ -13,7 +13,7 @@ use super::sysinfo::Sysinfo;
 /// Where the broker is now. DNS may keep us waiting, and the jobs must not wait with us.
 pub(super) async fn find(args: &AgentArgs) -> Result<Found> {
     let args = args.clone();
-    tokio::task::spawn_blocking(move || locate(&args)).await?
+    on_thread(move || locate(&args)).await?
 }
 
 /// Connects to the first broker that lets us. Fails with the last one's reason.
@@ -58,4 +58,20 @@ pub(super) async fn subscribe(broker: &Broker, sysinfo: &Sysinfo) -> Result<Subs
         keys.push(format!("ur.cancel.{node}-{mac}.*"));
     }
     broker.subscribe(&queue, &keys).await
+}
+
+/// Whether the Node.js agent of Triton serves this node, too. Its queue has a fixed name.
+pub(super) async fn has_node_js_agent(broker: &Broker, sysinfo: &Sysinfo) -> bool {
+    let Some(mac) = &sysinfo.mac else {
+        return false;
+    };
+    let queue = format!("ur.request.{}.{mac}", sysinfo.node);
+    match broker.has_queue(&queue).await {
+        Ok(found) => found,
+        Err(error) => {
+            let error = format!("{error:#}");
+            warn!(error, "cannot look for a Node.js agent on this node");
+            false
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! Location of the broker; the first match wins: `--amqp-url`, `--amqp-url-file` or their environment, Ur's
 //! `AMQP_*` environment, the config file, the kernel command line, DNS SRV.
 
-use std::collections::HashMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use simple_dns::{CLASS, Name, Packet, Question, TYPE};
 use broker::Url;
 
 use super::args::AgentArgs;
+use super::input;
 
 const DNS_LIMIT: Duration = Duration::from_secs(2);
 
@@ -93,23 +94,21 @@ fn from_parts(get: &dyn Fn(&str) -> Option<String>) -> Result<Option<Url>> {
 }
 
 fn in_config(path: &Path) -> Result<Option<Found>> {
-    if !path.exists() {
-        return Ok(None);
-    }
     let reading = || format!("reading {}", path.display());
-    let mut values = HashMap::new();
-    for line in dotenvy::from_path_iter(path).with_context(reading)? {
-        // The parser's own error repeats the line, which may hold a password.
-        let Ok((name, value)) = line else {
-            bail!("reading {}: a line is not NAME=value", path.display());
-        };
-        values.insert(name, value);
-    }
+    let text = match fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        text => text.with_context(reading)?,
+    };
+    let source = match input::without_mark(&text).len() < text.len() {
+        true => "the config file, whose byte order mark is ignored",
+        false => "the config file",
+    };
+    let values = input::settings(&text).with_context(reading)?;
     if let Some(urls) = values.get("UR_AMQP_URL") {
-        return found("the config file", urls).map(Some);
+        return found(source, urls).map(Some);
     }
     let url = from_parts(&|name| values.get(name).cloned()).with_context(reading)?;
-    Ok(url.map(|url| one("the config file", url)))
+    Ok(url.map(|url| one(source, url)))
 }
 
 fn in_command_line(text: &str) -> Result<Option<Found>> {
@@ -231,6 +230,10 @@ mod tests {
         };
         write("# broker\nAMQP_HOST=h\nAMQP_PORT=5673\nAMQP_LOGIN=u\nAMQP_PASSWORD=secret\n");
         assert_eq!(shown(in_config(&path).unwrap()), ["amqp://u@h:5673"]);
+        write("\u{feff}AMQP_HOST=h\nAMQP_PASSWORD=pa$word1\n");
+        let found = in_config(&path).unwrap().unwrap();
+        assert!(found.source.contains("byte order mark"));
+        assert_eq!(found.urls, [Url::of("h", 5672, "guest", "pa$word1")]);
         write("this is secret\n");
         assert!(!format!("{:#}", in_config(&path).unwrap_err()).contains("secret"));
     }

@@ -9,10 +9,12 @@ mod admit;
 mod agent;
 mod announce;
 mod args;
+mod askers;
 mod commands;
 mod connect;
 mod follower;
 mod heap;
+mod input;
 mod jobs;
 mod locate;
 mod outbox;
@@ -27,6 +29,7 @@ mod unroutable;
 
 use std::env;
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -54,7 +57,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ur-agent: {error:#}");
+            writeln!(io::stderr(), "ur-agent: {error:#}").ok();
             ExitCode::FAILURE
         }
     }
@@ -63,7 +66,11 @@ fn main() -> ExitCode {
 /// What a person or an init system asks for.
 fn obey() -> Result<()> {
     let cli = args::parse();
-    match cli.command.unwrap_or(Command::Run) {
+    let command = cli.command.unwrap_or(Command::Run);
+    if !matches!(command, Command::Run) {
+        end_with_the_pipe();
+    }
+    match command {
         Command::Run => {
             log();
             run::run(cli.args)
@@ -71,6 +78,14 @@ fn obey() -> Result<()> {
         Command::Exec { file } => commands::exec(&file),
         Command::Sysinfo => commands::sysinfo(&cli.args),
         Command::Check => commands::check(&cli.args),
+    }
+}
+
+/// As other programs do whose output goes into a pipe: end without a word when its reader has gone.
+fn end_with_the_pipe() {
+    // SAFETY: no other thread runs yet, and the default action needs no handler.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
     }
 }
 
@@ -83,7 +98,7 @@ fn log() {
             .with_target("lapin", LevelFilter::ERROR)
     });
     let format = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(io::stderr)
         .with_ansi(false)
         .with_target(false);
     let log = tracing_subscriber::registry().with(targets);

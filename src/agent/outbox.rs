@@ -1,18 +1,23 @@
 //! The publishing half of a session: a task that hands messages to the broker and waits for the confirm
-//! of each. A reply counts as delivered when the broker has confirmed it, and not before.
+//! of each. A reply counts as delivered when the broker has confirmed it, and not before. Bodies that may be
+//! long are made here, one at a time: what waits is small.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use broker::{Acker, Broker, Publisher, Receipt, Routing, is_refusal, message_limit};
 use job::Job;
-use protocol::{NodeId, reply_key};
+use protocol::{NodeId, RoutingKey, reply_key};
 
-use super::reply::{MAX_BODY, OwedReply};
+use super::reply::{self, MAX_BODY, OwedReply};
 
 /// Messages that wait for their confirm at a time.
 const MAX_UNCONFIRMED: usize = 256;
@@ -20,6 +25,13 @@ const MAX_UNCONFIRMED: usize = 256;
 const QUEUE: usize = 4;
 /// Results that the loop has not taken yet.
 const RESULTS: usize = 256;
+/// How long after an answer that no queue took it is offered again, for the first time; then after twice as long each
+/// time. Triton's clients ask before their bindings are in force, which takes the broker some milliseconds.
+const FIRST_AGAIN: Duration = Duration::from_millis(5);
+/// How often: in all for two and a half seconds.
+const MAX_OFFERS: u32 = 10;
+/// Answers that wait to be offered. With more the latest are given up.
+const MAX_LATER: usize = 1000;
 
 #[derive(Debug)]
 pub(super) enum Outgoing {
@@ -29,6 +41,10 @@ pub(super) enum Outgoing {
         key: String,
         body: Vec<u8>,
     },
+    /// To a client that may not have its queue bound yet. Lost with the connection, too.
+    Answer(Answer),
+    /// A job's life so far, as it is when its turn comes.
+    Status(Job),
     /// Published until some queue has taken it.
     Startup {
         key: String,
@@ -36,6 +52,35 @@ pub(super) enum Outgoing {
     },
     /// The job, not its bytes: they are read when their turn comes.
     Reply(Box<OwedReply>),
+}
+
+/// A body that answers a broadcast, a ping or a bad request. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub key: String,
+    pub body: Arc<[u8]>,
+    pub not_before: Option<Instant>,
+    /// How often no queue took it.
+    offers: u32,
+}
+
+impl Answer {
+    pub(super) fn new(key: String, body: impl Into<Arc<[u8]>>) -> Self {
+        Self {
+            key,
+            body: body.into(),
+            not_before: None,
+            offers: 0,
+        }
+    }
+
+    /// The same, to be offered once more; not for ever.
+    fn again(mut self) -> Option<Self> {
+        let delay = FIRST_AGAIN * 2_u32.pow(self.offers);
+        self.offers += 1;
+        self.not_before = Some(Instant::now() + delay);
+        (self.offers < MAX_OFFERS).then_some(self)
+    }
 }
 
 /// What the broker did with a message that must not be lost.
@@ -53,17 +98,35 @@ pub(super) struct Outbox {
 /// A message that waits for its confirm.
 enum InFlight {
     Notice,
+    Answer(Answer),
     Startup,
     Reply(Job),
 }
 
+enum Body {
+    Own(Vec<u8>),
+    Shared(Arc<[u8]>),
+}
+
+impl AsRef<[u8]> for Body {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
 type Confirm = BoxFuture<'static, (InFlight, Result<Routing>)>;
+type Later = BoxFuture<'static, Answer>;
 
 struct Worker {
     node: NodeId,
     broker: Broker,
     publisher: Publisher,
     unconfirmed: FuturesUnordered<Confirm>,
+    /// Answers whose time has not come.
+    later: FuturesUnordered<Later>,
     /// Shrinks when the broker says that it takes less.
     max_body: usize,
     resend: Vec<Job>,
@@ -80,6 +143,7 @@ pub(super) async fn open(broker: Broker, node: NodeId) -> Result<Outbox> {
         broker,
         publisher,
         unconfirmed: FuturesUnordered::new(),
+        later: FuturesUnordered::new(),
         max_body: MAX_BODY,
         resend: Vec::new(),
         sent: result,
@@ -109,6 +173,9 @@ impl Worker {
                 Some((message, confirmed)) = self.unconfirmed.next() => {
                     self.confirmed(message, confirmed).await?;
                 }
+                Some(answer) = self.later.next(), if room => {
+                    self.send(Outgoing::Answer(answer)).await?;
+                }
                 outgoing = from.recv(), if room => match outgoing {
                     Some(outgoing) => self.send(outgoing).await?,
                     None => return Ok(()),
@@ -120,22 +187,50 @@ impl Worker {
     async fn send(&mut self, outgoing: Outgoing) -> Result<()> {
         let (message, key, body) = match outgoing {
             Outgoing::Ack(acker) => return acker.ack().await,
-            Outgoing::Notice { key, body } if body.len() > self.max_body => {
-                warn!(key, bytes = body.len(), "too long for the broker; left out");
+            Outgoing::Answer(answer) if answer.not_before.is_some_and(|at| at > Instant::now()) => {
+                self.put_off(answer);
                 return Ok(());
             }
-            Outgoing::Notice { key, body } => (InFlight::Notice, key, body),
-            Outgoing::Startup { key, body } => (InFlight::Startup, key, body),
+            Outgoing::Answer(answer) => {
+                let (key, body) = (answer.key.clone(), Body::Shared(Arc::clone(&answer.body)));
+                (InFlight::Answer(answer), key, body)
+            }
+            Outgoing::Notice { key, body } => (InFlight::Notice, key, Body::Own(body)),
+            Outgoing::Startup { key, body } => (InFlight::Startup, key, Body::Own(body)),
+            Outgoing::Status(job) => {
+                let key = RoutingKey::Progress {
+                    node: self.node.to_string(),
+                    request: job.id.to_string(),
+                };
+                let body = serde_json::to_vec(&reply::status(&job)).context("encoding a status")?;
+                (InFlight::Notice, key.to_string(), Body::Own(body))
+            }
             Outgoing::Reply(owed) => {
                 let key = reply_key(&self.node, owed.job.id.as_str()).to_string();
                 let body = owed.body(self.max_body);
-                (InFlight::Reply(owed.job), key, body)
+                (InFlight::Reply(owed.job), key, Body::Own(body))
             }
         };
-        let receipt = self.publish(&key, &body).await?;
+        let body = body.as_ref();
+        if body.len() > self.max_body && !matches!(message, InFlight::Reply(_)) {
+            warn!(key, bytes = body.len(), "too long for the broker; left out");
+            return Ok(());
+        }
+        let receipt = self.publish(&key, body).await?;
         let confirm = async move { (message, receipt.routing().await) };
         self.unconfirmed.push(Box::pin(confirm));
         Ok(())
+    }
+
+    fn put_off(&mut self, answer: Answer) {
+        if self.later.len() < MAX_LATER {
+            self.later.push(Box::pin(async move {
+                if let Some(at) = answer.not_before {
+                    sleep_until(at).await;
+                }
+                answer
+            }));
+        }
     }
 
     async fn publish(&mut self, key: &str, body: &[u8]) -> Result<Receipt> {
@@ -155,6 +250,14 @@ impl Worker {
         };
         let sent = match message {
             InFlight::Notice => return Ok(()),
+            InFlight::Answer(answer) => {
+                if routing == Routing::Unroutable
+                    && let Some(again) = answer.again()
+                {
+                    self.put_off(again);
+                }
+                return Ok(());
+            }
             InFlight::Startup => Sent::Startup(routing),
             InFlight::Reply(job) => {
                 if routing == Routing::Taken {
@@ -181,7 +284,7 @@ impl Worker {
         match message {
             InFlight::Reply(job) if limit.is_some() => self.resend.push(job),
             InFlight::Reply(job) => self.report(Sent::Reply(job, Routing::Unroutable)).await?,
-            InFlight::Startup | InFlight::Notice => {}
+            InFlight::Startup | InFlight::Notice | InFlight::Answer(_) => {}
         }
         Ok(())
     }

@@ -90,9 +90,11 @@ impl Replies {
         self.unroutable.forget(id);
     }
 
-    /// Whether every reply was taken.
-    pub(super) fn are_all_taken(&self) -> bool {
-        self.in_flight.is_empty() && self.unroutable.is_empty()
+    /// Whether a reply may still be taken soon, and the node should not go down before. One that was unroutable for
+    /// some seconds has no one who waits for it.
+    pub(super) fn someone_waits(&self) -> bool {
+        let waits = |id: &RequestId| !self.unroutable.is_given_up(id);
+        self.in_flight.iter().any(waits) || self.unroutable.has_fresh()
     }
 }
 
@@ -122,7 +124,7 @@ mod tests {
         let name = |message| match message {
             Outgoing::Notice { key, .. } => key,
             Outgoing::Reply(_) => "reply".to_owned(),
-            Outgoing::Ack(_) | Outgoing::Startup { .. } => "other".to_owned(),
+            _ => "other".to_owned(),
         };
         std::iter::from_fn(|| replies.pop()).map(name).collect()
     }
@@ -149,7 +151,7 @@ mod tests {
         replies.enqueue_reply(job.clone().into());
         assert_eq!(queued(&mut replies), ["reply"]);
         let wait = replies.unroutable(job.clone());
-        assert!(!replies.is_in_flight(&job.id) && !replies.are_all_taken());
+        assert!(!replies.is_in_flight(&job.id) && replies.someone_waits());
         replies.retry_due();
         assert!(replies.is_empty());
         tokio::time::advance(wait).await;
@@ -157,6 +159,6 @@ mod tests {
         assert_eq!(queued(&mut replies), ["reply"]);
         assert!(replies.is_in_flight(&job.id));
         replies.taken(&job.id);
-        assert!(replies.are_all_taken() && !replies.has_unroutable());
+        assert!(!replies.someone_waits() && !replies.has_unroutable());
     }
 }

@@ -83,11 +83,13 @@ fn shortened_to(
     // No body can hold more of a stream than its own length.
     let mut keep = max_body;
     loop {
-        let (body, kept) = build(job, outcome, terms, keep);
-        if body.len() <= max_body || kept == 0 {
-            return body;
-        }
-        keep = shortened(kept, body.len(), max_body);
+        let (reply, kept) = build(job, outcome, terms, keep);
+        let bytes = match reply.encode_within(max_body) {
+            Ok(body) => return body,
+            Err(_) if kept == 0 => return reply.encode(),
+            Err(bytes) => bytes,
+        };
+        keep = shortened(kept, bytes, max_body);
     }
 }
 
@@ -104,13 +106,13 @@ fn unreadable(error: &str) -> Vec<u8> {
     Reply::of(&undetermined(message)).encode()
 }
 
-/// The body, and how many bytes of the longer stream are in it.
+/// The reply, and how many bytes of the longer stream are in it.
 fn build(
     job: &Job,
     end: &OutcomeRecord,
     terms: Option<&ReplyTerms>,
     keep: usize,
-) -> (Vec<u8>, usize) {
+) -> (Reply, usize) {
     let mut kept = 0;
     let mut reply = Reply::of(&end.outcome);
     reply.started_at = end.started_at;
@@ -119,31 +121,41 @@ fn build(
     if let Some(terms) = terms {
         reply.set_label(terms.label.clone());
         let mut stream = |name, seen| {
-            let (bytes, total) = output(job, name, terms.max_output, (seen, keep));
-            kept = kept.max(bytes.len());
-            (Text::of(bytes), total)
+            let (captured, total) = output(job, name, terms.max_output, (seen, keep));
+            kept = kept.max(captured.head.len() + captured.tail.len());
+            (text(captured, total), total)
         };
         let (text, total) = stream("stdout", end.stdout_bytes);
         reply.set_stdout(text, total);
         let (text, total) = stream("stderr", end.stderr_bytes);
         reply.set_stderr(text, total);
     }
-    (reply.encode(), kept)
+    (reply, kept)
 }
 
 /// What there is of a stream, and how much was produced. How a script ended is worth telling even if what
 /// it wrote cannot be read any more; that it is missing shows in the second number.
-fn output(job: &Job, name: &str, max: u64, (seen, keep): (u64, usize)) -> (Vec<u8>, u64) {
-    match Captured::read(&job.path(name), max) {
-        Ok(mut captured) => {
+fn output(job: &Job, name: &str, max: u64, (seen, keep): (u64, usize)) -> (Captured, u64) {
+    match Captured::read(&job.path(name), max, keep as u64) {
+        Ok(captured) => {
             let total = captured.total.max(seen);
-            captured.shorten(keep);
-            (captured.bytes(), total)
+            (captured, total)
         }
         Err(error) => {
             error!(request = %job.id, error = format!("{error:#}"), "cannot read output");
-            (Vec::new(), seen)
+            (Captured::default(), seen)
         }
+    }
+}
+
+/// With a mark where the middle was.
+fn text(captured: Captured, total: u64) -> Text {
+    let kept = (captured.head.len() + captured.tail.len()) as u64;
+    match total.saturating_sub(kept) {
+        lost if lost > 0 && !captured.tail.is_empty() => {
+            Text::of_ends(captured.head, &captured.tail, lost)
+        }
+        _ => Text::of(captured.bytes()),
     }
 }
 

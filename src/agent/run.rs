@@ -1,6 +1,8 @@
 //! The life of the agent: one session with the broker after the other, with back-off in between.
 
+use std::fs::OpenOptions;
 use std::future::Future;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +24,19 @@ use crate::{heap, sysinfo};
 /// Serves this node until SIGTERM or SIGINT. Never ends because of the broker.
 pub(crate) fn run(args: AgentArgs) -> Result<()> {
     heap::return_large_blocks();
+    outlive_others();
     block_on(serve_for_ever(args))
+}
+
+/// Short of memory, the machine is to lose something else first, also where no systemd says so. Scripts do not inherit
+/// it. Only root may.
+fn outlive_others() {
+    let score = OpenOptions::new()
+        .write(true)
+        .open("/proc/self/oom_score_adj");
+    if let Err(error) = score.and_then(|mut score| score.write_all(b"-900")) {
+        info!(%error, "not protected from the OOM killer");
+    }
 }
 
 /// The runtime is made here and not around `main`: `supervise` and `exec` must not have one.
@@ -58,24 +72,25 @@ async fn serve_for_ever(args: AgentArgs) -> Result<()> {
     Ok(())
 }
 
+/// A session that broke sooner is no better than none: the outage before it goes on.
+const WORTH: Duration = Duration::from_secs(5);
+
 /// One session after the other, with back-off between those that fail.
 async fn sessions(agent: &mut Agent) {
-    let mut failures = 0;
+    let mut away_since = Instant::now();
     loop {
         let (error, lost) = match agent.connect().await {
             Ok(session) => {
                 let since = Instant::now();
                 let SessionError(error) = agent.serve(session).await;
-                // One that breaks at once is no better than none.
-                if since.elapsed() > Duration::from_secs(5) {
-                    failures = 0;
+                if since.elapsed() > WORTH {
+                    away_since = Instant::now();
                 }
                 (error, "connection lost")
             }
             Err(error) => (error, "no broker"),
         };
-        failures += 1;
-        let retry_in = backoff(failures);
+        let retry_in = backoff(away_since.elapsed());
         warn!(error = format!("{error:#}"), ?retry_in, "{lost}");
         agent.meanwhile(sleep(retry_in)).await;
     }

@@ -89,15 +89,24 @@ impl FakeBroker {
         }
     }
 
-    /// The next notice with such a key. Acks are passed on.
+    /// The next notice, status or answer with such a key. Acks are passed on.
     async fn notice(&mut self, wanted: &str) -> Value {
         loop {
-            match self.next().await {
-                Outgoing::Notice { key, body } if key == wanted => {
-                    return serde_json::from_slice(&body).unwrap();
+            let (key, body) = match self.next().await {
+                Outgoing::Notice { key, body } => (key, body),
+                Outgoing::Answer(answer) => (answer.key.clone(), answer.body.to_vec()),
+                Outgoing::Status(job) => {
+                    let body = serde_json::to_vec(&crate::reply::status(&job)).unwrap();
+                    (format!("ur.execute-progress.n1.{}", job.id), body)
                 }
-                Outgoing::Ack(acker) => acker.ack().await.unwrap(),
-                _ => {}
+                Outgoing::Ack(acker) => {
+                    acker.ack().await.unwrap();
+                    continue;
+                }
+                _ => continue,
+            };
+            if key == wanted {
+                return serde_json::from_slice(&body).unwrap();
             }
         }
     }
@@ -217,7 +226,7 @@ async fn an_unroutable_reply_waits_a_second_and_is_sent_again_until_it_is_taken(
             .await;
         broker.notice("ur.ackc.n1").await;
     });
-    assert!(agent.replies.are_all_taken() && !agent.is_busy());
+    assert!(!agent.replies.someone_waits() && !agent.is_busy());
 }
 
 #[tokio::test]
@@ -294,10 +303,45 @@ async fn a_ping_is_answered_before_replies_that_wait() {
         loop {
             match broker.next().await {
                 Outgoing::Reply(_) => replies += 1,
-                Outgoing::Notice { key, .. } if key == "ur.ackc.n1" => break,
+                Outgoing::Answer(answer) if answer.key == "ur.ackc.n1" => break,
                 _ => {}
             }
         }
         assert_eq!(replies, 0);
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_no_one_takes_keeps_a_node_that_reboots_up_for_two_seconds() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path()).unwrap();
+    let node = NodeId::parse("n1").unwrap();
+    for (id, status) in [("asks", REBOOT_STATUS), ("other", 0)] {
+        let id = RequestId::parse(id).unwrap();
+        let body = Request::script("true").encode();
+        let Ok(Created::New(job)) = spool.create(&id, (&node, "k"), &body) else {
+            panic!("not admitted");
+        };
+        let outcome = Outcome::Exited { status };
+        job.write_outcome(&OutcomeRecord::unseen(outcome)).unwrap();
+    }
+    drop(spool);
+    let mut agent = agent(dir.path());
+    serve!(agent, |broker| {
+        let begun = Instant::now();
+        let mut asked = None;
+        while asked.as_ref().is_none_or(|job: &Job| !job.is_rebooting()) {
+            let (job, _) = broker.reply().await;
+            let routing = match job.id.as_str() {
+                "asks" => Routing::Taken,
+                _ => Routing::Unroutable,
+            };
+            broker.confirm(&job, routing).await;
+            if job.id.as_str() == "asks" {
+                asked = Some(job);
+            }
+        }
+        let waited = begun.elapsed();
+        assert!((2..6).contains(&waited.as_secs()), "{waited:?}");
     });
 }

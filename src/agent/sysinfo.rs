@@ -5,19 +5,22 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use job::boot_id;
 use protocol::NodeId;
 
+use super::announce;
 use super::args::AgentArgs;
+use super::input::without_mark;
 
 /// Built in, so that a bare Linux node needs nothing.
 const BUILT_IN: &str = include_str!("../../scripts/ur/tasks/sysinfo.sh");
@@ -45,10 +48,22 @@ pub(super) struct Sysinfo {
     /// The admin NIC's address, if there is one.
     pub mac: Option<String>,
     pub facts: Map<String, Value>,
+    /// The facts as they are published.
+    pub body: Arc<[u8]>,
+    pub collected_at: Instant,
     /// Something an operator should know: said once in the log, and in every announcement.
     pub warnings: Vec<String>,
     collected: Collected,
+    seen: Seen,
+}
+
+/// What is known of a node only where it is connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Seen {
+    /// The address with which it reaches the broker.
     broker_side: Option<IpAddr>,
+    /// Triton's agent runs here, too.
+    node_js: bool,
 }
 
 /// What a sysinfo program said, before we completed it.
@@ -57,12 +72,35 @@ struct Collected {
     facts: Map<String, Value>,
     source: String,
     warnings: Vec<String>,
+    at: Instant,
 }
 
 impl Sysinfo {
     /// The same machine, now that it is known with which address it reaches the broker.
     pub(super) fn seen_from(&self, broker_side: IpAddr) -> Self {
-        complete(self.collected.clone(), Some(broker_side))
+        let seen = Seen {
+            broker_side: Some(broker_side),
+            ..self.seen
+        };
+        complete(self.collected.clone(), seen)
+    }
+
+    /// The same, now that it is known whether the Node.js agent runs here, too.
+    pub(super) fn beside_node_js(self, node_js: bool) -> Self {
+        match self.seen.node_js == node_js {
+            true => self,
+            false => complete(
+                self.collected,
+                Seen {
+                    node_js,
+                    ..self.seen
+                },
+            ),
+        }
+    }
+
+    pub(super) fn has_node_js(&self) -> bool {
+        self.seen.node_js
     }
 
     /// Whether this is another machine's word, or none, in the place of `earlier`'s: its program failed,
@@ -72,9 +110,9 @@ impl Sysinfo {
         named_else && self.collected.source != earlier.collected.source
     }
 
-    /// The same, with the address that `earlier` knew.
+    /// The same, with what `earlier` knew of its connection.
     pub(super) fn seen_like(self, earlier: &Self) -> Self {
-        complete(self.collected, earlier.broker_side)
+        complete(self.collected, earlier.seen)
     }
 }
 
@@ -89,8 +127,9 @@ pub(super) fn named(uuid: &str) -> Sysinfo {
         facts,
         source: "test".to_owned(),
         warnings: Vec::new(),
+        at: Instant::now(),
     };
-    complete(collected, None)
+    complete(collected, Seen::default())
 }
 
 /// Asks the named program, else SmartOS's, else the built-in script; one that hangs or prints
@@ -129,12 +168,19 @@ pub(super) async fn collect(args: &AgentArgs) -> Sysinfo {
             }
         }
     }
+    let mut facts = facts.unwrap_or_else(|| from_firmware(FIRMWARE_UUID));
+    // CNAPI throws at sysinfo without it.
+    if facts.get("Setup").is_none_or(Value::is_null) {
+        let is_set_up = announce::is_set_up(&args.setup_file);
+        facts.insert("Setup".to_owned(), json!(is_set_up.to_string()));
+    }
     let collected = Collected {
-        facts: facts.unwrap_or_else(|| from_firmware(FIRMWARE_UUID)),
+        facts,
         source,
         warnings,
+        at: Instant::now(),
     };
-    complete(collected, None)
+    complete(collected, Seen::default())
 }
 
 /// The machine's own name, where no program could be asked for it: a boot that is slow, because the
@@ -182,14 +228,14 @@ async fn output(mut command: Command, script: &str) -> Result<Map<String, Value>
         Ok(text) => text?,
         Err(_elapsed) => bail!("it did not end within {LIMIT:?}"),
     };
-    match serde_json::from_slice(&text).context("understanding its output")? {
+    match serde_json::from_slice(without_mark(&text)).context("understanding its output")? {
         Value::Object(facts) => Ok(facts),
         _ => bail!("its output is JSON but no object"),
     }
 }
 
 /// Fills in what every receiver relies on: UUID, Hostname, the admin NIC, and who we are.
-fn complete(collected: Collected, broker_side: Option<IpAddr>) -> Sysinfo {
+fn complete(collected: Collected, seen: Seen) -> Sysinfo {
     let mut facts = collected.facts.clone();
     let mut warnings = collected.warnings.clone();
     // sdc-oneachnode dies on a node without one.
@@ -205,24 +251,36 @@ fn complete(collected: Collected, broker_side: Option<IpAddr>) -> Sysinfo {
         derived
     });
     facts.insert("UUID".to_owned(), json!(node.as_str()));
-    let mac = mark_admin(&mut facts, broker_side);
+    let mac = mark_admin(&mut facts, seen.broker_side);
+    if seen.node_js {
+        warnings.push(
+            "Triton's Node.js agent runs on this node, too: every request runs twice; stop one of the two"
+                .to_owned(),
+        );
+    }
     let mut agent = json!({
         "version": protocol::VERSION,
         "boot_id": boot_id(),
         "sysinfo_source": collected.source,
         "capabilities": ["progress", "stream", "cancel", "status", "stdin", "timeout", "max_output"],
     });
+    if seen.node_js {
+        agent["beside"] = json!("node.js");
+    }
     if !warnings.is_empty() {
         agent["warnings"] = json!(warnings);
     }
     facts.insert("Ur Agent".to_owned(), agent);
+    let body = serde_json::to_vec(&facts).expect("facts are JSON");
     Sysinfo {
         node,
         mac,
         facts,
+        body: body.into(),
+        collected_at: collected.at,
         warnings,
         collected,
-        broker_side,
+        seen,
     }
 }
 

@@ -16,8 +16,13 @@ fn with(facts: Value, broker_side: Option<&str>) -> Sysinfo {
         facts,
         source,
         warnings,
+        at: Instant::now(),
     };
-    complete(collected, side)
+    let seen = Seen {
+        broker_side: side,
+        ..Seen::default()
+    };
+    complete(collected, seen)
 }
 
 fn two_nics() -> Value {
@@ -56,6 +61,18 @@ fn the_nic_that_reaches_the_broker_is_the_admin_nic_unless_sysinfo_names_one() {
         with(named, Some("10.1.0.1")).mac.as_deref(),
         Some("aa:00:00:00:00:01")
     );
+}
+
+#[test]
+fn a_node_js_agent_beside_this_one_is_in_every_announcement_until_it_has_gone() {
+    let warnings = |sysinfo: &Sysinfo| sysinfo.facts["Ur Agent"]["warnings"].to_string();
+    let alone = with(json!({"UUID": "n1"}), None);
+    let beside = alone.clone().beside_node_js(true);
+    assert!(warnings(&beside).contains("runs twice"));
+    assert!(String::from_utf8_lossy(&beside.body).contains("runs twice"));
+    let later = alone.clone().seen_like(&beside);
+    assert!(warnings(&later).contains("runs twice"));
+    assert_eq!(later.beside_node_js(false), alone);
 }
 
 #[test]
@@ -134,8 +151,12 @@ fn where_no_program_answers_the_node_has_the_name_that_its_programs_would_give_i
             facts: from_firmware(file.path()),
             source: "agent".to_owned(),
             warnings: Vec::new(),
+            at: Instant::now(),
         };
-        complete(collected, None).node.as_str().to_owned()
+        complete(collected, Seen::default())
+            .node
+            .as_str()
+            .to_owned()
     };
     let uuid = "4c4c4544-0031-3510-8052-b4c04f4e4d32";
     assert_eq!(named(&format!("{}\n", uuid.to_ascii_uppercase())), uuid);

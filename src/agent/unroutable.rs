@@ -10,6 +10,8 @@ use protocol::RequestId;
 
 const FIRST: Duration = Duration::from_secs(1);
 const MAX: Duration = Duration::from_secs(60);
+/// A client that asked before its queue was bound has it by then.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 pub(super) struct UnroutableReplies(Vec<Entry>);
@@ -17,8 +19,15 @@ pub(super) struct UnroutableReplies(Vec<Entry>);
 struct Entry {
     job: Job,
     delay: Duration,
+    since: Instant,
     /// `None` while it is in flight.
     retry_at: Option<Instant>,
+}
+
+impl Entry {
+    fn is_given_up(&self) -> bool {
+        self.since.elapsed() >= GIVEN_UP_AFTER
+    }
 }
 
 impl UnroutableReplies {
@@ -34,6 +43,7 @@ impl UnroutableReplies {
             None => self.0.push(Entry {
                 job,
                 delay,
+                since: Instant::now(),
                 retry_at,
             }),
         }
@@ -46,6 +56,17 @@ impl UnroutableReplies {
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether it has been unroutable for so long that no one waits for it.
+    pub(super) fn is_given_up(&self, id: &RequestId) -> bool {
+        let mut entries = self.0.iter();
+        entries.any(|entry| entry.job.id == *id && entry.is_given_up())
+    }
+
+    /// Whether one may be taken the next time.
+    pub(super) fn has_fresh(&self) -> bool {
+        self.0.iter().any(|entry| !entry.is_given_up())
     }
 
     pub(super) fn take_due(&mut self) -> Vec<Job> {

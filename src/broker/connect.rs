@@ -1,21 +1,25 @@
 //! Connecting: TCP and the AMQP handshake, each within a time limit, and what happens to a connection.
 
-use std::net::{IpAddr, Shutdown};
+use std::net::{IpAddr, Shutdown, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
-use async_compat::CompatExt;
+use async_rs::{Runtime, Tokio};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use lapin::options::ConfirmSelectOptions;
+use lapin::options::{ConfirmSelectOptions, QueueDeclareOptions};
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::tcp::AsyncTcpStream;
+use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
-use lapin::{Connection, ConnectionProperties};
+use lapin::{Connection, ConnectionProperties, ErrorKind};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::{Publisher, Subscription, Url};
+use crate::gate::{Gate, GatedStream, GatedTokio};
+use crate::{Publisher, Subscription, Url, on_thread};
 
 /// For the TCP connection, and again for the AMQP handshake over it.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -24,6 +28,9 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// channel it is made on.
 pub struct Broker {
     connection: Connection,
+    gate: Gate,
+    /// Ends with the connection.
+    _opens_gate: JoinSet<()>,
     /// This end of the connection: it tells which of our NICs reaches the broker.
     pub local_address: IpAddr,
 }
@@ -52,8 +59,12 @@ impl Broker {
     }
 
     async fn open(url: &Url, name: &str, limit: Duration) -> Result<Self> {
-        let host = (url.0.authority.host.as_str(), url.0.authority.port);
-        let stream = timeout(limit, TcpStream::connect(host))
+        let (host, port) = (url.0.authority.host.clone(), url.0.authority.port);
+        let connecting = async {
+            let addresses = resolve(host, port).await?;
+            anyhow::Ok(TcpStream::connect(addresses.as_slice()).await?)
+        };
+        let stream = timeout(limit, connecting)
             .await
             .map_err(|_elapsed| anyhow!("no answer to TCP within {limit:?}"))??;
         // Three small writes and delayed acknowledgements would cost 40 ms a message.
@@ -64,7 +75,8 @@ impl Broker {
         // that accepts and stays silent): with this duplicate we can end both.
         let stream = stream.into_std()?;
         let abandon = stream.try_clone()?;
-        let handshake = Self::handshake(url.0.clone(), stream, name);
+        let gate = Gate::default();
+        let handshake = Self::handshake(url.0.clone(), (stream, &gate), name);
         let connection = match timeout(limit, handshake).await {
             Ok(connection) => connection?,
             Err(_elapsed) => {
@@ -72,24 +84,31 @@ impl Broker {
                 bail!("connected, but no answer to AMQP within {limit:?}");
             }
         };
+        let mut opens_gate = JoinSet::new();
+        opens_gate.spawn(gate.clone().open_in_the_end());
         Ok(Self {
             connection,
+            gate,
+            _opens_gate: opens_gate,
             local_address,
         })
     }
 
     async fn handshake(
         uri: AMQPUri,
-        stream: std::net::TcpStream,
+        (stream, gate): (std::net::TcpStream, &Gate),
         name: &str,
     ) -> Result<Connection> {
-        let stream = Arc::new(stream);
+        let (stream, gate) = (Arc::new(stream), gate.clone());
         let connect = async move |_uri, _runtime| {
             let stream = TcpStream::from_std(stream.try_clone()?)?;
-            Ok(AsyncTcpStream::Plain(stream.compat()))
+            Ok(AsyncTcpStream::Plain(GatedStream::new(
+                stream,
+                gate.clone(),
+            )))
         };
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let runtime = lapin::runtime::default_runtime()?;
+        let runtime = Runtime::new(GatedTokio(Tokio::current()));
         Ok(Connection::connector(uri, runtime, connect, properties).await?)
     }
 
@@ -97,7 +116,30 @@ impl Broker {
     /// from it. Returns when every binding is in force.
     pub async fn subscribe(&self, queue: &str, keys: &[String]) -> Result<Subscription> {
         let channel = self.connection.create_channel().await?;
-        Subscription::open(channel, queue, keys).await
+        Subscription::open((channel, self.gate.clone()), queue, keys).await
+    }
+
+    /// Whether there is a queue of this name, of this connection or another one.
+    pub async fn has_queue(&self, name: &str) -> Result<bool> {
+        let channel = self.connection.create_channel().await?;
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let declared = channel.queue_declare(name.into(), passive, FieldTable::default());
+        let Err(error) = declared.await else {
+            channel.close(200, "bye".into()).await?;
+            return Ok(true);
+        };
+        // The broker's no has closed the channel.
+        match error.kind() {
+            ErrorKind::ProtocolError(said) => match said.kind() {
+                AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Ok(false),
+                AMQPErrorKind::Soft(AMQPSoftError::RESOURCELOCKED) => Ok(true),
+                _ => Err(error.into()),
+            },
+            _ => Err(error.into()),
+        }
     }
 
     /// A channel on which every message is confirmed.
@@ -124,4 +166,13 @@ impl Broker {
         timeout(LIMIT, self.connection.close(200, "bye".into())).await??;
         Ok(())
     }
+}
+
+/// The addresses of a host. The resolver blocks, for as long as its servers are silent.
+async fn resolve(host: String, port: u16) -> Result<Vec<SocketAddr>> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let found = on_thread(move || (host.as_str(), port).to_socket_addrs()).await?;
+    Ok(found.context("looking its address up")?.collect())
 }

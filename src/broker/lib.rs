@@ -7,8 +7,10 @@ mod backoff;
 pub mod clock;
 mod connect;
 mod error;
+mod gate;
 mod publish;
 mod subscribe;
+mod thread;
 mod url;
 
 pub use backoff::backoff;
@@ -16,4 +18,5 @@ pub use connect::{Broker, ConnectionEvent};
 pub use error::{error_chain, is_refusal, message_limit};
 pub use publish::{Publisher, Receipt, Routing};
 pub use subscribe::{Acker, Delivery, Subscription};
+pub use thread::on_thread;
 pub use url::Url;

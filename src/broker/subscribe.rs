@@ -14,14 +14,17 @@ use lapin::{Channel, Consumer};
 
 use protocol::EXCHANGE;
 
+use crate::gate::Gate;
 use crate::publish::short;
 
-/// Deliveries on their way to us at a time. The agent acks each as soon as it is safe on disk.
+/// Deliveries on their way to us at a time, whatever their size; `gate.rs` bounds their bytes. The agent acks each as soon
+/// as it is safe on disk.
 const PREFETCH: u16 = 256;
 
 /// Messages as they come. Ends when the broker cancels the consumer; after an error nothing follows.
 pub struct Subscription {
     consumer: Consumer,
+    gate: Gate,
     /// Of the message that [`Subscription::receive`] returned last.
     latest: Option<lapin::Acker>,
     /// How many it has returned since it acked some.
@@ -48,7 +51,11 @@ impl Subscription {
     /// it. Returns when every binding is in force.
     ///
     /// The channel is this subscription's own: messages are acked by the number that they have there.
-    pub(crate) async fn open(channel: Channel, queue: &str, keys: &[String]) -> Result<Self> {
+    pub(crate) async fn open(
+        (channel, gate): (Channel, Gate),
+        queue: &str,
+        keys: &[String],
+    ) -> Result<Self> {
         let options = QueueDeclareOptions {
             exclusive: true,
             auto_delete: true,
@@ -86,6 +93,7 @@ impl Subscription {
             .with_context(|| format!("consuming from {queue}"))?;
         Ok(Self {
             consumer,
+            gate,
             latest: None,
             unacked: 0,
         })
@@ -127,6 +135,9 @@ impl Stream for Subscription {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
         let next = self.consumer.poll_next_unpin(cx);
+        if next.is_pending() {
+            self.gate.drained(cx.waker());
+        }
         next.map(|item| item.map(|delivery| Ok(Delivery::of(delivery?))))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -14,6 +14,9 @@ const HEARTBEAT: u16 = 30;
 /// Bytes a frame. lapin holds two buffers of 32 frames, whose every page is touched in time: with the
 /// usual 128 KiB they come to 8 MB.
 const FRAME_MAX: u32 = 8_192;
+
+/// Bytes of a line that names brokers.
+const MAX_LINE: u64 = 64 * 1024;
 
 /// Where a broker is and how to log in. Shown without its password.
 #[derive(Clone, PartialEq, Eq)]
@@ -72,9 +75,11 @@ impl Url {
         let reading = || format!("reading the broker's URL from {}", path.display());
         let mut line = String::new();
         BufReader::new(File::open(path).with_context(reading)?)
+            .take(MAX_LINE)
             .read_line(&mut line)
             .with_context(reading)?;
-        Self::list(line.trim()).with_context(reading)
+        // Some editors begin a file with a byte order mark.
+        Self::list(line.trim_start_matches('\u{feff}').trim()).with_context(reading)
     }
 
     /// Whether `text`, a list of URLs, names a password: every user of the machine can read it where it
@@ -89,12 +94,18 @@ impl Url {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A host may be what a name server said: no control characters.
         let authority = &self.0.authority;
-        let user = &authority.userinfo.username;
-        write!(f, "amqp://{user}@{}:{}", authority.host, authority.port)?;
+        let user = authority.userinfo.username.escape_debug();
+        write!(
+            f,
+            "amqp://{user}@{}:{}",
+            authority.host.escape_debug(),
+            authority.port
+        )?;
         match self.0.vhost.as_str() {
             "/" => Ok(()),
-            vhost => write!(f, "/{vhost}"),
+            vhost => write!(f, "/{}", vhost.escape_debug()),
         }
     }
 }
@@ -134,6 +145,8 @@ mod tests {
         assert_eq!(url.to_string(), "amqp://guest@head:5672");
         let url: Url = "amqp://u:p@[fd00::1]:5673/v".parse().unwrap();
         assert_eq!(url.to_string(), "amqp://u@fd00::1:5673/v");
+        let url = Url::of("h\u{1b}[2J", 1, "a\nb", "p");
+        assert_eq!(url.to_string(), "amqp://a\\nb@h\\u{1b}[2J:1");
     }
 
     #[test]
@@ -153,7 +166,7 @@ mod tests {
     #[test]
     fn a_file_names_brokers_in_its_first_line_and_its_error_names_the_file_only() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        writeln!(file, "amqp://u:secret@a, amqp://b \nnot read").unwrap();
+        writeln!(file, "\u{feff}amqp://u:secret@a, amqp://b \nnot read").unwrap();
         let urls = Url::list_in_file(file.path()).unwrap();
         let shown: Vec<String> = urls.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["amqp://u@a:5672", "amqp://guest@b:5672"]);

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::known_nodes::KnownNodes;
 use super::{Client, Node, Wanted, by_name};
 use broker::{Delivery, Routing};
-use protocol::{NodeId, RequestId, RoutingKey};
+use protocol::{NodeId, RequestId, RoutingKey, SysinfoRequest};
 
 /// The silence that ends a search where no other is asked for.
 const QUIET: Duration = Duration::from_secs(1);
@@ -22,6 +22,11 @@ const AFTER_THE_LAST_KNOWN: [Duration; 2] = [Duration::from_millis(250), QUIET];
 /// The same where all have answered that were named: a second machine of the same UUID is to show itself.
 const AFTER_THE_LAST_WANTED: [Duration; 2] =
     [Duration::from_millis(100), Duration::from_millis(250)];
+
+/// How old sysinfo may be that is looked into.
+const FACTS_AGE: Duration = Duration::from_secs(5);
+/// And where it tells names and addresses only: as old as it ever is, so that no node has to collect it anew.
+const NAMES_AGE: Duration = Duration::from_secs(90);
 
 /// What is searched for, and how.
 pub struct Search {
@@ -56,14 +61,18 @@ pub async fn discover(client: &Client, search: Search) -> Result<Vec<Node>> {
         request,
     };
     let mut nodes: Vec<Node> = Vec::new();
-    if client.send(&question, b"{}").await? == Routing::Unroutable {
-        return Ok(nodes);
-    }
     let Search {
         quiet,
         mut wanted,
         keep_sysinfo,
     } = search;
+    let max_age = if keep_sysinfo { FACTS_AGE } else { NAMES_AGE };
+    let body = serde_json::to_vec(&SysinfoRequest {
+        max_age: Some(max_age.as_secs_f64()),
+    })?;
+    if client.send(&question, &body).await? == Routing::Unroutable {
+        return Ok(nodes);
+    }
     let mut known = KnownNodes::of(&client.broker_name());
     let mut patience = Patience::new(quiet, Instant::now());
     let mut machines = HashSet::new();

@@ -27,6 +27,8 @@ pub struct Node {
     pub setup: Option<String>,
     /// The version of ur-agent; a Node.js agent gives none.
     pub agent: Option<String>,
+    /// What else answers to the same UUID on the same machine, as ur-agent has noticed: every request runs twice.
+    pub beside: Option<String>,
     /// Booted as one.
     pub is_headnode: bool,
     /// All that it said, if the search was for that.
@@ -87,6 +89,7 @@ impl Node {
             disks: disks.as_object().map(serde_json::Map::len),
             setup: scalar(fields.setup),
             agent: string(value(fields.agent).get("version")),
+            beside: string(value(fields.agent).get("beside")),
             is_headnode: is_true(value(fields.boot_parameters).get("headnode")),
             sysinfo: None,
         }

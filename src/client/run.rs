@@ -21,6 +21,8 @@ use protocol::{Request, RoutingKey};
 
 /// How exactly time limits are kept.
 const TICK: Duration = Duration::from_millis(100);
+/// How long a new attempt to connect may be put off: a person waits.
+const MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// Sends to every target and waits for what becomes of it, or for `stop`. Fails where the broker
 /// refuses the request itself, and if `on_event` does.
@@ -213,10 +215,10 @@ impl Run<'_> {
         mut stop: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Option<Subscription>> {
         let answers = self.plan.answers();
-        let mut attempt = 0;
+        let away_since = Instant::now();
         loop {
-            attempt += 1;
-            let mut connecting = pin!(connect(client, attempt, &answers));
+            let retry_in = backoff(away_since.elapsed()).min(MAX_WAIT);
+            let mut connecting = pin!(connect(client, retry_in, &answers));
             let connected = loop {
                 if self.state.is_over() {
                     return Ok(None);
@@ -266,8 +268,12 @@ async fn publish(
     }
 }
 
-async fn connect(client: &mut Client, attempt: u32, answers: &[String]) -> Result<Subscription> {
-    sleep(backoff(attempt)).await;
+async fn connect(
+    client: &mut Client,
+    retry_in: Duration,
+    answers: &[String],
+) -> Result<Subscription> {
+    sleep(retry_in).await;
     client.reconnect().await?;
     client.subscribe(answers).await
 }

@@ -222,6 +222,9 @@ impl<'a> RunState<'a> {
                 return self.end(i, Outcome::Undetermined { message }, now);
             }
         };
+        if !reply.is_meant_for(&self.plan.body) {
+            return None;
+        }
         // A Node.js agent does not say what it ran. We know.
         if reply.name.is_none() {
             reply.set_label(self.plan.label.clone());

@@ -38,7 +38,10 @@ impl JobStatus {
                 self.progress = Some(serde_json::from_slice(&delivery.body)?);
             }
             Some((node, Answer::Reply)) if node == *from => {
-                self.reply = Some(serde_json::from_slice(&delivery.body)?);
+                let reply: Reply = serde_json::from_slice(&delivery.body)?;
+                if reply.is_meant_for(STATUS_REQUEST) {
+                    self.reply = Some(reply);
+                }
             }
             _ => {}
         }

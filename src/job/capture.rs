@@ -110,7 +110,7 @@ impl Writer {
 }
 
 /// What is there of a stream.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Captured {
     /// From the stream's beginning.
     pub head: Vec<u8>,
@@ -121,8 +121,9 @@ pub struct Captured {
 }
 
 impl Captured {
-    /// Reads what `path` holds of a stream that was captured with `max`. No file is an empty stream.
-    pub fn read(path: &Path, max: u64) -> Result<Self> {
+    /// Reads what `path` holds of a stream that was captured with `max`, and of that at most `keep` bytes, of both
+    /// ends alike. No file is an empty stream.
+    pub fn read(path: &Path, max: u64, keep: u64) -> Result<Self> {
         let reading = || format!("reading {}", path.display());
         let Some(reader) = Reader::open(path, max).with_context(reading)? else {
             return Ok(Self {
@@ -132,41 +133,35 @@ impl Captured {
             });
         };
         let total = reader.total().with_context(reading)?;
-        if total <= max {
-            let head = reader.bytes(0, total).with_context(reading)?;
-            return Ok(Self {
-                head,
-                tail: Vec::new(),
-                total,
-            });
-        }
         let Layout { head, ring } = reader.layout;
+        let (head, tail) = match total <= max {
+            true => shortened((total, 0), keep),
+            false => shortened((head, ring), keep),
+        };
         Ok(Self {
             head: reader.bytes(0, head).with_context(reading)?,
-            tail: reader.bytes(total - ring, ring).with_context(reading)?,
+            tail: reader.bytes(total - tail, tail).with_context(reading)?,
             total,
         })
-    }
-
-    /// Keeps at most `keep` bytes, of both ends alike.
-    pub fn shorten(&mut self, keep: usize) {
-        if self.head.len() + self.tail.len() <= keep {
-            return;
-        }
-        if self.tail.is_empty() {
-            self.tail = self.head.split_off(self.head.len() / 2);
-        }
-        let half = keep / 2;
-        self.head
-            .truncate(half.max(keep.saturating_sub(self.tail.len())));
-        let tail = keep - self.head.len();
-        self.tail.drain(..self.tail.len().saturating_sub(tail));
     }
 
     pub fn bytes(mut self) -> Vec<u8> {
         self.head.append(&mut self.tail);
         self.head
     }
+}
+
+/// How much of head and tail is left where at most `keep` bytes may be.
+fn shortened((head, tail): (u64, u64), keep: u64) -> (u64, u64) {
+    if head + tail <= keep {
+        return (head, tail);
+    }
+    let (head, tail) = match tail {
+        0 => (head / 2, head - head / 2),
+        _ => (head, tail),
+    };
+    let head = head.min((keep / 2).max(keep.saturating_sub(tail)));
+    (head, tail.min(keep - head))
 }
 
 /// A piece of a stream that is still being written: at most `limit` bytes from `offset` on, or
@@ -284,7 +279,7 @@ mod tests {
         let mut writer = Writer::new(&path, max);
         bytes.chunks(piece).for_each(|piece| writer.write(piece));
         assert_eq!(writer.total(), total as u64);
-        Captured::read(&path, max).unwrap()
+        Captured::read(&path, max, u64::MAX).unwrap()
     }
 
     #[test]
@@ -322,7 +317,7 @@ mod tests {
         writer.write(b"abc");
         assert_eq!(writer.total(), 3);
         assert_eq!(
-            Captured::read(&dir.path().join("stdout"), 0)
+            Captured::read(&dir.path().join("stdout"), 0, u64::MAX)
                 .unwrap()
                 .bytes(),
             b""
@@ -356,19 +351,24 @@ mod tests {
 
     #[test]
     fn shortening_keeps_both_ends() {
-        let captured = |head: &[u8], tail: &[u8]| Captured {
-            head: head.to_vec(),
-            tail: tail.to_vec(),
-            total: 100,
-        };
-        let shortened = |mut captured: Captured, keep| {
-            captured.shorten(keep);
-            captured.bytes()
-        };
-        assert_eq!(shortened(captured(b"0123456789", b""), 4), b"0189");
-        assert_eq!(shortened(captured(b"01234", b"56789"), 4), b"0189");
-        assert_eq!(shortened(captured(b"01234", b"9"), 4), b"0129");
-        assert_eq!(shortened(captured(b"0123", b""), 4), b"0123");
-        assert_eq!(shortened(captured(b"0123", b"4"), 0), b"");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stdout");
+        let kept = |max, keep| Captured::read(&path, max, keep).unwrap().bytes();
+        let mut writer = Writer::new(&path, 10);
+        writer.write(b"0123456789");
+        assert_eq!(kept(10, 4), b"0189");
+        assert_eq!(kept(10, 10), b"0123456789");
+        assert_eq!(kept(10, 0), b"");
+        writer.write(b"ab");
+        assert_eq!(kept(10, 10), b"01234789ab");
+        assert_eq!(kept(10, 4), b"01ab");
+        for (ends, keep, left) in [
+            ((5, 1), 4, (3, 1)),
+            ((1, 5), 4, (1, 3)),
+            ((4, 1), 0, (0, 0)),
+            ((4, 0), 4, (4, 0)),
+        ] {
+            assert_eq!(shortened(ends, keep), left);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Messages of a node besides replies: progress, output as it comes, heartbeat, ping's answer.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 /// How far a request has come on its node.
@@ -100,6 +100,14 @@ pub struct Heartbeat {
     pub jobs: usize,
 }
 
+/// A body on `ur.broadcast.sysinfo.<request-id>`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SysinfoRequest {
+    /// How old the answer may be, in seconds. Who says so listens already, and is answered at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<f64>,
+}
+
 /// A body on `ur.ping.<node>`. Both ids come back as they are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ping {
@@ -111,5 +119,11 @@ pub struct Ping {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ack {
     pub req_id: Value,
+    #[serde(serialize_with = "milliseconds")]
     pub timestamp: Timestamp,
+}
+
+/// As JavaScript writes a time, which Ur's clients expect there.
+fn milliseconds<S: Serializer>(time: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&format_args!("{time:.3}"))
 }

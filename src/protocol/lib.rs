@@ -12,12 +12,12 @@ mod reply;
 mod request;
 mod text;
 
-pub use event::{Ack, Heartbeat, Output, Ping, Progress, State, Stream};
+pub use event::{Ack, Heartbeat, Output, Ping, Progress, State, Stream, SysinfoRequest};
 pub use id::{NodeId, RequestId};
 pub use key::{BadKey, RoutingKey, reply_key};
 pub use outcome::{ErrorCode, Outcome, REBOOT_STATUS, Refusal};
 pub use reply::{Label, Reply, Usage};
-pub use request::{Message, Program, Request};
+pub use request::{Message, Program, Request, content_of_bytes};
 pub use text::Text;
 
 /// The exchange everything travels through. RabbitMQ makes it in every virtual host, and Ur's

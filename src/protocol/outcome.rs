@@ -79,6 +79,10 @@ impl fmt::Display for Outcome {
 pub struct Refusal {
     pub code: ErrorCode,
     pub message: String,
+    /// With [`ErrorCode::Conflict`]: the digest of the content that was refused. Whoever sent another content is
+    /// not meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
 }
 
 /// The closed list of reasons. `docs/protocol.md` says for each what a sender can do.
@@ -98,6 +102,8 @@ pub enum ErrorCode {
     Busy,
     /// The state directory did not take the job: full, read-only, broken.
     Storage,
+    /// The node knows a request of this id, and it has another content. That one goes on.
+    Conflict,
     /// The node will not: it is about to reboot, or the request came after its `start_before`.
     Refused,
     /// Started, or perhaps, and its end is unknown. Never a reason to believe that nothing ran.
@@ -118,7 +124,11 @@ impl Refusal {
             message.truncate(end);
             message.push('…');
         }
-        Self { code, message }
+        Self {
+            code,
+            message,
+            content: None,
+        }
     }
 
     pub fn bad_request(message: impl Into<String>) -> Self {
@@ -135,6 +145,7 @@ impl fmt::Display for ErrorCode {
             Self::CannotExecute => "cannot_execute",
             Self::Busy => "busy",
             Self::Storage => "storage",
+            Self::Conflict => "conflict",
             Self::Refused => "refused",
             Self::Undetermined => "undetermined",
             Self::Unknown => "unknown",

@@ -1,6 +1,7 @@
 //! Replies: outcome and output as they stand on the wire, in both directions.
 
 use std::collections::HashMap;
+use std::io;
 
 use jiff::Timestamp;
 use serde::de::value::Error as NoValue;
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize, forward_to_deserialize_any};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{ErrorCode, Outcome, REBOOT_STATUS, Refusal, Text};
+use super::{ErrorCode, Message, Outcome, REBOOT_STATUS, Refusal, Text};
 
 /// As coreutils' `timeout` does.
 const TIMED_OUT_STATUS: i32 = 124;
@@ -131,7 +132,22 @@ impl Reply {
                 unreachable!("only a sender can know that there was no answer")
             }
         });
+        if let Some(error) = &reply.error {
+            reply.stderr = format!("{}\n", error.message);
+        }
         reply
+    }
+
+    /// Whether it can be meant for the sender of `body`: not if it refuses another content under the same id.
+    pub fn is_meant_for(&self, body: &[u8]) -> bool {
+        let conflict = self
+            .error
+            .as_ref()
+            .filter(|error| error.code == ErrorCode::Conflict);
+        let Some(refused) = conflict.and_then(|error| error.content.as_ref()) else {
+            return true;
+        };
+        matches!(Message::decode(body), Ok(Message::Run(request)) if request.content() == *refused)
     }
 
     /// How the request ended, whichever agent says so.
@@ -191,17 +207,28 @@ impl Reply {
         self.stdout_bytes = Some(produced);
     }
 
+    /// Where a script has said nothing, the reason why it was not run stands there, for clients that show no more
+    /// than stderr.
     pub fn set_stderr(&mut self, text: Text, produced: u64) {
+        self.stderr_bytes = Some(produced);
+        if self.error.is_some() && text.text.is_empty() {
+            return;
+        }
         self.stderr = text.text;
         self.stderr_base64 = text.base64;
-        self.stderr_bytes = Some(produced);
     }
 
     pub fn stdout_as_bytes(&self) -> Vec<u8> {
         Text::bytes(&self.stdout, self.stdout_base64.as_deref())
     }
 
+    /// What the script wrote there. The reason of [`Reply::error`] is not repeated.
     pub fn stderr_as_bytes(&self) -> Vec<u8> {
+        if let Some(error) = &self.error
+            && self.stderr.strip_suffix('\n') == Some(&error.message)
+        {
+            return Vec::new();
+        }
         Text::bytes(&self.stderr, self.stderr_base64.as_deref())
     }
 
@@ -223,9 +250,46 @@ impl Reply {
         Ok((reply, unknown.collect::<serde_json::Result<_>>()?))
     }
 
+    /// The body as it is published, if it has at most `max` bytes; else how many it would have. A longer one is
+    /// never in memory.
+    pub fn encode_within(&self, max: usize) -> Result<Vec<u8>, usize> {
+        let mut bounded = Bounded {
+            bytes: Vec::new(),
+            length: 0,
+            max,
+        };
+        serde_json::to_writer(&mut bounded, self)
+            .expect("a reply has only string keys and finite numbers");
+        match bounded.length <= max {
+            true => Ok(bounded.bytes),
+            false => Err(bounded.length),
+        }
+    }
+
     /// The body as it is published.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a reply has only string keys and finite numbers")
+    }
+}
+
+struct Bounded {
+    bytes: Vec<u8>,
+    length: usize,
+    max: usize,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.length += bytes.len();
+        match self.length <= self.max {
+            true => self.bytes.extend_from_slice(bytes),
+            false => self.bytes = Vec::new(),
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -266,6 +330,7 @@ impl<'de> Deserializer<'de> for FieldNames<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Request;
     use serde_json::json;
 
     #[test]
@@ -286,6 +351,9 @@ mod tests {
             },
         ] {
             let wire = Reply::of(&outcome).encode();
+            let (reply, length) = (Reply::of(&outcome), wire.len());
+            assert_eq!(reply.encode_within(length), Ok(wire.clone()));
+            assert_eq!(reply.encode_within(length - 1), Err(length));
             let read: Reply = serde_json::from_slice(&wire).unwrap();
             assert_eq!(read.outcome(), outcome);
         }
@@ -302,6 +370,34 @@ mod tests {
         assert_eq!(refused(ErrorCode::CannotExecute), json!(126));
         assert_eq!(refused(ErrorCode::NotFound), json!(127));
         assert_eq!(refused(ErrorCode::UnknownRequest), json!(125));
+    }
+
+    #[test]
+    fn the_reason_stands_in_stderr_too_where_a_script_wrote_nothing_and_is_told_once() {
+        let refused = Outcome::Refused(Refusal::new(ErrorCode::CannotExecute, "a directory"));
+        let mut reply = Reply::of(&refused);
+        assert_eq!(reply.stderr, "a directory\n");
+        reply.set_stderr(Text::of(Vec::new()), 0);
+        assert_eq!(reply.stderr, "a directory\n");
+        assert_eq!(reply.stderr_as_bytes(), b"");
+        reply.set_stderr(Text::of(b"from the script".to_vec()), 15);
+        assert_eq!(reply.stderr_as_bytes(), b"from the script");
+        assert_eq!(Reply::of(&Outcome::TimedOut).stderr, "");
+    }
+
+    #[test]
+    fn a_conflict_is_meant_for_the_sender_of_the_refused_content_alone() {
+        let [first, second] = ["echo A", "echo B"].map(Request::script);
+        let refusal = Refusal {
+            content: Some(second.content()),
+            ..Refusal::new(ErrorCode::Conflict, "another content")
+        };
+        let reply = Reply::of(&Outcome::Refused(refusal));
+        assert!(reply.is_meant_for(&second.encode()));
+        for other in [first.encode().as_slice(), br#"{"type":"status"}"#, b"{}"] {
+            assert!(!reply.is_meant_for(other));
+        }
+        assert!(Reply::of(&Outcome::Cancelled).is_meant_for(b"{}"));
     }
 
     #[test]

@@ -59,13 +59,15 @@ fn a_plain_request_has_no_field_that_ur_did_not_know() {
 }
 
 #[test]
-fn numbers_and_booleans_in_args_and_env_become_text() {
-    let read = decode(r#"{"type":"script","script":"","args":[1,true,2.5],"env":{"N":7}}"#);
+fn numbers_booleans_and_null_in_args_and_env_become_text() {
+    let read =
+        decode(r#"{"type":"script","script":"","args":[1,true,2.5,null],"env":{"N":7,"E":null}}"#);
     let Message::Run(request) = read.unwrap() else {
         panic!("not a request")
     };
-    assert_eq!(request.args, ["1", "true", "2.5"]);
-    assert_eq!(request.env.unwrap()["N"], "7");
+    assert_eq!(request.args, ["1", "true", "2.5", "null"]);
+    let env = request.env.unwrap();
+    assert_eq!((env["N"].as_str(), env["E"].as_str()), ("7", "null"));
 }
 
 #[test]
@@ -100,4 +102,52 @@ fn a_refusal_names_the_field_and_what_is_wrong_with_it() {
     assert!(with(r#""stream":"yes""#).contains("true or false"));
     let long = "x".repeat(257);
     assert!(with(&format!(r#""digest":"{long}""#)).contains("`digest` has 257 bytes"));
+}
+
+#[test]
+fn requests_that_run_the_same_have_the_same_content_whoever_sent_them_and_when() {
+    let content = |body: &str| match decode(body).unwrap() {
+        Message::Run(request) => request.content(),
+        Message::Status => panic!("no request"),
+    };
+    let first = content(r#"{"type":"script","script":"echo A"}"#);
+    assert_eq!(first.len(), 64);
+    let aside = r#"{ "start_before":"2026-01-01T00:00:30Z", "origin":{"user":"root"}, "timestamp":7, "stream":true,
+        "max_output":5242880, "env":null, "new":[], "script":"echo \u0041", "type":"script"}"#;
+    assert_eq!(content(aside), first);
+    for other in [
+        r#"{"type":"script","script":"echo B"}"#,
+        r#"{"type":"file","file":"echo A"}"#,
+        r#"{"type":"script","script":"echo A","args":["x"]}"#,
+        r#"{"type":"script","script":"echo A","env":{}}"#,
+        r#"{"type":"script","script":"echo A","stdin":""}"#,
+        r#"{"type":"script","script":"echo A","cwd":"/"}"#,
+        r#"{"type":"script","script":"echo A","timeout":1}"#,
+        r#"{"type":"script","script":"echo A","max_output":7}"#,
+        r#"{"type":"script","script":"echo A","version":"1.0.0"}"#,
+    ] {
+        assert_ne!(content(other), first, "{other}");
+    }
+}
+
+#[test]
+fn a_note_that_is_too_long_to_be_repeated_is_no_reason_to_refuse() {
+    let long = "x".repeat(5000);
+    let body = format!(r#"{{"type":"script","script":"","origin":"{long}","timestamp":"t"}}"#);
+    let Ok(Message::Run(request)) = decode(&body) else {
+        panic!("refused");
+    };
+    assert_eq!(
+        (request.origin, request.timestamp),
+        (None, Some(json!("t")))
+    );
+}
+
+#[test]
+fn more_arguments_than_a_kernel_takes_are_refused_before_they_are_read() {
+    let many = "1,".repeat(3_000_000);
+    let body = format!(r#"{{"type":"script","script":"","args":[{many}1]}}"#);
+    let refusal = decode(&body).unwrap_err();
+    assert_eq!(refusal.code, ErrorCode::CannotExecute);
+    assert!(refusal.message.contains("`args` has 6000003 bytes"));
 }

@@ -22,12 +22,37 @@ impl Text {
         }
     }
 
+    /// A stream of which the middle is missing: a mark in the text says how much. The bytes have none.
+    pub fn of_ends(mut head: Vec<u8>, tail: &[u8], left_out: u64) -> Self {
+        let mut text = String::from_utf8_lossy(&head).into_owned();
+        text.push_str(&mark(left_out));
+        text.push_str(&String::from_utf8_lossy(tail));
+        let is_text = str::from_utf8(&head).is_ok() && str::from_utf8(tail).is_ok();
+        let base64 = (!is_text).then(|| {
+            head.extend_from_slice(tail);
+            STANDARD.encode(&head)
+        });
+        Self { text, base64 }
+    }
+
+    /// Whether such a mark is in it.
+    pub fn is_marked(text: &str) -> bool {
+        text.contains(MARK)
+    }
+
     /// The bytes that were meant. A broken base64 leaves what the text says.
     pub fn bytes(text: &str, base64: Option<&str>) -> Vec<u8> {
         base64
             .and_then(|coded| STANDARD.decode(coded).ok())
             .unwrap_or_else(|| text.as_bytes().to_vec())
     }
+}
+
+const MARK: &str = " bytes are left out here]\n";
+
+/// A line of its own, also where lines are cut.
+fn mark(left_out: u64) -> String {
+    format!("\n[{left_out}{MARK}")
 }
 
 #[cfg(test)]
@@ -41,5 +66,18 @@ mod tests {
         assert_eq!(text.text, "caf\u{fffd} \u{fffd}\0");
         assert_eq!(Text::bytes(&text.text, text.base64.as_deref()), bytes);
         assert_eq!(Text::of(b"plain".to_vec()).base64, None);
+    }
+
+    #[test]
+    fn a_missing_middle_is_marked_in_the_text_and_not_in_the_bytes() {
+        let text = Text::of_ends(b"head".to_vec(), b"tail", 12);
+        assert_eq!(text.text, "head\n[12 bytes are left out here]\ntail");
+        assert_eq!(text.base64, None);
+        let binary = Text::of_ends(b"h\xff".to_vec(), b"t", 12);
+        assert!(binary.text.contains("\n[12 bytes"));
+        assert_eq!(
+            Text::bytes(&binary.text, binary.base64.as_deref()),
+            b"h\xfft"
+        );
     }
 }

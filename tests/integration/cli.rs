@@ -47,6 +47,23 @@ fn a_url_comes_from_a_file_and_a_password_in_an_argument_gets_a_warning() {
 }
 
 #[test]
+fn another_command_line_under_the_same_request_id_is_refused_and_the_same_one_is_answered_again() {
+    let node = Node::start();
+    let exec = |line: &str| ur(&node, &["exec", "-a", "--request", "deploy-1", line]);
+    assert!(exec("echo A").exits(0).contains("A\n"));
+    assert!(exec("echo A").exits(0).contains("A\n"));
+    let said = exec("echo B");
+    assert_ne!(said.exit, 0);
+    assert!(!said.out.contains("  A\n"), "{}", said.out);
+    assert!(
+        said.out.contains("another content"),
+        "{}{}",
+        said.out,
+        said.err
+    );
+}
+
+#[test]
 fn exec_runs_a_command_line_and_tells_its_end_by_its_own() {
     let node = Node::start();
     let uuid = node.agent.uuid.as_str();

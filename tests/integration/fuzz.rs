@@ -198,7 +198,7 @@ proptest! {
             job.record().err(),
             job.pids().err(),
             job.outcome().err(),
-            Captured::read(&job.path("stdout"), max).err(),
+            Captured::read(&job.path("stdout"), max, u64::MAX).err(),
             follow(&job.path("stdout"), max, 0, 64).err(),
         ];
         for error in wrong.into_iter().flatten() {
@@ -214,7 +214,7 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         put(&dir.path().join("stdout"), &stdout);
         put(&dir.path().join("stdout.total"), &total);
-        if let Ok(captured) = Captured::read(&dir.path().join("stdout"), max) {
+        if let Ok(captured) = Captured::read(&dir.path().join("stdout"), max, u64::MAX) {
             prop_assert!(captured.bytes().len() as u64 <= max);
         }
     }

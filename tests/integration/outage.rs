@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::support::agent::{Agent, Setup};
 use crate::support::broker::{PrivateBroker, Vhost};
 use crate::support::client::{Client, Received};
-use crate::support::{Node, PATIENCE, runs, script, wait_until, wait_until_bound};
+use crate::support::{Node, PATIENCE, is_root, runs, script, wait_until, wait_until_bound};
 
 #[test]
 fn an_agent_that_is_there_before_its_broker_finds_it_when_it_comes() {
@@ -200,4 +200,44 @@ fn hoard(url: &str) -> String {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build().expect("a runtime");
     runtime.block_on(told).expect("a broker that answers")
+}
+
+#[test]
+fn an_agent_that_gets_no_thread_at_a_reconnect_tries_again() {
+    const USER: &str = "64123";
+    let (uid, gid) = (format!("--reuid={USER}"), format!("--regid={USER}"));
+    let user = ["setpriv", &uid, &gid, "--clear-groups"];
+    let binary = ur_tests::program("ur-agent");
+    if !is_root() || !runs(&user, &["test", "-x", &binary]) {
+        return eprintln!("skipped: only root can run an agent as another user");
+    }
+    let vhost = Vhost::new();
+    if vhost.name.is_none() {
+        return eprintln!("skipped: UR_MANAGEMENT_URL is not set");
+    }
+    // A name takes a thread to look up, an address does not.
+    let url = vhost.url.replace("127.0.0.1", "localhost");
+    let setup = Setup {
+        wrapper: user.map(str::to_owned).to_vec(),
+        prepare: Some(|dir| {
+            let owner = format!("{USER}:{USER}");
+            assert!(runs(&["chown", "-R", &owner], &[dir.to_str().unwrap()]));
+        }),
+        ..Setup::default()
+    };
+    let mut node = Node::by(vhost, &url, setup);
+    let pid = format!("--pid={}", node.agent.pid());
+    // Of its own user, whose limit it is to lower and to raise again.
+    let limit = |to: &str| {
+        let limit = ["prlimit", &pid, &format!("--nproc={to}:")];
+        assert!(runs(&user, &limit));
+    };
+    limit("1");
+    wait_until("the management knows the connection", || {
+        node.vhost.close_connections("ur-agent") == Some(1)
+    });
+    node.logs("starting a thread");
+    limit("1000");
+    node.wait_until_announced();
+    assert_eq!(node.shell("echo back"), "back\n");
 }

@@ -172,6 +172,30 @@ fn status_and_cancel_of_a_request_nobody_knows_are_answered() {
 }
 
 #[test]
+fn another_request_under_a_known_id_is_refused_and_the_first_one_is_answered_as_if_nothing_had_come()
+ {
+    let mut node = Node::start();
+    let gate = node.agent.dir().join("gate");
+    let first = script(&format!(
+        "while ! test -e {}; do sleep 0.05; done; echo A",
+        gate.display()
+    ));
+    node.send_as("r1", first.to_string().as_bytes());
+    node.progress("r1", "accepted");
+    node.send_as("r1", script("echo B").to_string().as_bytes());
+    let refused = node.reply("r1");
+    check(&refused, ("conflict", 125), "another content");
+    let content = text_of(&refused["error"]["content"]);
+    assert_eq!(content.len(), 64);
+    // The first one's sender repeats it, as it does until it hears of it.
+    let again = and(first, "timestamp", "another time");
+    node.send_as("r1", again.to_string().as_bytes());
+    node.progress("r1", "running");
+    std::fs::create_dir(gate).unwrap();
+    assert_eq!(node.reply("r1")["stdout"], "A\n");
+}
+
+#[test]
 fn a_message_with_a_wrong_routing_key_is_survived() {
     let mut node = Node::start();
     let prefix = format!("ur.request.{}", node.agent.uuid);

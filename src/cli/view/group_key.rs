@@ -2,6 +2,7 @@
 
 use super::ending::remark;
 use client::NodeResult;
+use protocol::Text;
 use task::TaskResult;
 
 /// The order of the fields is the order of the groups: good ones first, and without remarks before
@@ -30,8 +31,8 @@ impl GroupKey {
             key.stdout = reply.stdout_as_bytes();
             key.stderr = reply.stderr_as_bytes();
             key.left_out = [
-                left_out(reply.stdout_bytes, &key.stdout),
-                left_out(reply.stderr_bytes, &key.stderr),
+                left_out(reply.stdout_bytes, &key.stdout, &reply.stdout),
+                left_out(reply.stderr_bytes, &key.stderr, &reply.stderr),
             ];
             if let Some(result) = TaskResult::of(reply) {
                 key.stdout = result.to_text().into_bytes();
@@ -51,6 +52,10 @@ impl GroupKey {
     }
 }
 
-fn left_out(produced: Option<u64>, kept: &[u8]) -> u64 {
-    produced.unwrap_or(0).saturating_sub(kept.len() as u64)
+/// Nothing, where a mark in the text says it.
+fn left_out(produced: Option<u64>, kept: &[u8], text: &str) -> u64 {
+    match produced.unwrap_or(0).saturating_sub(kept.len() as u64) {
+        lost if lost > 0 && Text::is_marked(text) => 0,
+        lost => lost,
+    }
 }

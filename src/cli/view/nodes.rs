@@ -42,10 +42,19 @@ fn row(node: &Node) -> [String; 10] {
         cell(&node.cpus),
         cell(&node.memory_mib),
         cell(&node.disks.map(|disks| disks.to_string())),
-        node.agent.clone().unwrap_or_else(|| "node.js".to_owned()),
+        agents(node),
         cell(&node.setup),
         if node.is_headnode { "yes" } else { "-" }.to_owned(),
     ]
+}
+
+/// Two of them, where every request runs twice.
+fn agents(node: &Node) -> String {
+    let agent = node.agent.as_deref().unwrap_or("node.js");
+    match &node.beside {
+        Some(beside) => format!("{agent}+{beside}!"),
+        None => agent.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -86,5 +95,7 @@ u2        u2    -                  -            -      -      -  node.js  -     
         let twin = said("u2", &json!({"Hostname": "x"}));
         let faults = duplicate_uuids(&[nodes[1].clone(), twin]);
         assert!(shown(&[&nodes[1]], &faults, false).starts_with("u2  u2 !"));
+        let beside = json!({"Ur Agent": {"version": "0.1.0", "beside": "node.js"}});
+        assert!(shown(&[&said("u3", &beside)], &[], false).contains(" 0.1.0+node.js! "));
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use protocol::{ErrorCode, Outcome, Reply};
+use protocol::{ErrorCode, Outcome, Reply, Text};
 use serde_json::json;
 
 const LINES: u32 = 20_000;
@@ -217,7 +217,12 @@ fn is_whole(kind: Kind, reply: &Reply, harm: Harm) -> bool {
     let lost = harm.full_disk && reply.stdout.len() < output.len();
     let kept = match kind {
         Kind::Truncated => {
-            reply.stdout.len() == KEPT && output.ends_with(reply.stdout.split_at(KEPT / 2).1)
+            let (head, tail) = (
+                output.split_at(KEPT / 2).0,
+                output.split_at(output.len() - KEPT / 2).1,
+            );
+            let stdout = &reply.stdout;
+            stdout.starts_with(head) && stdout.ends_with(tail) && Text::is_marked(stdout)
         }
         _ => reply.stdout == output,
     };

@@ -30,7 +30,7 @@ pub(crate) struct Client {
     not_taken: VecDeque<Received>,
     deliveries: Subscription,
     publisher: Publisher,
-    _broker: Broker,
+    broker: Broker,
     runtime: Runtime,
 }
 
@@ -65,9 +65,17 @@ impl Client {
             not_taken: VecDeque::new(),
             deliveries,
             publisher,
-            _broker: broker,
+            broker,
             runtime,
         }
+    }
+
+    /// Listens to something else from now on.
+    pub(crate) fn listen(&mut self, key: &str) {
+        let queue = format!("ur.test.{}", uuid::Uuid::new_v4());
+        let keys = [key.to_owned()];
+        let subscribed = self.broker.subscribe(&queue, &keys);
+        self.deliveries = self.runtime.block_on(subscribed).expect("a queue");
     }
 
     pub(crate) fn publish(&self, key: &str, body: &[u8]) -> Routing {
