@@ -172,6 +172,14 @@ load erase
   verdict erased
 }
 
+@test 'more samples than a small disk has places are as many as it has' {
+  add_disk 1M
+  DISKS=("$DISK")
+  erase level=clear samples=4096
+  ((status == 0))
+  answer '.disks[0].verdict, .disks[0].samples.planted' $'erased\n256'
+}
+
 @test 'jq, which is slow to start, is started 5 times at most' {
   starts_jq_at_most 5 erase level=clear _noop=true
   verdict would-erase

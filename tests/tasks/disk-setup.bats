@@ -216,6 +216,115 @@ remember() {
   answer '._error.msg | contains("many is no size")' true
 }
 
+built_nothing() { # <words of the reason>: the layout was refused before the first write
+  ((status != 0))
+  answer '._error.kind' disk/layout
+  [[ $(jq -r '._error.msg' <<<"$output") == *"$1"* ]] || return
+  sync
+  cmp --bytes=$((64 << 20)) "$DISK" /dev/zero
+}
+
+one_partition() { # <its size> [<its file system, JSON>]
+  build "{\"partitions\":[{\"disk\":\"a\",\"name\":\"x\",\"size\":\"$1\"}],\"filesystems\":[${2:-}]}"
+}
+
+@test 'sizes that no table can have, or the disk has no room for, are refused before the first write' {
+  one_partition 10001K
+  built_nothing 'partition x: 10241024 bytes are no whole number of MiB'
+  one_partition 0M
+  built_nothing 'partition x: 0 bytes are no whole number of MiB'
+  one_partition 63M
+  built_nothing 'partition x: 66060288 bytes are wanted, and 65011712 of disk a are left for it'
+  build '{"partitions":[{"disk":"a","name":"x","size":"62M"},{"disk":"a","name":"y","size":"rest"}]}'
+  built_nothing 'partition y: nothing of disk a is left for it'
+  build '{"partitions":[{"disk":"a","name":"x","size":"rest"},{"disk":"a","name":"y","size":"1M"}]}'
+  built_nothing 'disk a: what takes the rest must be the last'
+}
+
+@test 'the largest partition that is not refused can be made' {
+  one_partition 62M
+  ((status == 0))
+}
+
+@test 'the largest partition that is not refused can be made on 4096-byte sectors' {
+  add_disk 64M 4096
+  one_partition 62M
+  ((status == 0))
+}
+
+@test 'a label or a size that the type of file system cannot have is refused before the first write' {
+  one_partition 40M '{"on":"x","type":"vfat","label":"EFI-SYSTEM-01"}'
+  built_nothing 'filesystem x: the program that makes vfat refuses'
+  one_partition 40M '{"on":"x","type":"ext4","label":"sixteen-bytes-äöü"}'
+  built_nothing 'filesystem x: ext4 cannot have the label'
+  one_partition 40M '{"on":"x","type":"swap","label":"sixteen-letters!"}'
+  built_nothing 'filesystem x: swap cannot have the label'
+  ! command -v mkfs.btrfs || {
+    one_partition 40M '{"on":"x","type":"btrfs"}'
+    built_nothing 'filesystem x: the program that makes btrfs refuses'
+  }
+}
+
+fits() { # <layout>: what guard_fits says of it, on $DISK, without the programs of LVM and md
+  bash -euo pipefail -c '
+    export PT__installdir=$1
+    source "$1/ur/files/ur.sh"
+    source "$1/disk/files/layout.sh"
+    source "$1/disk/files/fits.sh"
+    read_layout "$2"
+    disk_of=([a]=sda [b]=sdb)
+    declare -A disk_fact=()
+    for disk in sda sdb; do disk_fact["$disk bytes"]=$((64 << 20)) disk_fact["$disk sector"]=512; done
+    declare -A state=()
+    while IFS=$'"'\t'"' read -r kind name; do state["$kind $name"]=absent; done < <(want things)
+    guard_fits
+    result "{}"' - "$SCRIPTS" "$1" 2>/dev/null || true
+}
+
+@test 'volumes that are too large, and arrays and pools of too few members, are known before the first write' {
+  local two='"disks":{"a":{"name":"a"},"b":{"name":"b"}}'
+  output=$(fits "{$two,\"groups\":[{\"name\":\"g\",\"on\":[\"a\",\"b\"],\"volumes\":[{\"name\":\"v\",\"size\":\"120M\"}]}]}")
+  [[ $output == '{}' ]]
+  output=$(fits "{$two,\"groups\":[{\"name\":\"g\",\"on\":[\"a\",\"b\"],\"volumes\":[{\"name\":\"v\",\"size\":\"100M\"},{\"name\":\"w\",\"size\":\"24M\"}]}]}")
+  [[ $output == *'volume g/w: 25165824 bytes are wanted, and 20971520 of group g are left for it'* ]]
+  output=$(fits "{$two,\"arrays\":[{\"name\":\"m\",\"level\":\"raid1\",\"on\":[\"a\",\"b\"]}],\"groups\":[{\"name\":\"g\",\"on\":[\"m\"],\"volumes\":[{\"name\":\"v\",\"size\":\"64M\"}]}]}")
+  [[ $output == *'volume g/v: 67108864 bytes are wanted'* ]]
+  output=$(fits "{$two,\"arrays\":[{\"name\":\"m\",\"level\":\"raid6\",\"on\":[\"a\",\"b\"]}]}")
+  [[ $output == *'array m: raid6 takes 4 members at least, not 2'* ]]
+  output=$(fits "{$two,\"pools\":[{\"name\":\"p\",\"vdevs\":[{\"on\":[\"a\"]},{\"type\":\"mirror\",\"on\":[\"b\"]}]}]}")
+  [[ $output == *'pool p: mirror takes 2 members at least, not 1'* ]]
+}
+
+@test 'a layout in which two things have one place is refused' {
+  build '{"partitions":[{"disk":"a","name":"x","size":"rest"}],"filesystems":[{"on":"x","type":"ext4"},{"on":"x","type":"swap"}]}'
+  built_nothing 'two things lie on x'
+  build '{"partitions":[{"disk":"a","name":"x","size":"rest"}],"filesystems":[{"on":"a","type":"ext4"}]}'
+  built_nothing 'two things lie on a'
+  build '{"partitions":[{"disk":"a","name":"x","size":"8M"},{"disk":"a","name":"y","size":"rest"}],
+    "filesystems":[{"on":"x","type":"ext4","mount":"/srv"},{"on":"y","type":"ext4","mount":"/srv/"}]}'
+  built_nothing 'two file systems are mounted on /srv'
+}
+
+@test 'a mount point is named in fstab whatever characters it has, but for those that no line can hold' {
+  build '{"partitions":[{"disk":"a","name":"d","size":"rest"}],"filesystems":[{"on":"d","type":"ext4","mount":"/srv/my #1\\data"}]}'
+  ((status == 0))
+  [[ $(findmnt --tab-file "$TARGET/etc/fstab" --noheadings --raw --output TARGET) == '/srv/my\x20#1\x5cdata' ]]
+  build '{"partitions":[{"disk":"a","name":"d","size":"rest"}],"filesystems":[{"on":"d","type":"ext4","mount":"/srv/my #1\\data"}]}'
+  ((status == 0))
+  [[ $(wc -l <"$TARGET/etc/fstab") == 1 ]]
+  build '{"partitions":[{"disk":"a","name":"d","size":"rest"}],"filesystems":[{"on":"d","type":"ext4","mount":"/srv/a\nb"}]}'
+  answer '._error.kind, (._error.msg | contains("control character"))' $'disk/layout\ntrue'
+  build '{"partitions":[{"disk":"a","name":"d","size":"rest"}],"filesystems":[{"on":"d","type":"ext4","mount":"/srv/../../etc"}]}'
+  answer '._error.kind' disk/layout
+}
+
+@test 'partitions that have other numbers than the layout gives them are not taken for its own' {
+  sgdisk --new=2:0:+16M --change-name=2:x --typecode=2:8300 "$DISK" >/dev/null
+  remember
+  one_partition 16M
+  refused 'its partitions are: number 2 x 16777216'
+}
+
 @test 'jq, which is slow to start, is started 6 times at most' {
   starts_jq_at_most 6 build "$SIMPLE" _noop=true
   starts_jq_at_most 6 build "$SIMPLE"

@@ -30,7 +30,7 @@ wipe() { # <disk>… [-- <parameter>=<value>…]: wipes exactly these, all confi
 
 partition() { # <disk> <sgdisk's arguments>
   sgdisk "${@:2}" "$1" >/dev/null
-  partx --update "$1"
+  partx --update --nr 1:256 "$1"
 }
 
 looks_new() { # <disk>
@@ -69,6 +69,30 @@ looks_new() { # <disk>
   answer '.disks[0].serial' "$(serial_of "$DISK")"
 }
 
+@test 'partitions are found whatever their numbers are, and their signatures go' {
+  partition "$DISK" --new=14:0:+4M --new=15:0:+16M --new=1:0:0
+  mkfs.ext4 -q "${DISK}p1"
+  mkfs.vfat "${DISK}p15" >/dev/null
+  wipe "$DISK"
+  ((status == 0))
+  answer '.disks[0].held | index("vfat") != null and index("ext4") != null' true
+  partition "$DISK" --new=14:0:+4M --new=15:0:+16M --new=1:0:0
+  looks_new "${DISK}p1"
+  looks_new "${DISK}p15"
+}
+
+@test 'logical partitions are found, and their signatures go' {
+  printf 'label: dos\nsize=8MiB, type=83\ntype=5\nsize=8MiB, type=83\ntype=83\n' | sfdisk --quiet "$DISK"
+  partx --update --nr 1:256 "$DISK"
+  mkfs.ext4 -q "${DISK}p6"
+  wipe "$DISK"
+  ((status == 0))
+  answer '.disks[0].verdict, (.disks[0].held | index("ext4") != null)' $'wiped\ntrue'
+  printf 'label: dos\nsize=8MiB, type=83\ntype=5\nsize=8MiB, type=83\ntype=83\n' | sfdisk --quiet "$DISK"
+  partx --update --nr 1:256 "$DISK"
+  looks_new "${DISK}p6"
+}
+
 @test 'the data between the ends stays' {
   printf secret | dd of="$DISK" bs=1 seek=$((30 << 20)) conv=notrunc status=none
   wipe "$DISK"
@@ -104,6 +128,66 @@ looks_new() { # <disk>
   answer '.disks[0].verdict' would-wipe
   answer '.disks[0].serial' "$(serial_of "$DISK")"
   [[ $(blkid --probe --output value --match-tag TYPE "$DISK") == ext4 ]]
+}
+
+twins() { # <tran: ata or end_device>: makes the two DISKS drives of one serial number, WWN and size, one behind the other
+  local disk number=0 name hardware
+  pretend scsi "${DISKS[0]}"
+  DRIVES=()
+  on_machine rm -rf /sys/block/sda /sys/class/block/sda /dev/sda
+  for disk in "$2" "$3"; do
+    name=sd$(printf '%b' "\\x$((61 + number))")
+    hardware=$DRIVE/$1-$number/$number:0:0:0
+    mkdir -p "$hardware"
+    printf 'SEAGATE\n' >"$hardware/vendor"
+    printf 'naa.5000c500a1b2c3d4\n' >"$hardware/wwid"
+    printf '\0\x80\0\x08  SD0001' >"$hardware/vpd_pg80"
+    DRIVES+=("/dev/$name")
+    # shellcheck disable=SC2016 # for the shell in there
+    on_machine bash -euc '
+      mkdir "/sys/class/block/$1"
+      ln -s "$2"/* "/sys/class/block/$1"
+      ln -s "$3" "/sys/class/block/$1/device"
+      rm -f "/sys/class/block/$1/loop"
+      ln -s "/sys/class/block/$1" "/sys/block/$1"
+      mknod "/dev/$1" b 7 "$4"' - "$name" "$(readlink -f "/sys/block/${disk##*/}")" "$hardware" "${disk#/dev/loop}"
+    number=$((number + 1))
+  done
+}
+
+@test 'the second path to a drive is left alone, after it was shown to be one' {
+  mkfs.ext4 -q "$DISK"
+  twins end_device "$DISK" "$DISK"
+  task disk::wipe 'confirm_serials=["SD0001"]'
+  ((status == 0))
+  answer '[.disks[] | "\(.path) \(.verdict)"] | sort | join(", ")' '/dev/sda wiped, /dev/sdb skipped'
+  looks_new "$DISK"
+}
+
+@test 'a drive that only says that it is the second path to another is named, and the wipe is no success' {
+  local first=$DISK
+  add_disk
+  mkfs.ext4 -q "$DISK"
+  twins end_device "$first" "$DISK"
+  task disk::wipe 'confirm_serials=["SD0001"]'
+  ((status != 0))
+  answer '[.disks[] | "\(.path) \(.verdict)"] | sort | join(", ")' '/dev/sda wiped, /dev/sdb failed'
+  answer '.disks[] | select(.path == "/dev/sdb").reason | contains("it is another drive")' true
+  task disk::erase level=clear samples=6 'confirm_serials=["SD0001"]'
+  ((status != 0))
+  answer '[.disks[] | "\(.path) \(.verdict)"] | sort | join(", ")' '/dev/sda erased, /dev/sdb failed'
+}
+
+@test 'a disk that cannot be read after it was wiped does not cost the others their verdicts' {
+  local first=$DISK
+  add_disk
+  mkdir "$BATS_TEST_TMPDIR/bin"
+  SHIMS=$BATS_TEST_TMPDIR/bin
+  printf '#!/bin/sh\ncase "$*" in *DEVICE,TYPE*%s) exit 1 ;; esac\nexec %s "$@"\n' "$DISK" "$(command -v wipefs)" >"$SHIMS/wipefs"
+  chmod +x "$SHIMS/wipefs"
+  wipe "$first" "$DISK"
+  ((status != 0))
+  answer '._error.kind, (.disks | map(.verdict) | sort | join(" "))' $'disk/failed\nfailed wiped'
 }
 
 # What follows is refused, and after a refusal the disk is what it was before.

@@ -104,6 +104,27 @@ chosen() { # <text that runs after the disks are chosen>: of two paths, and a th
   [[ $output == 'sda sdc ' ]]
 }
 
+@test 'drives that can have one path only are as many as they are, whatever they are called' {
+  output=$(chosen 'eval "$(declare -f read_disk | sed "s/tran=sas/tran=sata/;s/read_disk/read_sas/")"; read_disk() { read_sas "$@"; }
+    choose_disks "[]" "[]"; result "${targets[*]}"')
+  [[ $output == 'sda sdb sdc' ]]
+}
+
+@test 'two drives with one serial number are confirmed by naming it twice' {
+  output=$(chosen 'targets=(sda sdb); read_disk sda; read_disk sdb; guard_confirmed "[\"S1\"]"; result "${!refused[*]} ${refused[*]}"')
+  [[ $output == 'sdb another disk to change has the same serial number, S1: confirm_serials must name it once for each' ]]
+  output=$(chosen 'targets=(sda sdb); read_disk sda; read_disk sdb; guard_confirmed "[\"S1\",\"S1\"]"; result "${!refused[*]}"')
+  [[ -z $output ]]
+}
+
+@test 'what is no drive is no target unless select names it, and is told' {
+  output=$(chosen 'list_disks() { printf "%s\n" sda mtdblock0 nbd0 zram0 ubiblock0_0; }
+    eval "$(declare -f read_disk | sed "s/class=scsi/class=\$(disk_class \$1)/;s/read_disk/read_any/;s/wwn=5000/wwn=/")"; read_disk() { read_any "$@"; }
+    disk_class() { [[ $1 != sd* ]] && printf other || printf scsi; }
+    choose_disks "[]" "[]"; result "${targets[*]} ${#untouched[@]}"')
+  [[ $output == 'sda 4' ]]
+}
+
 @test 'what uses a disk by its second path, or skips it, counts for the first' {
   output=$(chosen 'choose_disks "[]" "[]"; guard_unused; result "${!refused[*]} ${refused[sda]}"')
   [[ $output == 'sda sdb is mounted' ]]

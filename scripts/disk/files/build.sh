@@ -21,7 +21,7 @@ make_table() { # <disk's name>
   local disk=/dev/${disk_of[$1]} name
   # sfdisk looks before it writes whether a program uses the disk.
   sfdisk --quiet --wipe always --wipe-partitions always --no-tell-kernel "$disk" <<<"${wanted["script of $1"]}"
-  partx --update "$disk"
+  reread_table "${disk_of[$1]}"
   settle
   while read -r name; do
     wait_until 15 has_device "$name" || fail disk/failed "$disk: the kernel shows no partition $name"
@@ -98,14 +98,17 @@ start_pool() { # <name>: its datasets; a property that differs is set
 }
 
 make_filesystem() { # <name of what it is on>
-  local device label=${wanted["filesystem label $1"]:-}
-  device=$(device_of "$1")
+  format "$1" "$(device_of "$1")"
+}
+
+format() { # <name of what the file system is on> <device or file>
+  local label=${wanted["filesystem label $1"]:-}
   case ${wanted["filesystem type $1"]} in
-    ext4) mkfs.ext4 -q ${label:+-L "$label"} "$device" ;;
-    xfs) mkfs.xfs -q ${label:+-L "$label"} "$device" ;;
-    btrfs) mkfs.btrfs -q ${label:+-L "$label"} "$device" ;;
-    vfat) mkfs.vfat ${label:+-n "$label"} "$device" ;;
-    swap) mkswap ${label:+-L "$label"} "$device" ;;
+    ext4) mkfs.ext4 -q ${label:+-L "$label"} "$2" ;;
+    xfs) mkfs.xfs -q ${label:+-L "$label"} "$2" ;;
+    btrfs) mkfs.btrfs -q ${label:+-L "$label"} "$2" ;;
+    vfat) mkfs.vfat ${label:+-n "$label"} "$2" ;;
+    swap) mkswap ${label:+-L "$label"} "$2" ;;
   esac
 }
 
@@ -120,8 +123,18 @@ write_fstab() { # below $target; swap has a line too, and is switched on by the 
   while IFS=$'\t' read -r on point type options check; do
     uuid=$(signature "$(device_of "$on")" UUID)
     [[ -n $uuid && $uuid != unclear ]] || fail disk/failed "$on: its file system has no UUID that fstab could name"
+    fstab_word point "$point"
+    fstab_word options "$options"
     write_fstab_line "UUID=$uuid $point $type $options 0 $check"
   done < <(want fstab)
+}
+
+fstab_word() { # <variable> <text>: sets it to the text as one word of fstab(5)
+  local ur_word=${2//\\/\\134}
+  ur_word=${ur_word// /\\040}
+  ur_word=${ur_word//$'\t'/\\011}
+  ur_word=${ur_word//$'\n'/\\012}
+  printf -v "$1" %s "${ur_word//#/\\043}"
 }
 
 write_fstab_line() { # <line>: in the place of what stands there for the same mount point or swap; the rest stays

@@ -142,7 +142,7 @@ prepare_unit() { # <disk>…: sets reason if that is impossible
     }
     [[ ${plan[$unit]} != 'metadata ' ]] || continue
     # While there still is a table to read: the first mark is written over it.
-    partx --update "/dev/$disk" 2>/dev/null || true
+    reread_table "$disk" 2>/dev/null || true
     # A drive that an interrupted erase left locked takes no marks.
     [[ ${plan[$unit]} != *ata-* ]] || ata_unlock "$disk" >&2 || true
     write_canaries "$disk" || {

@@ -2,9 +2,11 @@
 # The disks that a task is to change, and every reason not to. It writes nothing: the task looks at all reasons first.
 # Needs the library's ur.sh, disks.sh and inuse.sh.
 
-declare -A untouched=() # why a disk is left alone: that is no error
-declare -A refused=()   # why a disk must not be touched: one is enough to refuse the whole task
-targets=()              # the disks to change
+declare -A untouched=()   # why a disk is left alone: that is no error
+declare -A refused=()     # why a disk must not be touched: one is enough to refuse the whole task
+targets=()                # the disks to change
+declare -A second_path=() # of each disk that is left alone as another path to one of those: that one
+declare -A stranger=()    # of each of them that turned out to be a drive of its own: what says so
 
 # Cluster file systems are in use by machines that this one knows nothing of. By signature, and by partition type for
 # those that hide theirs: VMFS, GPFS; VMFS again in an MBR.
@@ -45,7 +47,9 @@ choose_all() { # all drives, but for those that come with a machine's console or
   for name in $(printf '%s\n' "${!facts[@]}" | sort --version-sort); do
     [[ ${disk_fact["$name class"]} != loop ]] || continue
     targets+=("$name")
-    if [[ ${disk_fact["$name tran"]} == usb || ${disk_fact["$name removable"]} == true ]]; then
+    if [[ ${disk_fact["$name class"]} == other ]]; then
+      leave_alone "$name" 'it is no drive of a kind that is known here, and select does not name it'
+    elif [[ ${disk_fact["$name tran"]} == usb || ${disk_fact["$name removable"]} == true ]]; then
       leave_alone "$name" 'it is removable, and select does not name it'
     elif [[ ${disk_fact["$name read_only"]} == true ]]; then
       leave_alone "$name" 'it is read-only, and select does not name it'
@@ -66,22 +70,25 @@ leave_alone() { # <disk> <reason>
   untouched[$1]=$2
 }
 
-leave_second_paths() { # a disk behind two paths is one disk
+leave_second_paths() { # a disk behind two paths is one disk; a task that promises something of it has prove_second_paths find out
   local name other
   for name in "${targets[@]}"; do
     [[ " ${targets[*]} " == *" $name "* ]] || continue
     for other in $(other_paths "$name"); do
-      [[ " ${targets[*]} " != *" $other "* ]] || leave_alone "$other" "it is another path to /dev/$name"
+      [[ " ${targets[*]} " == *" $other "* ]] || continue
+      leave_alone "$other" "it is another path to /dev/$name"
+      second_path[$other]=$name
     done
   done
 }
 
-other_paths() { # <disk>: prints the other names of the same disk; there are makers who give one WWN to all their drives
+other_paths() { # <disk>: prints the other names of what says it is the same disk; there are makers who give one WWN to all their drives
   local other key
-  [[ -n ${disk_fact["$1 wwn"]} ]] || return 0
+  # These have one path, whatever they say.
+  [[ -n ${disk_fact["$1 wwn"]} && ${disk_fact["$1 tran"]} != @(sata|usb|virtio) ]] || return 0
   for other in "${!facts[@]}"; do
     [[ $other != "$1" ]] || continue
-    for key in wwn serial bytes; do
+    for key in wwn serial bytes tran; do
       [[ ${disk_fact["$other $key"]} == "${disk_fact["$1 $key"]}" ]] || continue 2
     done
     printf '%s\n' "$other"
@@ -97,12 +104,22 @@ identity() { # <disk>: prints what confirms it: its serial number, or the next b
 }
 
 guard_confirmed() { # <confirm_serials, JSON array>: exactly the disks to change must be named
-  local name known=() confirmed=() all
+  local name known=() confirmed=() all key
+  local -A times=() # how often each is named, and not yet used up
   all=$(items "$1")
   [[ -z $all ]] || mapfile -t confirmed <<<"$all"
+  for key in "${confirmed[@]}"; do times["$key."]=$((${times["$key."]:-0} + 1)); done
   for name in "${targets[@]}"; do
-    known+=("$(identity "$name")")
-    is_among "${known[-1]}" "${confirmed[@]}" || refuse "$name" "confirm_serials does not name it: ${known[-1]}"
+    key=$(identity "$name")
+    known+=("$key")
+    if ! is_among "$key" "${confirmed[@]}"; then
+      refuse "$name" "confirm_serials does not name it: $key"
+    # Two drives of one serial number are two: one that the operator has not counted is not changed.
+    elif ((${times["$key."]} == 0)); then
+      refuse "$name" "another disk to change has the same serial number, $key: confirm_serials must name it once for each"
+    else
+      times["$key."]=$((${times["$key."]} - 1))
+    fi
   done
   for name in "${confirmed[@]}"; do
     is_among "$name" "${known[@]}" \
@@ -218,7 +235,9 @@ verdict() { # <disk> <verdict> <reason, or nothing> [<JSON object in one line>]:
 
 untouched_verdicts() { # prints those of the disks that are left alone
   local name
-  for name in "${!untouched[@]}"; do verdict "$name" skipped "${untouched[$name]}"; done
+  for name in "${!untouched[@]}"; do
+    if [[ -n ${stranger[$name]:-} ]]; then verdict "$name" failed "${stranger[$name]}"; else verdict "$name" skipped "${untouched[$name]}"; fi
+  done
 }
 
 lock_targets() { # until the last of this task's processes has ended

@@ -21,9 +21,21 @@ readonly layout_normaliser='
   | .groups[] |= (.volumes = [.volumes[]? | .size |= bytes])
   | ((.disks | keys) + [.partitions[].name, .arrays[].name] + [.groups[] | .name as $g | .volumes[] | "\($g)/\(.name)"]) as $names
   | ($names | group_by(.) | map(select(length > 1)[0])) as $twice
-  | ([.partitions[].disk, (.arrays[], .groups[], .pools[].vdevs[] | .on[]), .filesystems[].on] - $names) as $missing
+  | ([.arrays[], .groups[], .pools[].vdevs[] | .on[]] + [.filesystems[].on]) as $used
+  | ([.partitions[].disk] + $used - $names) as $missing
+  | def twice: group_by(.) | map(select(length > 1)[0])[0] // empty;
+    def rest_before_last: [.[].size] | (index([null]) // length) < length - 1;
+  [([.. | strings | select(test("[[:cntrl:]]")) | "\(tojson) has a control character"]),
+   ([(.groups, .pools)[] | .name] | [twice | "it has two things named \(.)"]),
+   (([.partitions[].disk] | unique) + $used | [twice | "two things lie on \(.)"]),
+   ([.filesystems[].mount // empty | sub("(?<x>.)/+$"; "\(.x)")] | [twice | "two file systems are mounted on \(.)"]),
+   [.filesystems[].mount // empty | select(split("/") | any(. == ".." or . == ".")) | "\(.) is no mount point: it has . or .. in it"],
+   [.partitions | group_by(.disk)[] | select(length > 128) | "disk \(.[0].disk) has more than 128 partitions"],
+   [(.partitions | group_by(.disk)[] | select(rest_before_last) | "disk \(.[0].disk)"),
+    (.groups[] | select(.volumes | rest_before_last) | "group \(.name)") | "\(.): what takes the rest must be the last"]] as $faults
   | if $twice != [] then error("it has two things named \($twice[0])")
-    elif $missing != [] then error("something lies on \($missing[0]), which it does not have") else . end'
+    elif $missing != [] then error("something lies on \($missing[0]), which it does not have")
+    elif ($faults | add) != [] then error($faults | add | join("; ")) else . end'
 
 # One line for each thing to know: what, a space and the name it is of; a tab; a value. What has several values has several lines.
 readonly layout_index='
@@ -49,6 +61,7 @@ readonly layout_index='
           (to_entries[] | (.value.name | on("partitions of"; $d)), (.value.name as $n | ($d | on("disk of"; $n)), (.key + 1 | on("number of"; $n)))))),
     (.arrays[] | .name as $n | .on[] | on("array members of"; $n)), (.groups[] | .name as $n | .on[] | on("group members of"; $n)),
     (.arrays[] | .name as $n | .level | on("level of"; $n)),
+    (.partitions[] | select(.size) | .name as $n | .size | on("size of"; $n)),
     (.groups[] | .name as $g | .volumes[] | select(.size) | "\($g)/\(.name)" as $n | .size | on("size of"; $n)),
     (.pools[] | .name as $n | (.vdevs[].on[] | on("pool members of"; $n)),
       ((.properties // {}) | to_entries[] | "-O", "\(.key)=\(.value)" | on("options of"; $n)),
@@ -197,11 +210,12 @@ read_tables() { # sets table_is: one jq compares all tables that are there
   [[ -n $tables ]] || return 0
   states=$(jq -Rr 'select(. != "") | split("\t") | .[0] as $name | (.[1] | fromjson) as $wanted | .[2] | fromjson
     | .partitiontable | (.sectorsize // 512) as $sector
-    | [.partitions[]? | {name: (.name // ""), type: (.type | ascii_downcase), size: (.size * $sector)}] as $is
-    | def said: map("\(.name) \(.size // "rest") \(.type)") | join(", ");
+    | [.partitions[]? | {number: (.node | capture("(?<n>[0-9]+)$").n | tonumber), name: (.name // ""), type: (.type | ascii_downcase), size: (.size * $sector)}] as $is
+    | def said: (if all(to_entries[]; .value.number == null or .value.number == .key + 1) then . else map(.name = "number \(.number) \(.name)") end)
+        | map("\(.name) \(.size // "rest") \(.type)") | join(", ");
       "\($name)\t\(
         if ($is | length) == ($wanted | length) and all(range($is | length); . as $i | $wanted[$i] as $w
-          | $is[$i] | .name == $w.name and .type == $w.type and (.size == ($w.size // .size))) then "right"
+          | $is[$i] | .number == $i + 1 and .name == $w.name and .type == $w.type and (.size == ($w.size // .size))) then "right"
         else "its partitions are: \($is | said); wanted: \($wanted | said)" end)"' <<<"$tables")
   while IFS=$'\t' read -r name state; do table_is[$name]=$state; done <<<"$states"
 }
@@ -234,7 +248,7 @@ group_state() { # <name>
       seen+=$(holding "$member")$'\n'
     fi
   done
-  layered_state "$seen" "group $1" "${#members[@]}"
+  layered_state "$seen" "group ${1//./\\.}" "${#members[@]}"
 }
 
 layered_state() { # <what each member holds, one a line> <regular expression for right> <how many members>

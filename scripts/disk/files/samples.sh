@@ -4,20 +4,23 @@
 
 readonly sample_bytes=4096
 
-sample_offsets() { # <size of the disk> <number>: prints where; both ends, and one place in each equal part between
-  local blocks=$(($1 / sample_bytes)) part i
-  part=$(((blocks - 2) / ($2 - 2)))
+sample_offsets() { # <size of the disk> <number>: prints where; both ends, and one place in each equal part between; of a small disk, every place
+  local blocks=$(($1 / sample_bytes)) parts=$(($2 - 2)) part i
   printf '0\n'
-  for ((i = 0; i < $2 - 2; i++)); do
+  ((blocks > 1)) || return 0
+  ((parts <= blocks - 2)) || parts=$((blocks - 2))
+  ((parts == 0)) || part=$(((blocks - 2) / parts))
+  for ((i = 0; i < parts; i++)); do
     printf '%d\n' $(((1 + i * part + (RANDOM << 15 | RANDOM) % part) * sample_bytes))
   done
   printf '%d\n' $(((blocks - 1) * sample_bytes))
 }
 
 write_canaries() { # <disk>: writes the marks, and keeps in $scratch/<disk>.planted the places where they can be read again
-  local mark=$scratch/$1.mark offset count=$samples
+  local mark=$scratch/$1.mark offset count
   head -c "$sample_bytes" /dev/urandom >"$mark"
-  sample_offsets "${disk_fact["$1 bytes"]}" "$count" >"$scratch/$1.offsets"
+  sample_offsets "${disk_fact["$1 bytes"]}" "$samples" >"$scratch/$1.offsets"
+  count=$(wc -l <"$scratch/$1.offsets")
   while read -r offset; do
     limited 60 dd if="$mark" of="/dev/$1" bs="$sample_bytes" seek="$offset" oflag=direct,seek_bytes conv=notrunc status=none || true
   done <"$scratch/$1.offsets"

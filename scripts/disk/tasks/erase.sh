@@ -48,6 +48,7 @@ main() {
 
 guards() {
   [[ -n ${level_rank[$level]:-} ]] || fail ur/parameter "level is purge, clear, express or metadata, not $level"
+  ((${PT_parallel:-32} >= 1 && erase_limit >= 1)) || fail ur/parameter 'parallel and timeout_per_disk are at least 1'
   ((samples >= 4)) || fail ur/parameter "samples is at least 4, not $samples"
   choose_disks "${PT_select:-[]}" "${PT_skip:-[]}"
   noop || guard_confirmed "${PT_confirm_serials:-[]}"
@@ -68,24 +69,36 @@ planned() {
 
 writes() {
   take_down "${targets[@]}"
+  begun=true
   erase_units "${PT_parallel:-32}"
+  prove_second_paths
+}
+
+known_so_far() { # for an error after the first write: the certificate as far as it goes
+  [[ -n ${begun:-} ]] && certificate "$(unit_verdicts 'the task ended before the erase of this disk did')"
 }
 
 verification() { # [<why verdicts may be missing>]: each unit has proved or not what it did; what is left is to miss none
-  local unit name verdicts=''
+  local unit name verdicts
   for unit in "${!units[@]}"; do
-    if [[ -s $scratch/$unit.verdicts ]]; then
-      verdicts+=$(<"$scratch/$unit.verdicts")$'\n'
-    else
-      for name in ${units[$unit]}; do verdicts+=$(verdict "$name" failed "${1:-its erase ended without a verdict}")$'\n'; done
-    fi
     for name in ${units[$unit]}; do limited 60 partx --delete "/dev/$name" 2>/dev/null || true; done
   done
-  verdicts=$(certificate "$verdicts")
+  verdicts=$(certificate "$(unit_verdicts "${1:-its erase ended without a verdict}")")
   # What a drive says of itself has its quotes escaped there.
   [[ $verdicts != *'"verdict":"failed"'* ]] \
     || fail disk/failed "not erased: $(jq -r '[.disks[] | select(.verdict == "failed") | "\(.path) (\(.serial)): \(.reason)"] | join("; ")' <<<"$verdicts")" "$verdicts"
   result "$verdicts"
+}
+
+unit_verdicts() { # <why verdicts may be missing>
+  local unit name
+  for unit in "${!units[@]}"; do
+    if [[ -s $scratch/$unit.verdicts ]]; then
+      printf '%s\n' "$(<"$scratch/$unit.verdicts")"
+    else
+      for name in ${units[$unit]}; do verdict "$name" failed "$1"; done
+    fi
+  done
 }
 
 certificate() { # <verdicts, one JSON object a line>

@@ -19,6 +19,8 @@ source "$PT__installdir/disk/files/wipe.sh"
 source "$PT__installdir/disk/files/layout.sh"
 # shellcheck source=scripts/disk/files/build.sh
 source "$PT__installdir/disk/files/build.sh"
+# shellcheck source=scripts/disk/files/fits.sh
+source "$PT__installdir/disk/files/fits.sh"
 
 target=${PT_target:-/}
 target=${target%/}
@@ -29,6 +31,7 @@ lacking=() # what is to be made
 main() {
   trace
   need jq wipefs:util-linux partx:util-linux blkid:util-linux blockdev:util-linux findfs:util-linux sfdisk:fdisk
+  make_scratch
   guards
   if noop; then
     answer would-build "${lacking[@]}"
@@ -44,6 +47,7 @@ guards() {
   need_for_layout
   resolve_disks
   survey
+  guard_fits
   for thing in "${!state[@]}"; do differ "${thing%% *}" "${thing#* }"; done
   # What will be written to must be free, and what will be wiped must be free for that.
   guard_disks false
@@ -69,8 +73,13 @@ differ() { # <kind> <name>: chooses its disks for writing where nothing is, or w
   done < <(disks_under "$1" "$2")
 }
 
+known_so_far() { # for an error after the first write
+  [[ -n ${begun:-} ]] && printf '{"made":%s}' "$(printf '%s\n' "${made[@]}" | sed '/^$/d' | json_strings)"
+}
+
 writes() {
   local disk
+  begun=true
   need_for_stacks "${wiped[@]}"
   take_down "${wiped[@]}"
   for disk in "${wiped[@]}"; do

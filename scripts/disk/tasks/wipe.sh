@@ -17,16 +17,18 @@ source "$PT__installdir/disk/files/stack.sh"
 source "$PT__installdir/disk/files/wipe.sh"
 
 declare -A problem=() # of each disk that could not be wiped: what happened
+declare -A before=()  # of each disk that was begun: what it held
 
 main() {
   trace
-  need jq wipefs:util-linux partx:util-linux blkid:util-linux blockdev:util-linux findfs:util-linux
+  need jq cmp:diffutils wipefs:util-linux partx:util-linux blkid:util-linux blockdev:util-linux findfs:util-linux
   guards
   if noop; then
     answer "$(for name in "${targets[@]}"; do verdict "$name" would-wipe ''; done)"
     return
   fi
   need_for_stacks "${targets[@]}"
+  make_scratch
   writes
   verification
 }
@@ -40,7 +42,6 @@ guards() {
 
 writes() {
   local name
-  declare -gA before=()
   take_down "${targets[@]}"
   for name in "${targets[@]}"; do
     progress 0 "$name"
@@ -48,13 +49,33 @@ writes() {
     log "/dev/$name: wiping ${before[$name]}"
     wipe_disk "$name" || problem[$name]='writing failed: the log tells more'
   done
+  prove_second_paths
+}
+
+known_so_far() { # for an error after the first write: which disks were begun
+  local name
+  ((${#before[@]})) || return
+  printf '{"disks":%s}' "$(json_array "$(
+    untouched_verdicts
+    for name in "${targets[@]}"; do
+      if [[ -n ${before[$name]:-} ]]; then
+        verdict "$name" failed "${problem[$name]:-the task ended before it was seen whether this disk is wiped}" "{\"held\":${before[$name]}}"
+      else
+        verdict "$name" untouched 'the task ended before this disk was begun'
+      fi
+    done
+  )")"
 }
 
 verification() {
   local name traces
   for name in "${targets[@]}"; do
-    traces=$(traces_of "$name" | tr '\n' ';')
-    [[ -z $traces ]] || problem[$name]="signatures are still there: $traces"
+    # A disk that cannot be read any more must not cost the others their verdicts.
+    if ! traces=$(traces_of "$name" | tr '\n' ';'); then
+      problem[$name]="${problem[$name]:+${problem[$name]}; }it cannot be read: the log tells more"
+    elif [[ -n $traces ]]; then
+      problem[$name]="signatures are still there: $traces"
+    fi
   done
   answer "$(for name in "${targets[@]}"; do
     verdict "$name" "$([[ -n ${problem[$name]:-} ]] && printf failed || printf wiped)" "${problem[$name]:-}" "{\"held\":${before[$name]}}"
@@ -68,7 +89,7 @@ answer() { # <verdicts, one JSON object a line>
     printf '%s' "$1"
   )
   disks="{\"disks\":$(json_array "$disks")}"
-  ((${#problem[@]} == 0)) || fail disk/failed "some disks were not wiped: ${!problem[*]}" "$disks"
+  ((${#problem[@]} + ${#stranger[@]} == 0)) || fail disk/failed "some disks were not wiped: ${!problem[*]} ${!stranger[*]}" "$disks"
   result "$disks"
 }
 

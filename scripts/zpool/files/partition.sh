@@ -23,7 +23,7 @@ partition_disk() { # <disk>: one partition, in the place of all that was there
   # sfdisk looks before it writes whether a program uses the disk.
   sfdisk --quiet --wipe always --wipe-partitions always --no-tell-kernel "/dev/$1" \
     <<<$'label: gpt\nname=zfs, type=6a898cc3-1dd2-11b2-99a6-080020736631'
-  partx --update "/dev/$1"
-  wait_until 15 test -b "$partition" || fail zpool/failed "/dev/$1: the kernel shows no partition $partition" "$(result_object failed)"
+  reread_table "$1"
+  wait_until 15 test -b "$partition" || fail zpool/failed "/dev/$1: the kernel shows no partition $partition"
   wipefs --all --quiet "$partition"
 }

@@ -38,7 +38,7 @@ main() {
   fi
   guards
   if noop; then
-    answer would-create "{\"command\":$(json_string "${command[*]}")}"
+    answer would-create "{\"command\":$(json_string "$(printf '%q ' "${command[@]}" | sed 's/ $//')")}"
     return
   fi
   writes
@@ -74,18 +74,23 @@ make_command() { # sets command; the disks that the layout does not use are left
   done <<<"$lines"
 }
 
+known_so_far() { # for an error after the first write
+  [[ -n ${begun:-} ]] && result_object failed
+}
+
 writes() {
   local name
+  begun=true
   progress 20 "creating $pool"
   has_udev || for name in "${targets[@]}"; do partition_disk "$name"; done
   log "${command[*]}"
-  limited 600 "${command[@]}" || fail zpool/failed "zpool create exited with status $?: its message is in the log" "$(result_object failed)"
+  limited 600 "${command[@]}" || fail zpool/failed "zpool create exited with status $?: its message is in the log"
 }
 
 verification() {
   local state missing
   progress 60 'writing and reading'
-  pool_exists "$pool" || fail zpool/failed "zpool create said yes, and there is no pool $pool" "$(result_object failed)"
+  pool_exists "$pool" || fail zpool/failed "zpool create said yes, and there is no pool $pool"
   prove_data
   state=$(pool_report "$pool")
   [[ $state == *'"verdict":"good"}' ]] || fail zpool/failed "$pool is $(jq -r '.health + ", " + .errors' <<<"$state")" "$(result_object failed "$state")"
@@ -101,8 +106,8 @@ prove_data() { # what was written must be there when the pool comes back: a read
   head -c 16777216 /dev/urandom >"$where/data"
   sum=$(sha256sum <"$where/data")
   limited 300 zpool export "$pool"
-  limited 300 zpool import -d /dev "$pool" || fail zpool/failed "$pool could not be imported again" "$(result_object failed)"
-  [[ $(sha256sum <"$where/data") == "$sum" ]] || fail zpool/failed "what was written to $pool reads differently" "$(result_object failed)"
+  limited 300 zpool import -d /dev "$pool" || fail zpool/failed "$pool could not be imported again"
+  [[ $(sha256sum <"$where/data") == "$sum" ]] || fail zpool/failed "what was written to $pool reads differently"
   zfs destroy "$dataset"
 }
 
