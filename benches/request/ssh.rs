@@ -38,7 +38,7 @@ impl Server {
         let sshd = Path::new("/usr/sbin/sshd");
         if !sshd.exists() {
             bail!(
-                "there is no {}: apt-get install openssh-server",
+                "there is no {}: apt-get install --no-remove openssh-server",
                 sshd.display()
             );
         }

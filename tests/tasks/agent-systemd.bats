@@ -81,3 +81,8 @@ install() { # <name> <version> <text of the agent> [<parameter>=<value>…]
   inside test ! -e /etc/systemd/system/other.service.d/ur-version.conf
   [[ $(inside "$BATS_TEST_DIRNAME/shims/systemd/systemctl" show other.service) != 0 ]]
 }
+
+@test 'words of the command mean nothing but themselves to systemd' {
+  install other 1.1 'exec sleep 1000' command='other --format=%s $HOME "quoted" back\slash'
+  inside grep -qxF "ExecStart=$AGENTS/other/current/other --format=%%s \"\$\$HOME\" \"\\\"quoted\\\"\" \"back\\\\slash\"" /etc/systemd/system/other.service
+}

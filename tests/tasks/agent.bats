@@ -202,6 +202,107 @@ running() { # <version>: succeeds if this version is what runs
   answer .verdict installed
 }
 
+@test 'a key that is demanded of a version that is there is not passed over' {
+  cd "$BATS_TEST_TMPDIR"
+  minisign -G -W -p key.pub -s key.sec >/dev/null
+  minisign -G -W -p other.pub -s other.sec >/dev/null
+  install 1.0
+  answer .verdict installed
+  local pid
+  pid=$(<"$AGENTS/watcher/main.pid")
+  install 1.0 minisign_key="$(tail -n 1 key.pub)"
+  answer ._error.kind agent/not-signed
+  running 1.0
+  minisign -S -s key.sec -m "$WWW/watcher-1.0.tgz" -x "$WWW/signature" >/dev/null
+  install 1.0 minisign_key="$(tail -n 1 other.pub)" signature="$(<"$WWW/signature")"
+  answer ._error.kind agent/not-signed
+  install 1.0 minisign_key="$(tail -n 1 key.pub)" signature="$(<"$WWW/signature")"
+  answer '[.verdict, .pid] | @csv' "\"already\",$pid"
+  # Now it is known who signed it.
+  install 1.0 minisign_key="$(tail -n 1 key.pub)" urls='[]'
+  answer .verdict already
+}
+
+@test 'the signature of a tarball at a URL with a query is beside it' {
+  cd "$BATS_TEST_TMPDIR"
+  minisign -G -W -p key.pub -s key.sec >/dev/null
+  minisign -S -s key.sec -m "$WWW/watcher-1.0.tgz" -x "$WWW/watcher-1.0.tgz.minisig" >/dev/null
+  install 1.0 minisign_key="$(tail -n 1 key.pub)" urls="[\"$URL/watcher-1.0.tgz?token=x\"]"
+  answer .verdict installed
+}
+
+@test 'what else is demanded of a version that is there holds too: what tells its health, and its command' {
+  install 1.0
+  install 1.0 health=true
+  answer .verdict already
+  jq -e '.health == "true"' "$AGENTS/watcher/1.0/.ur.json"
+  install 1.0 command='bin/watcher --verbose'
+  answer ._error.kind agent/refused
+}
+
+tarball() { # <directory>: makes it version 1.0 of the agent, in place of what build made
+  tar --create --gzip --file="$WWW/watcher-1.0.tgz" --directory="$1" .
+  SHA=$(sha256sum "$WWW/watcher-1.0.tgz" | cut -d ' ' -f 1)
+}
+
+@test 'the one folder of a tarball is left out only if the program is in it' {
+  mkdir "$BATS_TEST_TMPDIR/flat"
+  cp -r "$BATS_TEST_TMPDIR/build/watcher-1.0/bin" "$BATS_TEST_TMPDIR/flat"
+  tar --create --gzip --file="$WWW/watcher-1.0.tgz" --directory="$BATS_TEST_TMPDIR/flat" bin
+  SHA=$(sha256sum "$WWW/watcher-1.0.tgz" | cut -d ' ' -f 1)
+  install 1.0
+  answer .verdict installed
+  [[ -x $AGENTS/watcher/1.0/bin/watcher ]]
+}
+
+@test 'nothing of a tarball gives others a way to root, or is written through' {
+  local from=$BATS_TEST_TMPDIR/build/watcher-1.0
+  printf untouched >"$BATS_TEST_TMPDIR/victim"
+  ln -s "$BATS_TEST_TMPDIR/victim" "$from/.ur.json"
+  cp /bin/true "$from/bin/suid"
+  chmod 6755 "$from/bin/suid"
+  mkdir "$from/share"
+  chmod 3777 "$from/share" "$from/bin/watcher"
+  chown -R 12345:12345 "$from/share"
+  tarball "$BATS_TEST_TMPDIR/build"
+  install 1.0
+  answer .verdict installed
+  [[ $(<"$BATS_TEST_TMPDIR/victim") == untouched && -f $AGENTS/watcher/1.0/.ur.json && ! -L $AGENTS/watcher/1.0/.ur.json ]]
+  diff /dev/null <(find "$AGENTS/watcher/1.0" ! -type l \( -perm /7022 -o ! -user root \))
+}
+
+@test 'a tarball with a device or a FIFO, without the program, or cut off is refused, and nothing of it stays' {
+  local from=$BATS_TEST_TMPDIR/build/watcher-1.0 whole
+  mkfifo "$from/fifo"
+  tarball "$BATS_TEST_TMPDIR/build"
+  install 1.0
+  answer ._error.kind agent/bad-tarball
+  [[ ! -e $AGENTS/watcher && ! -e $AGENTS/.fetched ]]
+  rm "$from/fifo" "$from/bin/watcher"
+  tarball "$BATS_TEST_TMPDIR/build"
+  install 1.0
+  answer ._error.kind agent/bad-tarball
+  [[ ! -e $AGENTS/watcher && ! -e $AGENTS/.fetched ]]
+  whole=$(stat --format=%s "$WWW/watcher-1.0.tgz")
+  truncate --size $((whole / 2)) "$WWW/watcher-1.0.tgz"
+  SHA=$(sha256sum "$WWW/watcher-1.0.tgz" | cut -d ' ' -f 1)
+  install 1.0
+  answer ._error.kind agent/bad-tarball
+  [[ ! -e $AGENTS/watcher && ! -e $AGENTS/.fetched ]]
+}
+
+@test 'a version is not named as one of the files beside it' {
+  install current
+  answer ._error.kind agent/refused
+}
+
+@test 'words of the command mean nothing but themselves' {
+  build 1.0 'printf "%s\n" "$@" >"$PWD/arguments"; exec sleep 1000'
+  install 1.0 command='bin/watcher * $HOME 100%'
+  answer .verdict installed
+  diff <(printf '%s\n' '*' '$HOME' '100%') "$AGENTS/watcher/1.0/arguments"
+}
+
 @test 'a version that is there is never replaced by another content' {
   install 1.0
   build 1.0 'exec sleep 2000'

@@ -8,6 +8,7 @@ http-server.py DIRECTORY: writes its port to DIRECTORY/port, and each request to
 /flaky/N/FILE     every answer ends after N bytes
 /no-range/FILE    ignores that a range was asked for
 /unsized/FILE     does not say how long the answer is
+/length/N/FILE    says of a part that it is one of a content of N bytes
 /replaced/N/FILE  as cut; whoever asks for the rest is given that of FILE.new, of the same length
 """
 
@@ -45,7 +46,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.note(416)
                 return self.send_error(416)
             self.send_response(206)
-            self.send_header("Content-Range", f"bytes {first}-{end - 1}/{len(body)}")
+            total = words[1] if words[0] == "length" else len(body)
+            self.send_header("Content-Range", f"bytes {first}-{end - 1}/{total}")
             self.note(206 if first else 200)
         else:
             first, end = 0, len(body)

@@ -188,6 +188,25 @@ END
   refused 'larger than 64 MiB'
 }
 
+@test 'files of more than 64 MiB are refused, never cut off' {
+  image "$DISK"
+  STDIN=$BATS_TEST_TMPDIR/stdin
+  head -c 70000000 /dev/zero | tr '\0' a | jq -Rc '{files: {"/big": .}}' >"$STDIN"
+  drive meta_data='{}'
+  ((status != 0))
+  answer ._error.kind image/refused
+  [[ $output == *'at most 67108864'* && ! -e /sys/class/block/${DISK##*/}p3 ]]
+}
+
+@test 'a drive that came damaged is refused' {
+  image "$DISK"
+  elsewhere vfat
+  gzip -c "$MADE" | head -c 200 | base64 --wrap=0 >"$BATS_TEST_TMPDIR/cut"
+  drive drive="$(<"$BATS_TEST_TMPDIR/cut")"
+  answer ._error.kind image/refused
+  [[ $output == *'no whole gzip'* ]]
+}
+
 @test 'the partition is the last of the disk, at its end and aligned; the others stay as they were' {
   image "$DISK"
   local before

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# What image::run takes an image to boot: grub.cfg in the shapes of distributions, entries of the Boot Loader
+# The boot target that image::run finds in an image: grub.cfg in the shapes of distributions, entries of the Boot Loader
 # Specification, and what it must not guess. File systems are played by folders, which are looked at as mounts are.
 
 # shellcheck disable=SC2016 # GRUB's variables
@@ -25,7 +25,7 @@ target() { # sets target to what would be jumped into, and reason to why there i
   rm -rf "$BATS_TEST_TMPDIR/looked"
   mkdir "$BATS_TEST_TMPDIR/looked"
   run bash -euo pipefail -O inherit_errexit -O nullglob -c '
-    for file in filesystems bls grub/{words,statements,commands,test,menu} boot-target; do source "$1/image/files/run/$file.sh"; done
+    for file in filesystems versions bls grub/{words,statements,commands,test,menu} boot-target; do source "$1/image/files/run/$file.sh"; done
     start_reading "$2"
     is_uefi() { [[ $FIRMWARE == efi ]]; }
     while read -r at type uuid label; do
@@ -151,6 +151,72 @@ grub_users \$grub_users
   target
   is .kernel /vmlinuz-5.14.0-70.el9
   is .cmdline 'BOOT_IMAGE=/vmlinuz-5.14.0-70.el9 root=/dev/mapper/a ro crashkernel=1G-4G:192M,4G-:256M'
+}
+
+@test "Fedora: entries of two machines are in the order of rpm, as GRUB has them" {
+  fedora
+  rm "$BATS_TEST_TMPDIR"/boot/loader/entries/*
+  local id
+  for id in 104a42359fae41b687caac066397aec2-5.14.0-162.el9.x86_64 cd3361a338fe47348de9937e51a7a4aa-5.14.0-284.el9.x86_64; do
+    put "boot/vmlinuz-${id#*-}"
+    put "boot/loader/entries/$id.conf" "title Linux
+linux /vmlinuz-${id#*-}
+"
+  done
+  target
+  is .kernel /vmlinuz-5.14.0-162.el9.x86_64
+}
+
+@test "Fedora: where loaders differ in the order of the entries, none is chosen" {
+  fedora
+  local version
+  for version in 7.1-1 7a-1; do
+    put "boot/vmlinuz-$version"
+    put "boot/loader/entries/4a5b-$version.conf" "title Linux
+linux /vmlinuz-$version
+"
+  done
+  target
+  [[ $reason == *'depends on the loader'* ]]
+}
+
+@test "lines that end as DOS ends them are read as GRUB reads them" {
+  debian
+  sed -i 's/$/\r/' "$BATS_TEST_TMPDIR/boot/grub/grub.cfg"
+  target
+  is .kernel /vmlinuz-6.1.0-27-amd64
+}
+
+newer() { # <systemd|rpm> <version> <version>: prints >, < or =
+  bash -euc 'source "$1"
+    if "$2_is_newer" "$3" "$4"; then printf ">"; elif "$2_is_newer" "$4" "$3"; then printf "<"; else printf =; fi' - \
+    "$SCRIPTS/image/files/run/versions.sh" "$@"
+}
+
+versions=(122.1 123~rc1-1 123 123-a 123-a.1 123-1 123-1.1 123^post1 123.a-1 123.1-1 123a-1 124-1 arch.conf arch-fallback.conf
+  1.0010 1.9 1_a 1a 6.5.0-1.fc39.x86_64 6.5.0-1.fc39.x86_64+debug 0-rescue a~ a 4.18.0-80.el8 4.18.0-80.1.2.el8_0)
+
+@test "versions are in the order of systemd's own program" {
+  local one other
+  command -v systemd-analyze >/dev/null || skip 'there is no systemd-analyze'
+  for one in "${versions[@]}"; do
+    for other in "${versions[@]}"; do
+      diff <(systemd-analyze compare-versions "$one" "$other" | sed "s/==/=/") <(printf '%s %s %s\n' "$one" "$(newer systemd "$one" "$other")" "$other")
+    done
+  done
+}
+
+@test "versions are in the order of rpm's own program" {
+  local one other number
+  command -v rpm >/dev/null || skip 'there is no rpm'
+  for one in "${versions[@]}"; do
+    for other in "${versions[@]}"; do
+      # GRUB's copy is older than the caret.
+      [[ $one$other != *'^'* ]] || continue
+      number=$(rpm --eval "%{lua:print(rpm.vercmp('$one', '$other'))}")
+      diff <(case $number in -1) printf '<' ;; 0) printf '=' ;; 1) printf '>' ;; esac) <(newer rpm "$one" "$other")
+    done
+  done
 }
 
 @test "a grub.cfg that only leads to another is not taken for one" {
@@ -290,6 +356,26 @@ systemd_boot() {
   entry a-0 'linux /a/linux' 'sort-key a' 'machine-id 1' 'version 8' 'architecture aa64' 'options of-an-arm'
   target
   is .cmdline a-6.9
+}
+
+@test "systemd-boot: an entry and its fallback are in the order of its menu" {
+  systemd_boot
+  entry arch 'linux /a/linux' 'options first'
+  entry arch-fallback 'linux /a/linux' 'options fallback'
+  target
+  is .cmdline first
+  put esp/loader/loader.conf 'default arch-f*'
+  target
+  is .cmdline fallback
+}
+
+@test "systemd-boot: a default that only old versions know is not guessed" {
+  systemd_boot
+  entry new-2 'linux /a/linux'
+  entry old-1 'linux /a/linux'
+  put esp/loader/loader.conf 'default new-2'
+  target
+  [[ $reason == *'old versions of systemd-boot'* ]]
 }
 
 @test "systemd-boot: loader.conf names the default, by a pattern too" {

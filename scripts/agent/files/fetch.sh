@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The tarball of an agent: from mirrors, with resume, or out of the request; and its hash and signature. What is in it is
-# unknown here. Needs the library's ur.sh and mirrors.sh; downloads are kept in $folder/.fetched.
+# unknown here. Needs the library's ur.sh and mirrors.sh, and folder.sh; downloads are kept in $folder/.fetched.
 
 fetch_tarball() { # <sha256> <URLs, one a line>: sets tarball and fetched_from; what is already here is not fetched again
   mkdir -p "$folder/.fetched"
@@ -8,8 +8,11 @@ fetch_tarball() { # <sha256> <URLs, one a line>: sets tarball and fetched_from; 
   tarball=$folder/.fetched/$1
   fetched_from=${2%%$'\n'*}
   ! has_hash "$tarball" sha256 "$1" || return 0
-  fetch_file "$tarball" sha256 "$1" "$2" || fail agent/not-fetched \
-    "$fetch_error: attempts tells what each mirror did; compare sha256 with the tarball" "{\"attempts\":$(attempts_list)}"
+  # What came of it stays, so that the next run goes on there.
+  fetch_file "$tarball" sha256 "$1" "$2" || {
+    forget_agent_without_version
+    fail agent/not-fetched "$fetch_error: attempts tells what each mirror did; compare sha256 with the tarball" "{\"attempts\":$(attempts_list)}"
+  }
   [[ ! -s $scratch/sources_used ]] || fetched_from=$(tail -n 1 "$scratch/sources_used")
 }
 
@@ -19,8 +22,8 @@ take_content() { # <sha256>: sets tarball and fetched_from, from the request its
   fetched_from=request
   # A value too big for the environment comes on standard input.
   if [[ -n ${PT_content:-} ]]; then printf '%s' "$PT_content"; else jq -r '.content // ""'; fi | base64 --decode >"$tarball" \
-    || fail agent/not-fetched 'content is not base64'
-  has_hash "$tarball" sha256 "$1" || fail agent/not-fetched 'hash mismatch: content has another sha256 than was given'
+    || refuse_tarball agent/not-fetched 'content is not base64'
+  has_hash "$tarball" sha256 "$1" || refuse_tarball agent/not-fetched 'hash mismatch: content has another sha256 than was given'
 }
 
 check_signature() { # by minisign, if a key was given
@@ -30,10 +33,11 @@ check_signature() { # by minisign, if a key was given
   if [[ -n ${PT_signature:-} ]]; then
     printf '%s\n' "$PT_signature" >"$file"
   else
-    try_mirrors "$(items "${PT_urls:-[]}" | sed 's/$/.minisig/')" fetch_signature "$file" || true
+    # Of a URL with a query the name ends before that.
+    try_mirrors "$(items "${PT_urls:-[]}" | sed -E 's/([?#].*)?$/.minisig\1/')" fetch_signature "$file" || true
   fi
-  [[ -s $file ]] || fail agent/not-signed 'a minisign_key was given, but there is no signature: neither the parameter nor at a url with .minisig'
-  minisign -V -q -P "$PT_minisign_key" -m "$tarball" -x "$file" || fail agent/not-signed 'signature mismatch: it is not by minisign_key, or not of this tarball'
+  [[ -s $file ]] || refuse_tarball agent/not-signed 'a minisign_key was given, but there is no signature: neither the parameter nor at a url with .minisig'
+  minisign -V -q -P "$PT_minisign_key" -m "$tarball" -x "$file" || refuse_tarball agent/not-signed 'signature mismatch: it is not by minisign_key, or not of this tarball'
 }
 
 fetch_signature() { # <file> <url>

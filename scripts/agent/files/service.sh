@@ -15,10 +15,26 @@ way_of_running() { # prints systemd, loop or respawn
   fi
 }
 
-command_line() { # prints what is to be run, with the path of the current version
-  local words
-  current_field words command
-  printf '%s/current/%s' "$home" "$words"
+command_words() { # sets words to the program of the current version and its arguments: split at blanks, and nothing else in them has a meaning
+  local command
+  current_field command command
+  read -rd '' -a words <<<"$command" || true
+}
+
+exec_start() { # prints them as the command line of a unit
+  local words word line
+  command_words
+  # A program's path may not have variables in it.
+  line=$(unit_word "$home/current/${words[0]}")
+  for word in "${words[@]:1}"; do line+=" $(unit_word "${word//\$/\$\$}")"; done
+  printf '%s' "$line"
+}
+
+unit_word() { # <text>: prints it as one word of systemd's
+  local word=${1//\\/\\\\}
+  word=${word//\"/\\\"}
+  word=${word//%/%%}
+  if [[ $word == *[!A-Za-z0-9_./=:,@%+-]* ]]; then printf '"%s"' "$word"; else printf '%s' "$word"; fi
 }
 
 systemd_start() {
@@ -28,7 +44,7 @@ systemd_start() {
   else
     # A unit that is not ours, such as that of Ur's own agent, is left as it is but for what it starts.
     mkdir -p "$units/$unit.d"
-    printf '# By agent::install\n[Service]\nExecStart=\nExecStart=%s\n' "$(command_line)" >"$units/$unit.d/ur-version.conf"
+    printf '# By agent::install\n[Service]\nExecStart=\nExecStart=%s\n' "$(exec_start)" >"$units/$unit.d/ur-version.conf"
   fi
   systemctl daemon-reload
   systemctl enable --quiet "$unit"
@@ -44,8 +60,8 @@ After=network.target
 StartLimitIntervalSec=0
 
 [Service]
-ExecStart=$(command_line)
-WorkingDirectory=$home/current
+ExecStart=$(exec_start)
+WorkingDirectory=${home//%/%%}/current
 EnvironmentFile=-/etc/ur/$name.env
 Restart=always
 RestartSec=2
@@ -75,7 +91,7 @@ systemd_pid() {
 loop_start() {
   local words
   loop_stop
-  current_field words command
+  command_words
   cat >"$home/supervise.new" <<'LOOP'
 #!/bin/sh
 # By agent::install: starts the agent of this folder again whenever it ends.
@@ -99,11 +115,9 @@ done
 LOOP
   chmod 755 "$home/supervise.new"
   mv "$home/supervise.new" "$home/supervise"
-  # Words of the command, split as a unit's ExecStart would be. Nothing of this job is to stick to it: neither its
-  # parameters, nor its descriptors, nor the lock.
-  # shellcheck disable=SC2086
+  # Nothing of this job is to stick to it: neither its parameters, nor its descriptors, nor the lock.
   env -i PATH="$PATH" HOME="${HOME:-/root}" LANG=C.UTF-8 \
-    setsid "$home/supervise" $words </dev/null >/dev/null 2>&1 {ur_result}>&- {lock}>&- &
+    setsid "$home/supervise" "${words[@]}" </dev/null >/dev/null 2>&1 {ur_result}>&- {lock}>&- &
   wait_until 10 loop_pid || true
 }
 

@@ -24,10 +24,17 @@ main() {
   guards
   if noop; then
     answer would-install
-  elif [[ $previous == "$version" ]] && is_healthy; then
+  elif [[ $is_right ]] && runs_already; then
     answer already
   else
     lock_folder
+    if [[ ! $is_right ]]; then
+      complete_version
+      if runs_already; then
+        answer already
+        return
+      fi
+    fi
     writes
     verification
   fi
@@ -37,30 +44,55 @@ guards() {
   version=$PT_version
   command=${PT_command:-$name}
   is_name "$version" || fail agent/refused "version $version: letters, digits, dots, underscores, + and - only"
+  ! is_taken "$version" || fail agent/refused "version $version is the name of a file of ours: give it another"
   [[ $PT_sha256 =~ ^[0-9a-f]{64}$ ]] || fail agent/refused 'sha256 is 64 hexadecimal digits in lower case'
   [[ $command != /* && /$command/ != */../* ]] || fail agent/refused "command $command leaves the folder of the version"
-  # Else it could not be told which of the two runs.
-  if [[ -e $home/$version/.ur.json ]]; then
-    read_version "$home/$version"
-    [[ ${version_field["$home/$version sha256"]} == "$PT_sha256" ]] || fail agent/refused "version $version is here with another content: give the new one another version"
-  fi
+  guard_version
   [[ -z ${PT_minisign_key:-} ]] || need minisign
   if [[ ${PT_urls:-[]} != '[]' ]]; then need curl; fi
 }
 
-writes() {
-  progress 10 'fetching'
-  if [[ ! -e $home/$version/.ur.json ]]; then
+guard_version() { # sets is_here, is_signed if no key was given or that one has signed it, and is_right if nothing is left to do for it
+  local place=$home/$version
+  is_here='' is_right='' is_signed=''
+  [[ -e $place/.ur.json ]] || return 0
+  is_here=true
+  read_version "$place"
+  # Else it could not be told which of the two runs.
+  [[ ${version_field["$place sha256"]} == "$PT_sha256" ]] || fail agent/refused "version $version is here with another content: give the new one another version"
+  [[ ${version_field["$place command"]} == "$command" ]] \
+    || fail agent/refused "version $version is here with another command, ${version_field["$place command"]}: give the new one another version"
+  [[ -n ${PT_minisign_key:-} && ${version_field["$place minisign_key"]} != "$PT_minisign_key" ]] || is_signed=true
+  [[ -z $is_signed || (-n ${PT_health:-} && ${version_field["$place health"]} != "$PT_health") ]] || is_right=true
+}
+
+runs_already() {
+  [[ $previous == "$version" ]] && is_healthy
+}
+
+complete_version() { # makes the version be here, whole, signed as it is asked for, and with what tells its health
+  local place=$home/$version
+  if [[ ! $is_signed ]]; then
+    progress 10 'fetching'
     if [[ ${PT_urls:-[]} != '[]' ]]; then
       fetch_tarball "$PT_sha256" "$(items "$PT_urls")"
     else
       take_content "$PT_sha256"
     fi
     check_signature
+  fi
+  if [[ $is_here ]]; then
+    write_version "$place" "$version" "$PT_sha256" "${version_field["$place from"]}" "$command" \
+      "${PT_health:-${version_field["$place health"]}}" "${PT_minisign_key:-${version_field["$place minisign_key"]}}"
+  else
     progress 50 'unpacking'
     unpack_version
-    rm -rf "$folder/.fetched"
   fi
+  [[ -z ${tarball:-} ]] || rm -f "$tarball" "$tarball".*
+  rmdir "${home%/*}/.fetched" 2>/dev/null || true
+}
+
+writes() {
   [[ $way != respawn ]] || keep_original
   previous=$(current_version)
   progress 60 'starting'
@@ -88,6 +120,7 @@ verification() {
   fi
   # So that the version can be tried again with a better content.
   [[ $previous == "$version" ]] || rm -rf "${home:?}/$version"
+  forget_agent_without_version
   fail agent/unhealthy "$name $version was not healthy within ${PT_health_timeout:-60} seconds; running now: $running" \
     "{\"name\":\"$name\",\"version\":\"$version\",\"verdict\":\"failed\",\"running\":$running,\"log\":$(json_string "$log_tail")}"
 }

@@ -37,8 +37,12 @@ fetch_sums() { # <url>: fetches a checksum file, or as much of one as is sensibl
 find_sum() { # <names, one a line>: prints the strongest hash that the checksum file on standard input has for one of them
   local names=$1 line digits name found=() bare=() best=
   local gnu='^\\?([0-9a-fA-F]{64,128})[[:space:]]+\*?(.+)$' bsd='^SHA[0-9-]* ?\((.+)\) ?= ?([0-9a-fA-F]{64,128})$'
-  while read -r line; do
-    line=${line%$'\r'}
+  # Files of other systems begin with a byte order mark, have zeros between their characters (which read drops), end their
+  # lines with a carriage return, or their last one with nothing.
+  while read -r line || [[ -n $line ]]; do
+    line=${line#$'\xef\xbb\xbf'}
+    line=${line#$'\xff\xfe'}
+    line=${line%"${line##*[![:space:]]}"}
     if [[ $line =~ $gnu ]]; then
       digits=${BASH_REMATCH[1]} name=${BASH_REMATCH[2]}
     elif [[ $line =~ $bsd ]]; then
@@ -67,6 +71,7 @@ file_names_of() { # <URLs, one a line>: prints the file names that they end in
   while read -r url; do
     url=${url%%[?#]*}
     url=${url##*/}
+    url=${url//\\/\\\\}
     printf '%b\n' "${url//%/\\x}"
   done <<<"$1" | sort -u
 }

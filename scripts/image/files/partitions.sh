@@ -33,7 +33,6 @@ content_at() { # <tag> <offset> <size>: prints that tag of what blkid finds ther
 }
 
 see_partition() { # <device>: waits until the kernel shows it
-  partx --update "/dev/$disk" 2>/dev/null || true
-  ! command -v udevadm >/dev/null || udevadm settle --timeout=15 || true
+  update_partitions "$disk" 2>/dev/null
   wait_until 15 test -b "$1" || fail image/failed "timeout: the table of /dev/$disk has $1, but the kernel does not show it"
 }

@@ -7,6 +7,8 @@ set -euo pipefail
 source "$PT__installdir/ur/files/ur.sh"
 # shellcheck source=scripts/ur/files/disks.sh
 source "$PT__installdir/ur/files/disks.sh"
+# shellcheck source=scripts/ur/files/partitions.sh
+source "$PT__installdir/ur/files/partitions.sh"
 # shellcheck source=scripts/ur/files/inuse.sh
 source "$PT__installdir/ur/files/inuse.sh"
 # shellcheck source=scripts/disk/files/guards.sh
@@ -88,6 +90,10 @@ verification() {
   is_in_place || fail image/failed "Boot$right is not ${PT_order:-first} in the order: $order"
   [[ ${PT_next:-false} == false || $next == "$right" ]] || fail image/failed "the firmware did not take Boot$right for its next start"
   if [[ $made || $pruned != '[]' || $removable ]]; then answer set; else answer unchanged; fi
+}
+
+known_so_far() { # for an error of which no more is said
+  [[ -n ${disk:-} && -v disk_fact["$disk serial"] ]] && verdict "$disk" failed ''
 }
 
 answer() { # <verdict> [<reason>]

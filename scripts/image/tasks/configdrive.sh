@@ -7,6 +7,8 @@ set -euo pipefail
 source "$PT__installdir/ur/files/ur.sh"
 # shellcheck source=scripts/ur/files/disks.sh
 source "$PT__installdir/ur/files/disks.sh"
+# shellcheck source=scripts/ur/files/partitions.sh
+source "$PT__installdir/ur/files/partitions.sh"
 # shellcheck source=scripts/ur/files/inuse.sh
 source "$PT__installdir/ur/files/inuse.sh"
 # shellcheck source=scripts/disk/files/guards.sh
@@ -86,17 +88,29 @@ verification() {
   [[ ${#old[@]} == 1 && ${old[0]} == "$number $offset $bytes" ]] || fail image/failed "/dev/$disk does not have exactly one config drive now: ${old[*]}"
   mounted=false
   if can_mount; then
+    mkdir "$scratch/mount"
+    {
+      declare -f mount_and_compare
+      printf 'mount_and_compare "$@"\n'
+    } >"$scratch/mounter"
     # In a namespace of its own: no other process sees the mount, and it goes with the shell.
-    unshare --mount --propagation private sh -euc 'mount -t "$1" -o ro,nosuid,nodev,noexec "$2" "$3" && diff -r "$4" "$3"' - \
-      "$filesystem" "$device" "$(mkdir "$scratch/mount" && printf '%s' "$scratch/mount")" "$tree" \
+    unshare --mount --propagation private "$BASH" -eu "$scratch/mounter" "$filesystem" "$device" "$scratch/mount" "$tree" \
       || fail image/failed "$device could not be mounted, or its files are not those that were wanted"
     mounted=true
   fi
   answer written
 }
 
+mount_and_compare() { # <type> <device> <directory> <directory with the same files>
+  mount -t "$1" -o ro,nosuid,nodev,noexec "$2" "$3" && diff -r "$4" "$3"
+}
+
 can_mount() { # a kernel that does not know the file system is no reason to fail: the bytes have been compared
   grep -qw "$filesystem" /proc/filesystems || modprobe --quiet "$filesystem" 2>/dev/null
+}
+
+known_so_far() { # for an error of which no more is said
+  [[ -n ${disk:-} && -v disk_fact["$disk serial"] ]] && verdict "$disk" failed ''
 }
 
 answer() { # <verdict>

@@ -9,10 +9,14 @@ source "$PT__installdir/ur/files/ur.sh"
 source "$PT__installdir/ur/files/job.sh"
 # shellcheck source=scripts/ur/files/disks.sh
 source "$PT__installdir/ur/files/disks.sh"
+# shellcheck source=scripts/ur/files/partitions.sh
+source "$PT__installdir/ur/files/partitions.sh"
 # shellcheck source=scripts/power/files/down.sh
 source "$PT__installdir/power/files/down.sh"
 # shellcheck source=scripts/image/files/run/filesystems.sh
 source "$PT__installdir/image/files/run/filesystems.sh"
+# shellcheck source=scripts/image/files/run/versions.sh
+source "$PT__installdir/image/files/run/versions.sh"
 # shellcheck source=scripts/image/files/run/bls.sh
 source "$PT__installdir/image/files/run/bls.sh"
 # shellcheck source=scripts/image/files/run/grub/words.sh
@@ -43,12 +47,12 @@ main() {
   need jq sync:coreutils timeout:coreutils reboot:systemd-sysv
   guards
   if noop; then
-    report
+    answer
     return
   fi
   writes
   verification
-  report
+  answer
   stay_behind leave
   exit "$please_reboot"
 }
@@ -82,7 +86,7 @@ choose_disk() { # sets disk_name and disk_serial of the disk that the hint means
 
 find_kernel() { # sets target, or why
   local name=${disk_name#/dev/} device devices=()
-  partx --update "$disk_name" 2>/dev/null || true
+  update_partitions "$name" 2>/dev/null
   for device in "/sys/class/block/$name" "/sys/class/block/$name/$name"*; do
     [[ ! -b /dev/${device##*/} ]] || devices+=("/dev/${device##*/}")
   done
@@ -123,7 +127,7 @@ verification() {
   fi
 }
 
-report() {
+answer() {
   local noop=false used=kexec more=''
   ! noop || noop=true
   if [[ -n $why ]]; then

@@ -7,6 +7,8 @@ set -euo pipefail
 source "$PT__installdir/ur/files/ur.sh"
 # shellcheck source=scripts/ur/files/disks.sh
 source "$PT__installdir/ur/files/disks.sh"
+# shellcheck source=scripts/ur/files/partitions.sh
+source "$PT__installdir/ur/files/partitions.sh"
 # shellcheck source=scripts/ur/files/inuse.sh
 source "$PT__installdir/ur/files/inuse.sh"
 # shellcheck source=scripts/ur/files/mirrors.sh
@@ -79,13 +81,17 @@ writes() {
 }
 
 verification() {
+  local fixed
   same_on_disk "$scratch/head" \
     || fail image/not-written "read-back mismatch: /dev/$disk does not begin with what was written there" "$(image_result failed)"
   progress 99 "/dev/$disk: partitions"
-  gpt_fixed=$(fix_backup) \
+  fixed=$(fix_backup) \
     || fail image/failed "the backup of the partition table cannot be moved to the end of /dev/$disk: the log tells more" "$(image_result failed)"
+  gpt_fixed=$fixed
+  same_but_for_backup \
+    || fail image/not-written "read-back mismatch: moving the backup of the partition table changed more of /dev/$disk: the log tells what" "$(image_result failed)"
   see_partitions \
-    || fail image/failed "timeout: the kernel does not show the partitions of /dev/$disk: ${partition_paths[*]}" "$(image_result failed)"
+    || fail image/failed "timeout: the kernel does not show these partitions of /dev/$disk: $(missing_partitions "$disk" | paste -sd ' ')" "$(image_result failed)"
   answer written
 }
 

@@ -45,10 +45,6 @@ flush() { # sets unflushed; fails if what was written may not have reached the d
   done
 }
 
-answer() { # <action>
-  result "{\"action\":\"$1\",\"noop\":$(noop && printf true || printf false),\"reason\":$(json_string "${PT_reason:-}"),\"unflushed\":$(json_string "${unflushed% }"),\"cut_short\":$(json_string "$running")}"
-}
-
 flush_and_stay_behind() { # <function>: by force, whatever becomes of the flushing, it goes down
   if [[ ${PT_force:-false} == true ]]; then
     stay_behind "$1"

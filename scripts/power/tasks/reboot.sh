@@ -8,6 +8,8 @@ source "$PT__installdir/ur/files/ur.sh"
 source "$PT__installdir/ur/files/job.sh"
 # shellcheck source=scripts/power/files/down.sh
 source "$PT__installdir/power/files/down.sh"
+# shellcheck source=scripts/power/files/answer.sh
+source "$PT__installdir/power/files/answer.sh"
 
 # The exit status by which a script asks the agent for a reboot.
 readonly please_reboot=113

@@ -138,7 +138,8 @@ keep_text() { # <variable>: takes out of it what JSON cannot hold: firmware has 
 
 reread_table() { # <disk>: has the kernel show its partitions as they are in the table now
   # Without a range partx looks at as many numbers as there are partitions, and does not see 14 and 15 of three.
-  partx --update --nr 1:256 "/dev/$1"
+  # An old partition that overlaps a new one is only gone after the first round, and partx does not say that it was in the way.
+  partx --update --nr 1:256 "/dev/$1" && partx --update --nr 1:256 "/dev/$1"
 }
 
 disk_facts() { # <disk>: prints what is known of it as one JSON object, in the words of the hints

@@ -124,7 +124,8 @@ request() { # <url> [<curl's argument>…]: prints the body; what was answered i
   rm -f "$scratch/headers"
   # Slower than a kilobyte a second for a minute is dead. The proxy is as in the environment, unless one is given.
   # What may have a password in it is no argument: those are for all to see.
-  curl --silent --fail --location --connect-timeout 20 --speed-limit 1000 --speed-time "${PT_stall_timeout:-60}" \
+  # Brackets and braces in a URL are characters of a name, not curl's patterns.
+  curl --silent --fail --globoff --location --connect-timeout 20 --speed-limit 1000 --speed-time "${PT_stall_timeout:-60}" \
     --dump-header "$scratch/headers" --write-out '%{stderr}%{exitcode} %{http_code} %{size_download}\n%{errormsg}\n' "$@" \
     --config <(
       printf 'url = %s\n' "$(json_string "$url")"
@@ -157,7 +158,8 @@ response_length() { # <variable>: sets it to the length of the whole content, or
   response_header ur_length content-range
   ur_length=${ur_length##*/}
   [[ -n $ur_length ]] || response_header ur_length content-length
-  [[ $ur_length =~ ^[0-9]+$ ]] || ur_length=
+  # What is longer than the shell's numbers is no length; a zero in front would make it octal.
+  if [[ $ur_length =~ ^0*([0-9]{1,18})$ ]]; then ur_length=$((10#${BASH_REMATCH[1]})); else ur_length=; fi
   printf -v "$1" %s "$ur_length"
 }
 
@@ -186,8 +188,8 @@ record_request() { # <url> <offset>: keeps the attempt for the result
   log "$attempt"
 }
 
-without_password() { # <url>: prints it without what stands before the host, and without the query: those are secrets
-  sed -E 's#://[^/@]*@#://#; s#\?.*#?…#' <<<"$1"
+without_password() { # <url>: prints it without password and token, and without all of the query: that may be a secret by any name
+  mask_secrets <<<"$1" | sed 's|?.*|?…|'
 }
 
 attempts_list() { # prints the attempts as a JSON array

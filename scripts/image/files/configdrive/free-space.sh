@@ -42,6 +42,7 @@ choose_partition() { # <bytes needed>: sets number, offset and bytes of the part
   done
   for one in "${old[@]}"; do [[ $reused && $one == "$number "* ]] || emptied+=("$one"); done
   [[ ! $reused ]] || return 0
+  (($1 <= max_drive_bytes)) || fail image/refused "the files take $1 bytes, and a config drive has at most $max_drive_bytes: leave some out, or let the system fetch them"
   bytes=$max_drive_bytes
   number=$(free_number)
   [[ -n $number ]] || refuse "$disk" "its table has no room for one more partition: there are ${#part_node[@]}"

@@ -81,19 +81,29 @@ use_given_drive() { # sets drive to the file system that was made elsewhere, and
   filesystem=$(blkid --probe --match-tag TYPE --output value "$drive" || true)
   label=$(blkid --probe --match-tag LABEL --output value "$drive" || true)
   [[ ${label,,} == "$drive_label" ]] || fail image/refused "the drive is no config drive: its label is '$label', not $drive_label"
-  case $filesystem in
-    vfat) mcopy -s -n -i "$drive" ::/ "$tree" ;;
-    iso9660) xorriso -osirrox on -indev "$drive" -extract / "$tree" 2>/dev/null ;;
-    *) fail image/refused "the drive is ${filesystem:-no file system}; config drives are vfat or iso9660" ;;
-  esac || fail image/refused "the drive is damaged: its files cannot be read"
+  [[ $filesystem == @(vfat|iso9660) ]] || fail image/refused "the drive is ${filesystem:-no file system}; config drives are vfat or iso9660"
+  extract_files_of "$drive" "$tree" || fail image/refused "the drive is damaged: its files cannot be read"
   [[ -e $tree/openstack/latest/meta_data.json || -e $tree/ec2/latest/meta-data.json ]] \
     || fail image/refused 'the drive is no config drive: it has neither openstack/latest/meta_data.json nor ec2/latest/meta-data.json'
+}
+
+extract_files_of() { # <file with a file system of the type $filesystem> <empty directory>
+  if [[ $filesystem == vfat ]]; then
+    mcopy -s -n -i "$1" ::/ "$2"
+  else
+    xorriso -osirrox on -indev "$1" -extract / "$2" 2>/dev/null
+  fi
+}
+
+has_right_files() { # succeeds if the files in the image are those that are wanted
+  mkdir "$scratch/read"
+  extract_files_of "$image" "$scratch/read" && diff -r "$tree" "$scratch/read"
 }
 
 fetch_drive() {
   progress 10 'fetching the drive'
   # No argument: a URL may have a password in it.
-  curl --silent --fail --location --retry 3 --retry-all-errors --connect-timeout 20 --speed-limit 1000 --speed-time 60 \
+  curl --silent --fail --globoff --location --retry 3 --retry-all-errors --connect-timeout 20 --speed-limit 1000 --speed-time 60 \
     --max-filesize $((max_drive_bytes * 2)) --output "$drive" --config <(jq -r '"url = \(.drive | tojson)"' "$given") \
     || fail image/failed "the drive could not be fetched: curl ended with $?"
 }
@@ -102,9 +112,11 @@ decode_drive() { # base64, and gzip in it, as drives are handed around
   local step
   for step in 1 2; do
     if [[ $(head -c 2 "$drive" | od -An -tx1) == ' 1f 8b' ]]; then
-      gzip -dc "$drive" 2>/dev/null | head -c $((max_drive_bytes + 1)) >"$drive.plain" || true
+      # Of one that is too large, gzip cannot write the rest.
+      gzip -dc "$drive" 2>/dev/null | head -c $((max_drive_bytes + 1)) >"$drive.plain" \
+        || (($(stat --format=%s "$drive.plain") > max_drive_bytes)) || fail image/refused 'the drive is damaged: it is no whole gzip'
     elif ((step == 1)) && [[ $(head -c 64 "$drive" | tr -d 'A-Za-z0-9+/=\r\n' | wc -c) == 0 ]]; then
-      base64 --decode --ignore-garbage "$drive" >"$drive.plain" || true
+      base64 --decode --ignore-garbage "$drive" >"$drive.plain" || fail image/refused 'the drive is damaged: it is no whole base64'
     else
       continue
     fi
@@ -145,8 +157,9 @@ build_image() { # <bytes of the partition> <sector size>: sets image, a file of 
   else
     truncate --size "$1" "$image"
     # In lower case, as those who look for it by label know it longest.
-    mkfs.vfat -S "$2" -n "$drive_label" "$image"
-    mcopy -s -i "$image" "$tree"/* ::/
+    mkfs.vfat -S "$2" -n "$drive_label" "$image" && mcopy -s -i "$image" "$tree"/* ::/
   fi || fail image/failed 'the file system could not be made: the log tells more'
+  (($(stat --format=%s "$image") <= $1)) || fail image/failed "the file system is larger than its partition of $1 bytes: nothing was written"
   truncate --size "$1" "$image"
+  has_right_files || fail image/failed 'the file system does not hold the files that were wanted: nothing was written'
 }

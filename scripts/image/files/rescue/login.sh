@@ -19,6 +19,8 @@ write_keys() { # <file>: what is no public key, or has options before it, ends t
   local type blob rest bytes
   : >"$1"
   while read -r type blob rest; do
+    # A file from another system begins with a byte order mark, or ends its lines with a carriage return.
+    type=${type#$'\xef\xbb\xbf'} blob=${blob%$'\r'} rest=${rest%$'\r'}
     # The blob begins with the length of its type, in four bytes, and the type.
     bytes=$(base64 --decode 2>/dev/null <<<"$blob" | head -c 300 | tr -cd ' -~' || true)
     [[ $type == @(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp@(256|384|521)|sk-*@openssh.com) && ($bytes == "$type"* || ${bytes:1} == "$type"*) ]] \
@@ -51,7 +53,7 @@ write_user() { # <hash, or nothing>: the node's users and this one, root by anot
 start_keeper() { # <port> <seconds> <yes if a password will do>: it keeps the login open and ends it, long after this task
   {
     printf 'readonly login=%q host_key=%q port=%q seconds=%q password=%q\n' "$login" "$host_key" "$1" "$2" "$3"
-    declare -f serve_login end_login login_processes
+    declare -f serve_login run_server end_login login_processes
     printf 'trap : TERM\nserve_login\nend_login\n'
   } >"$login/keeper"
   # Nothing of the task: neither its environment, in which the hash may be, nor its descriptors.
@@ -64,18 +66,21 @@ serve_login() { # until the end has come, or the server has ended
   [[ $password == yes ]] || options+=(-s)
   # If this process is killed, nothing would end the login: then the server dies with it.
   # shellcheck disable=SC2016 # for the shell in there
-  setpriv --pdeathsig KILL unshare --mount --propagation slave bash -euc '
-    readlink /proc/self/ns/mnt >"$1/namespace"
-    mount --bind "$1/passwd" /etc/passwd
-    [[ ! -e $1/shadow ]] || mount --bind "$1/shadow" /etc/shadow
-    shift
-    exec dropbear "$@"' - "$login" "${options[@]}" &
+  setpriv --pdeathsig KILL unshare --mount --propagation slave bash -euc "$(declare -f run_server)"'; run_server "$@"' - "$login" "${options[@]}" &
   server=$!
   sleep "$seconds" &
   sleeper=$!
   # The time, or a server that could not start, or SIGTERM.
   wait -n || true
   kill -KILL "$server" "$sleeper" 2>/dev/null || true
+}
+
+run_server() { # <directory of the login> <argument>…: becomes the server, in a namespace in which the user is known
+  readlink /proc/self/ns/mnt >"$1/namespace"
+  mount --bind "$1/passwd" /etc/passwd
+  [[ ! -e $1/shadow ]] || mount --bind "$1/shadow" /etc/shadow
+  shift
+  exec dropbear "$@"
 }
 
 login_processes() { # prints the processes in the namespace of the login

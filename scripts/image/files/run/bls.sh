@@ -35,7 +35,8 @@ bls_is_ours() { # succeeds if the entry that was read is for machines such as th
 }
 
 # The order of systemd-boot's menu: those that ran out of tries last; those with a sort-key first, by it, by machine-id, and
-# the newest version first; then by file name, the newest first. An id is the file's name without the count of its tries.
+# the newest version first; then by file name, the newest first. An id is the file's name, in small letters, without the
+# count of its tries.
 bls_ordered() { # reads file names: prints file and id, the entry that is first in the menu first
   local file id bad
   while read -r file; do
@@ -43,33 +44,48 @@ bls_ordered() { # reads file names: prints file and id, the entry that is first 
     bls_is_ours || continue
     [[ -n ${bls[linux]}${bls[efi]:-}${bls[uki]:-} ]] || continue
     id=${file##*/}
-    id=${id%.conf}
+    id=${id,,}
     bad=0
-    if [[ $id =~ ^(.*)\+([0-9]+)(-[0-9]+)?$ ]]; then
+    if [[ $id =~ ^(.*)\+([0-9]+)(-[0-9]+)?(\.conf)$ ]]; then
       ((10#${BASH_REMATCH[2]})) || bad=1
-      id=${BASH_REMATCH[1]}
+      id=${BASH_REMATCH[1]}.conf
     fi
     # Machine and version count among those that have a sort-key; the others go by their names alone.
     [[ -n ${bls[sort_key]:-} ]] || bls[machine_id]='' bls[version]=''
-    printf '%s\t' "$bad" "$([[ -n ${bls[sort_key]:-} ]] && printf 0 || printf 1)" "${bls[sort_key]:-}" \
+    printf '%s\x1f' "$bad" "$([[ -n ${bls[sort_key]:-} ]] && printf 0 || printf 1)" "${bls[sort_key]:-}" \
       "${bls[machine_id]:-}" "${bls[version]:-}" "$id" "$file"
     printf '\n'
-  done | LC_ALL=C sort -t $'\t' -k 1,3 -k 4,4 -k 5,5Vr -k 6,6Vr | awk -F '\t' -v OFS='\t' '{ print $7, $6 }'
+  done | sort_newest bls_is_before | awk -F '\x1f' -v OFS='\t' '{ print $7, $6 }'
+}
+
+bls_is_before() { # <fields of an entry> <likewise>
+  local LC_ALL=C one other at
+  IFS=$'\x1f' read -ra one <<<"$1"
+  IFS=$'\x1f' read -ra other <<<"$2"
+  for at in 0 1 2 3; do
+    [[ ${one[at]} == "${other[at]}" ]] || { [[ ${one[at]} < ${other[at]} ]] && return || return; }
+  done
+  ! systemd_is_newer "${one[4]}" "${other[4]}" || return 0
+  ! systemd_is_newer "${other[4]}" "${one[4]}" || return 1
+  systemd_is_newer "${one[5]}" "${other[5]}"
 }
 
 bls_choose() { # <entries, file and id a line> <number of the file system with loader.conf, or nothing>: prints the default one
   local conf='' default='' file id key value
   [[ -z $2 ]] || conf=$(resolve_inside "$2" /loader/loader.conf || true)
-  [[ -z $conf ]] || while read -r key value; do
+  [[ -z $conf ]] || while read -r key value || [[ -n $key ]]; do
     [[ $key != default ]] || default=${value%"${value##*[![:space:]]}"}
   done <"$conf"
   # What was chosen last is in a variable of firmware that has seen another system; there is none of this image.
   [[ $default != @saved ]] || default=
+  default=${default,,}
   [[ -z $default ]] || while IFS=$'\t' read -r file id; do
     # shellcheck disable=SC2053 # it is a pattern
-    if [[ $id == $default || $id.conf == $default ]]; then
+    if [[ $id == $default ]]; then
       printf '%s' "$file"
       return
+    elif [[ ${id%.conf} == $default && $file != "${1%%$'\t'*}" ]]; then
+      give_up "loader.conf names $default, which old versions of systemd-boot take for $id, and others for none"
     fi
   done <<<"$1"
   printf '%s' "${1%%$'\t'*}"

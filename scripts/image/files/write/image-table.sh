@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The partition table of an image: its sector size, the place of its backup, and its partitions as the kernel sees them.
-# Needs the library's ur.sh and disks.sh, probe.sh's unsigned_at, and $disk.
+# Needs the library's ur.sh, disks.sh and partitions.sh, probe.sh's unsigned_at, $scratch and $disk.
 
 check_sector_size() { # <file with the first bytes of the raw image>: refuses a table that was made for other sectors
   local sector other
@@ -23,7 +23,11 @@ is_gpt() { # <file or device> <sector size>
 }
 
 is_mbr() { # <file>: succeeds if it has one with a partition; the boot sector of a file system has the same signature
-  [[ $(unsigned_at "$1" 510 2 little) == 43605 && $(unsigned_at "$1" 450 1 little) != 0 ]] && ! is_fat "$1"
+  [[ $(unsigned_at "$1" 510 2 little) == 43605 && $(od -An -v -tx1 -j446 -N64 -w16 "$1" | awk '$5 != "00" { printf "x" }') ]] && ! is_fat "$1"
+}
+
+has_table() { # <file with the first bytes of a raw image>
+  is_gpt "$1" 512 || is_gpt "$1" 4096 || is_mbr "$1"
 }
 
 is_fat() { # <file>
@@ -50,6 +54,8 @@ fix_backup() { # makes the end of the disk the place of the GPT's backup; prints
   }
   # The kernel is told later. sgdisk would wait for a second.
   sfdisk --quiet --no-reread --no-tell-kernel --relocate gpt-bak-std "/dev/$disk" >&2 || return
+  # It has made the protective MBR anew, without the flag that some BIOSes boot by.
+  dd if="$scratch/head" of="/dev/$disk" bs=1 skip=446 seek=446 count=1 conv=notrunc,fsync status=none || return
   blockdev --flushbufs "/dev/$disk"
   has_backup || return
   verdict=$(LC_ALL=C sfdisk --verify "/dev/$disk" 2>&1) || return
@@ -58,32 +64,35 @@ fix_backup() { # makes the end of the disk the place of the GPT's backup; prints
   printf true
 }
 
-see_partitions() { # sets partitions; fails unless the kernel has those of the table
-  partx --update "/dev/$disk" || true
-  ! command -v udevadm >/dev/null || udevadm settle --timeout=10 || true
-  read_partitions
-  wait_until 15 has_partitions
+same_but_for_backup() { # succeeds if the disk begins with the head, but for what tells where the backup and the end of the disk are
+  local sector different status=0
+  sector=$(attribute "$disk" queue/logical_block_size)
+  blockdev --flushbufs "/dev/$disk"
+  cmp --verbose --bytes="$(size_of "$scratch/head")" "$scratch/head" "/dev/$disk" >"$scratch/different" || status=$?
+  ((status < 2)) || return "$status"
+  # Of the protective MBR that is the partition, but not its flag; of the header its checksum, the places of both headers, and
+  # the last sector that partitions can have.
+  different=$(awk -v header="$sector" '
+    { at = $1 - 1; in_header = at - header }
+    !(at >= 447 && at < 462 || in_header >= 16 && in_header < 20 || in_header >= 24 && in_header < 40 || in_header >= 48 && in_header < 56) { print at; exit }
+  ' "$scratch/different")
+  [[ -z $different ]] || log "/dev/$disk differs from the image at byte $different"
+  [[ -z $different ]]
 }
 
-read_partitions() { # sets partitions, JSON, and partition_paths and partition_sizes
-  local prefix=/dev/$disk line number start bytes type uuid all=''
-  [[ $disk != *[0-9] ]] || prefix+=p
-  partition_paths=() partition_sizes=()
+see_partitions() { # sets partitions, JSON; fails unless the kernel has those of the table
+  update_partitions "$disk"
+  read_partitions
+  wait_until 15 has_all_partitions "$disk"
+}
+
+read_partitions() { # sets partitions
+  local line number start bytes type uuid all=''
   while read -r line; do
     # An empty column is between two blanks, which read would take for one.
     IFS=$'\x1f' read -r number start bytes type uuid <<<"${line// /$'\x1f'}"
-    partition_paths+=("$prefix$number")
-    partition_sizes+=("$bytes")
     # partx counts in 512 bytes, whatever the sectors.
-    all+=",{\"path\":\"$prefix$number\",\"start\":$((start * 512)),\"bytes\":$bytes,\"type\":\"$type\",\"uuid\":\"$uuid\"}"
-  done < <(partx --raw --noheadings --bytes --output NR,START,SIZE,TYPE,UUID "/dev/$disk" 2>/dev/null)
+    all+=",{\"path\":\"/dev/$(partition_name "$disk" "$number")\",\"start\":$((start * 512)),\"bytes\":$bytes,\"type\":\"$type\",\"uuid\":\"$uuid\"}"
+  done < <(list_partitions "$disk")
   partitions=[${all#,}]
-}
-
-has_partitions() { # succeeds if each partition of the table has a device of its size
-  local number path
-  for number in "${!partition_paths[@]}"; do
-    path=${partition_paths[number]}
-    [[ -b $path && $(($(attribute "${path#/dev/}" size) * 512)) == "${partition_sizes[number]}" ]] || return 1
-  done
 }

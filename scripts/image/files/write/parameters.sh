@@ -67,13 +67,17 @@ guard_image() { # refuses the disk if the image is not for it, as far as that ca
     peek_qcow2 "$scratch/start"
   fi
   if ((${raw_bytes:-0} > disk_bytes)); then
-    refuse "$disk" "it has $disk_bytes bytes, and the image $raw_bytes"
+    refuse "$disk" "it has $disk_bytes bytes, and the image $raw_bytes$(size_caveat)"
   elif [[ $format == qcow2 ]]; then
     [[ -n $content_length ]] || fail image/refused 'no mirror says how big the qcow2 is' "$(image_result refused)"
     qcow2_at=$(qcow2_offset) || [[ -n $cached ]] || refuse "$disk" \
       "it has $disk_bytes bytes: the qcow2 ($content_length) does not fit behind its raw image ($raw_bytes), where it is unpacked from; take one that is raw, or put this one into a cache on another disk"
   fi
-  reason=$(check_sector_size "$scratch/peek") || refuse "$disk" "$reason"
+  reason=$(check_content "$scratch/peek") || refuse "$disk" "$reason"
+}
+
+size_caveat() { # prints when the size of the image may be something else
+  [[ $compression != gz ]] || printf ' by the last bytes of the gz: if something stands behind its end, that is no size, and has to go'
 }
 
 image_result() { # <verdict>: prints what there is to say of the disk and the image
@@ -89,7 +93,12 @@ image_result() { # <verdict>: prints what there is to say of the disk and the im
     speed=$(((raw_bytes / seconds + 5000) / 10000))
     printf ',"mbps":%d.%02d' $((speed / 100)) $((speed % 100))
   fi
+  [[ $1 != written || $partitions != '[]' ]] || printf ',"reason":"the image has no partitions: it is on the disk as it is"'
   printf ',"secs":%d,"gpt_fixed":%s,"partitions":%s,"attempts":%s}' "$seconds" "$gpt_fixed" "$partitions" "$(attempts_list)"
+}
+
+known_so_far() { # for an error of which no more is said
+  [[ -n ${disk:-} && -v disk_fact["$disk serial"] ]] && image_result failed
 }
 
 source_url() { # prints where the image came from in the end, or nothing

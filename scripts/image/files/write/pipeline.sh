@@ -31,7 +31,7 @@ run_pass() { # <function that gives the image>: succeeds if it is on the disk; e
       start_hash file "$(algorithm_of "$checksum")"
       stages+=(to_file_hash)
     fi
-    [[ $compression == none ]] || stages+=(decompress)
+    [[ $compression == none ]] || stages+=(unpack_stream)
     if [[ -n $raw_algorithm ]]; then
       start_hash raw "$raw_algorithm"
       stages+=(to_raw_hash)
@@ -60,6 +60,13 @@ read_cached() {
 
 read_mirrors() { # succeeds also if the reader ended first, which has its own status
   stream_from_mirrors "$source_urls" || [[ -n $reader_gone ]]
+}
+
+unpack_stream() {
+  local status=0
+  decompress 2>"$scratch/unpack.said" || status=$?
+  log "$(<"$scratch/unpack.said")"
+  return "$status"
 }
 
 to_file_hash() {
@@ -93,9 +100,10 @@ discard_stream() {
   cat >/dev/null
 }
 
-guard_head() { # refuses a head whose partition table was made for other sectors
+guard_head() { # refuses a head that is not that of a raw image for this disk
   local reason
-  reason=$(check_sector_size "$scratch/head") || fail image/refused "$reason. $(state_of_disk)" "$(image_result refused)"
+  [[ -s $scratch/head ]] || fail image/refused "the image is empty. $(state_of_disk)" "$(image_result refused)"
+  reason=$(check_content "$scratch/head") || fail image/refused "$reason. $(state_of_disk)" "$(image_result refused)"
 }
 
 wipe_before_write() { # nothing that was on the disk shall boot while it is written, or if that fails
@@ -113,14 +121,14 @@ check_pass() { # <function that gave the image> <function that wrote it>: succee
     case $(<"$scratch/failed-$2") in
       # It has given the result itself.
       "$ur_failed") exit "$ur_failed" ;;
-      "$unpack_failed") wrong="it cannot be unpacked as ${compression/none/$format}: the log tells more" ;;
+      "$unpack_failed") wrong="it cannot be unpacked as ${compression/none/$format}: $(<"$scratch/written")" ;;
       "$told_to_stop") wrong='it is another qcow2 than was announced' ;;
       "$not_streamable") one_pass='' wrong=$(<"$scratch/written") ;;
       "$disk_too_small") wrong="unpacked it is bigger than the disk's $(fact "$disk" bytes) bytes" ;;
       *) fail image/not-written "/dev/$disk takes no more: $(tail -n 1 "$scratch/written"). $(state_of_disk)" "$(image_result failed)" ;;
     esac
-  elif [[ -e $scratch/failed-decompress ]]; then
-    wrong="it cannot be unpacked as $compression: the log tells more"
+  elif [[ -e $scratch/failed-unpack_stream ]]; then
+    wrong="it cannot be unpacked as $compression: $(paste -sd ' ' "$scratch/unpack.said")"
   fi
   # Of a source that broke off, what is wrong with the rest of the stream has no meaning.
   [[ ! -e $scratch/failed-read_mirrors ]] \

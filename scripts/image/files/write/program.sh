@@ -14,7 +14,7 @@ find_program() { # sets program to the path of ur-writer, or to nothing: it is l
   [[ -z $program || $format == raw || -n $cached || ${PT_read_back:-false} == true ]] || one_pass=true
 }
 
-write_by_program() { # the stage that takes the place of to_file_hash, decompress, to_raw_hash and write_raw or write_qcow2
+write_by_program() { # the stage that takes the place of to_file_hash, unpack_stream, to_raw_hash and write_raw or write_qcow2
   local arguments=(--disk "$scratch/disk" --compression "$compression") writer status=0 refused='' last='' word rest
   [[ -z $checksum ]] || arguments+=(--hash-input "$(algorithm_of "$checksum")")
   [[ -z $raw_algorithm ]] || arguments+=(--hash-output "$raw_algorithm")

@@ -9,6 +9,7 @@ guard_qcow2() { # <file with the first bytes>: prints why it must not be opened;
   [[ $version == [23] ]] || printf 'it is of version %s; 2 and 3 are known. ' "$version"
   [[ $(unsigned_at "$1" 8 8 big) == 0 ]] || printf 'it has a backing file: only whole images are written. '
   [[ $(unsigned_at "$1" 32 4 big) == 0 ]] || printf 'it is encrypted. '
+  [[ $(unsigned_at "$1" 24 8 big) != 0 ]] || printf 'it is empty. '
   [[ $version == 3 ]] || return 0
   features=$(unsigned_at "$1" 72 8 big)
   ((!(features & 4))) || printf 'it has an external data file. '

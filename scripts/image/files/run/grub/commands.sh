@@ -130,12 +130,17 @@ grub_load_env() { # [--skip-sig] [--file FILE] [<name>…]: of a file with lines
 }
 
 grub_blscfg() { # adds the entries of loader/entries to the menu, the newest first
-  local device=${grub_env[boot]:-${grub_env[root]}} files file start
+  local device=${grub_env[boot]:-${grub_env[root]}} files file start ordered
   [[ $device == fs* ]] || give_up "grub.cfg wants entries from $device, which is not found on this disk"
   files=$(bls_files "${device#fs}" /loader/entries)
   [[ -n $files ]] || files=$(bls_files "${device#fs}" /boot/loader/entries)
+  ordered=$(sed '/^$/d; s/\.conf$//' <<<"$files" | sort_newest grub_entry_is_before)
+  # There are GRUBs with another order, and it is not known which of them the image has.
+  [[ $ordered == "$(sort_newest systemd_is_newer <<<"$ordered")" ]] \
+    || give_up "which of the entries in loader/entries is the newest depends on the loader: ${ordered//$'\n'/, }"
   while read -r file; do
     [[ -n $file ]] || continue
+    file+=.conf
     bls_read "$file"
     bls_is_ours || continue
     [[ -z ${bls[devicetree]:-} ]] || give_up "${file##*/} wants a device tree, which kexec does not load"
@@ -144,5 +149,9 @@ grub_blscfg() { # adds the entries of loader/entries to the menu, the newest fir
     grub_read <(printf 'linux %s %s\n%s\n' "${bls[linux]}" "${bls[options]}" "${bls[initrd]:+initrd ${bls[initrd]//$'\n'/ }}")
     file=${file##*/}
     grub_menu+=("${bls[title]:-$file}"$'\x1f'"${file%.conf}"$'\x1f'"$start"$'\x1f'"${#grub_tokens[@]}"$'\x1f'menuentry)
-  done < <(LC_ALL=C sort -rV <<<"$files")
+  done <<<"$ordered"
+}
+
+grub_entry_is_before() { # <path of an entry without its ending> <likewise>
+  grub_is_newer "${1##*/}" "${2##*/}"
 }

@@ -22,6 +22,8 @@ grub_read() { # <file>: adds its tokens
   # Characters, escapes, quotes and what stands in them.
   local word=$'^([^[:blank:];\'"\\\\]|\\\\.|\'[^\']*\'|"([^"\\\\]|\\\\.)*")+'
   while IFS= read -r line || [[ -n $line ]]; do
+    # GRUB drops it, too.
+    line=${line%$'\r'}
     while [[ -n $line ]]; do
       case $line in
         [[:blank:]]*) line=${line#?} ;;
