@@ -25,7 +25,8 @@ SCRIPTS_NEED := bats busybox jq gdisk:sgdisk fdisk:sfdisk dosfstools:mkfs.vfat c
 GRUB := grub-common:grub-mkrescue grub-pc-bin:/usr/lib/grub/i386-pc/boot.img grub-efi-amd64-bin:/usr/lib/grub/x86_64-efi/acpi.mod
 RAMDISK = target/ramdisk/$(or $(PROFILE),minimal)
 # The large ones first: the last to end should be a small one. Tests wait for others half of their time.
-BATS := $(shell ls -S tests/tasks/*.bats)
+BATS := $(shell ls -S tests/tasks/*.bats) tests/packages/deb.bats
+DEB_NEEDS := debhelper:dh dpkg-dev:dpkg-buildpackage
 BROKER_BATS := tests/tasks/agent-upgrade.bats tests/tasks/power.bats
 BROKER_TESTS := wire run output limits outage crash refuse secrets
 AT_ONCE := $(shell expr $$(nproc) + 1)
@@ -38,7 +39,7 @@ PROFILES = $(shell sed -nE 's,.*(load_ramdisk |target/ramdisk/)(minimal|full|zfs
 VM_NEEDS := rabbitmq-server bats jq python3 cpio zstd qemu-system-x86:qemu-system-x86_64 ovmf:/usr/share/OVMF/OVMF_CODE_4M.fd \
   xorriso mtools:mformat dosfstools:mkfs.vfat fdisk:sfdisk openssh-client:ssh curl mmdebstrap $(GRUB)
 
-.PHONY: help build demo test test-integration test-broker-4 test-chaos test-rooms ramdisk iso vm vm-all vm-demo chaos flood lint pages bench bench-once bench-fleet install clean
+.PHONY: help build demo test test-integration test-broker-4 test-chaos test-rooms ramdisk iso vm vm-all vm-demo chaos flood lint pages bench bench-once bench-fleet deb install clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -50,7 +51,7 @@ demo: build ## three agents on this machine, and what one does with them
 	UR_BIN_DIR=$(CURDIR)/target/$(HOST)/release tools/with-broker examples/demo
 
 test: build ## all tests, side by side, against private RabbitMQs, or the one that UR_AMQP_URL names
-	tools/prerequisites rabbitmq-server python3 $(SCRIPTS_NEED)
+	tools/prerequisites rabbitmq-server python3 $(SCRIPTS_NEED) $(DEB_NEEDS) lintian mmdebstrap
 	$(TEST) --no-run
 	tools/side-by-side $(AT_ONCE) '$(SUBMAKE) test-integration' '$(SUBMAKE) test-chaos' \
 	  $(patsubst %,'tools/with-broker --private bats --timing %',$(BROKER_BATS)) \
@@ -129,6 +130,10 @@ bench-fleet: build ## ur over 100, 1000 and 10,000 simulated nodes (NODES), and 
 	tools/prerequisites rabbitmq-server
 	$(DRIVE) build $(SHIPPED) --workspace --bin fleet
 	NODES=$(NODES) AGENTS=$(AGENTS) tools/with-broker --private target/$(HOST)/release/fleet
+
+deb: build ## Debian packages of ur and ur-agent: target/deb
+	tools/prerequisites $(DEB_NEEDS)
+	packaging/deb $(BIN) target/deb
 
 install: ## install what was built: PREFIX=/usr/local, DESTDIR for packagers
 	@test -x $(BIN)/ur-agent || { echo 'nothing to install: run make build first' >&2; exit 1; }
