@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, PipeReader, Read};
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, ioctl_fionread};
 
@@ -14,18 +15,19 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Takes what is there now, about `most` bytes of it.
-    pub(super) fn drain(&mut self, buffer: &mut [u8], most: u64) {
-        let mut read = 0;
-        while let Some(pipe) = self.pipe.as_mut().filter(|_| read < most) {
-            match pipe.read(buffer) {
+    /// Takes what is there now, about `most` bytes of it, in pieces of the buffer's capacity.
+    pub(super) fn drain(&mut self, buffer: &mut Vec<u8>, most: u64) {
+        let mut taken = 0;
+        while let Some(pipe) = self.pipe.as_ref().filter(|_| taken < most) {
+            buffer.clear();
+            match rustix::io::read(pipe, spare_capacity(buffer)) {
                 Ok(0) => self.pipe = None,
                 Ok(n) => {
-                    self.writer.write(buffer.split_at(n).0);
-                    read += n as u64;
+                    self.writer.write(buffer);
+                    taken += n as u64;
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(Errno::AGAIN) => return,
+                Err(Errno::INTR) => {}
                 Err(_) => self.pipe = None,
             }
         }
@@ -33,7 +35,7 @@ impl Stream {
 
     /// Takes what is in the pipe at this moment, and no more: a descendant of the script may write for
     /// ever.
-    pub(super) fn finish(&mut self, buffer: &mut [u8]) {
+    pub(super) fn finish(&mut self, buffer: &mut Vec<u8>) {
         let there = self.pipe.as_ref().map(ioctl_fionread);
         // Without an answer, what a pipe usually holds; of an empty one, its end.
         let there = there.and_then(Result::ok).unwrap_or(65_536);
