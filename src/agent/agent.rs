@@ -352,8 +352,8 @@ impl Agent {
                     warn!(request = %job.id, error = format!("{error:#}"), "cannot remove an old job");
                 }
                 for (path, error) in expired.left {
-                    let path = path.display();
-                    warn!(%path, %error, "a removed job's directory is not empty: its script left something that cannot be removed");
+                    // A script chose its names.
+                    warn!(?path, %error, "a removed job's directory is not empty: its script left something that cannot be removed");
                 }
             }
             Err(error) => warn!(error = format!("{error:#}"), "cannot remove old jobs"),

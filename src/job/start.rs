@@ -58,7 +58,8 @@ fn invocation(job: &Job, request: &Request) -> Result<Invocation, Refusal> {
     match &request.program {
         Program::Script(text) => {
             let path = job.work_tree().join("script");
-            let text = text.as_bytes();
+            // Some editors begin a file with a byte order mark, which would hide the interpreter's line.
+            let text = text.trim_start_matches('\u{feff}').as_bytes();
             atomic_file::create(&path, text, 0o700).map_err(|error| storage(&error))?;
             Ok(interpreter::script(&path, text))
         }

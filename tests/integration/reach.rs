@@ -66,7 +66,7 @@ fn a_script_may_do_anything_in_its_directory_and_is_started_once_and_answered() 
         let reply = node.reply(id);
         assert_eq!(reply["exit_status"], 3, "{what}: {reply}");
         assert_eq!(text_of(&reply["stdout"]), "done\n", "{what}: {reply}");
-        node.send_as(id, b"rubbish: its id is known");
+        node.send_as(id, br#"{"type":"status"}"#);
         assert_eq!(node.reply(id), reply, "{what}");
     }
     let mut began: Vec<String> = fs::read_to_string(mark)

@@ -83,6 +83,14 @@ fn a_script_with_carriage_returns_is_told_so() {
 }
 
 #[test]
+fn a_script_that_begins_with_a_byte_order_mark_is_run_by_the_interpreter_that_it_names() {
+    let mut node = Node::start();
+    let text = "\u{feff}#!/bin/cat\nby cat\n";
+    let reply = node.ask(&json!({"type": "script", "script": text}));
+    assert_eq!(reply["stdout"], "#!/bin/cat\nby cat\n");
+}
+
+#[test]
 fn a_file_that_does_not_exist_is_named() {
     let mut node = Node::start();
     let reply = node.ask(&json!({"type": "file", "file": "/no/such/file"}));
@@ -190,7 +198,6 @@ fn another_request_under_a_known_id_is_refused_and_the_first_one_is_answered_as_
     // The first one's sender repeats it, as it does until it hears of it.
     let again = and(first, "timestamp", "another time");
     node.send_as("r1", again.to_string().as_bytes());
-    node.progress("r1", "running");
     std::fs::create_dir(gate).unwrap();
     assert_eq!(node.reply("r1")["stdout"], "A\n");
 }
