@@ -163,3 +163,30 @@ fn where_no_program_answers_the_node_has_the_name_that_its_programs_would_give_i
     assert_ne!(named(PLACEHOLDERS[0]), PLACEHOLDERS[0]);
     assert!(from_firmware("/nonexistent").is_empty());
 }
+
+/// As the kernel's command line of a made-up machine.
+fn built_in_sysinfo_of(command_line: &str) -> String {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("proc")).unwrap();
+    fs::write(root.path().join("proc/cmdline"), command_line).unwrap();
+    let output = std::process::Command::new("/bin/sh")
+        .args(["-c", BUILT_IN])
+        .env("UR_SYSINFO_ROOT", root.path())
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn no_form_of_a_secret_on_the_command_line_is_announced() {
+    for form in include_str!("../../tests/fixtures/secrets.tsv")
+        .lines()
+        .skip(1)
+    {
+        let (secret, _) = form.split_once('\t').unwrap_or((form, form));
+        let said = built_in_sysinfo_of(&format!("first=1 {secret}\n"));
+        let facts: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(facts["Boot Parameters"]["first"], json!("1"), "{said}");
+        assert!(!said.contains("hush"), "{secret} is told as {said}");
+    }
+}

@@ -164,6 +164,24 @@ mod tests {
     }
 
     #[test]
+    fn no_form_of_a_secret_is_shown_by_a_url_or_its_error() {
+        for form in include_str!("../../tests/fixtures/secrets.tsv")
+            .lines()
+            .skip(1)
+        {
+            let (secret, _) = form.split_once('\t').unwrap_or((form, form));
+            for word in secret.split(' ') {
+                let text = word.strip_prefix("ur.amqp=").unwrap_or(word);
+                let shown = match Url::list(text) {
+                    Ok(urls) => format!("{urls:?}"),
+                    Err(error) => format!("{error:#}"),
+                };
+                assert!(!shown.contains("hush"), "{text} is shown as {shown}");
+            }
+        }
+    }
+
+    #[test]
     fn a_file_names_brokers_in_its_first_line_and_its_error_names_the_file_only() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         writeln!(file, "\u{feff}amqp://u:secret@a, amqp://b \nnot read").unwrap();
