@@ -177,7 +177,7 @@ impl Agent {
 
     fn cancel(&mut self, job: &Job) {
         info!(request = %job.id, "cancel asked for");
-        if let State::Ended | State::Replied = job.state() {
+        if self.jobs.has_ended(job) {
             self.reply_if_ended(job);
         } else if let Err(error) = self.jobs.cancel(job) {
             warn!(request = %job.id, error = format!("{error:#}"), "cannot cancel");
@@ -247,6 +247,7 @@ impl Agent {
                 }
             }
         }
+        self.jobs.call_overdue();
         self.replies.retry_due();
         let overdue = self.askers.take_overdue();
         self.answer(overdue);
@@ -281,8 +282,9 @@ impl Agent {
     }
 
     fn reply_if_ended(&mut self, job: &Job) {
-        if let State::Ended | State::Replied = job.state() {
-            self.replies.enqueue_reply(job.clone().into());
+        if self.jobs.has_ended(job) {
+            let owed = self.jobs.owed(job.clone());
+            self.replies.enqueue_reply(owed);
         }
     }
 
@@ -302,7 +304,7 @@ impl Agent {
             }
             Sent::Reply(job, Routing::Taken) => {
                 info!(request = %job.id, "replied");
-                self.jobs.forget_unwritten(&job);
+                self.jobs.replied(&job.id);
                 self.replies.taken(&job.id);
             }
             Sent::Reply(job, Routing::Unroutable | Routing::Rejected) => self.unroutable(job),
@@ -328,10 +330,10 @@ impl Agent {
         match self.spool.jobs() {
             Ok(jobs) => {
                 let open = |job: &Job| job.state() == State::Ended;
-                let unwritten = self.jobs.unwritten().cloned();
-                for job in jobs.into_iter().filter(open).chain(unwritten) {
+                let open = jobs.into_iter().filter(open);
+                for job in open.chain(self.jobs.open_unwritten()) {
                     if !self.replies.is_in_flight(&job.id) {
-                        self.replies.enqueue_reply(job.into());
+                        self.replies.enqueue_reply(self.jobs.owed(job));
                     }
                 }
             }
@@ -340,6 +342,7 @@ impl Agent {
     }
 
     pub(super) fn housekeeping(&mut self) {
+        self.jobs.write_unwritten();
         let mut busy = self.jobs.busy();
         busy.extend(self.replies.in_flight().cloned());
         match self.spool.expire(&busy) {

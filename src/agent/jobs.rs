@@ -7,27 +7,35 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use job::{ExitWatch, Job, OutcomeRecord, Spool};
+use job::{ExitWatch, Job, OutcomeRecord, Pids, Spool};
 use protocol::{ErrorCode, NodeId, Outcome, Refusal, RequestId, State};
 
 use super::follower::Follower;
-use super::reply::{ReplyTerms, undetermined};
+use super::overdue::Overdue;
+use super::reply::{OwedReply, ReplyTerms, undetermined};
 use super::supervisors::Supervisors;
 
-/// How often a supervisor is looked at whose end the kernel does not report.
+/// How often a supervisor is looked at whose end the kernel does not report, or that could not be looked at.
 const POLL_SUPERVISOR: Duration = Duration::from_secs(1);
 
 /// A job that has an outcome.
 pub(super) struct FinishedJob {
     pub job: Job,
-    /// `None` if the disk did not take it.
+    /// `None` if it cannot be read.
     pub outcome: Option<OutcomeRecord>,
     /// Of one that ran: its last progress and output are still to be published.
     pub follower: Option<Follower>,
+}
+
+/// How a job ended, where its files do not say so.
+struct Unwritten {
+    job: Job,
+    record: OutcomeRecord,
+    is_replied: bool,
 }
 
 pub(super) struct Jobs {
@@ -39,8 +47,9 @@ pub(super) struct Jobs {
     watched: JoinSet<Job>,
     /// Those whose first supervisor never began.
     tried_again: HashSet<RequestId>,
+    overdue: Overdue,
     /// Ended, but the disk did not take it.
-    unwritten: Vec<Job>,
+    unwritten: HashMap<RequestId, Unwritten>,
     finished: VecDeque<FinishedJob>,
 }
 
@@ -55,7 +64,8 @@ impl Jobs {
             running: HashMap::new(),
             watched: JoinSet::new(),
             tried_again: HashSet::new(),
-            unwritten: Vec::new(),
+            overdue: Overdue::default(),
+            unwritten: HashMap::new(),
             finished: VecDeque::new(),
         };
         for job in found {
@@ -92,8 +102,10 @@ impl Jobs {
     /// of: it may have asked for a reboot.
     pub(super) async fn next_finished(&mut self) -> FinishedJob {
         loop {
-            if self.finished.is_empty() {
-                self.fill();
+            if self.finished.is_empty() && self.start_next() {
+                // A fork server that hangs takes its time for each: the loop has its turn in between.
+                yield_now().await;
+                continue;
             }
             if let Some(finished) = self.finished.pop_front() {
                 return finished;
@@ -102,7 +114,9 @@ impl Jobs {
                 return std::future::pending().await;
             };
             match joined {
-                Ok(job) => self.supervisor_gone(job),
+                // One that was given up has been answered for.
+                Ok(job) if self.running.contains_key(&job.id) => self.supervisor_gone(job),
+                Ok(_) => {}
                 Err(error) => error!(%error, "a watcher failed"),
             }
         }
@@ -115,7 +129,24 @@ impl Jobs {
             self.end_unstarted(job.clone(), Outcome::Cancelled);
             return Ok(());
         }
+        self.overdue.cancelled(&job.id);
         job.cancel()
+    }
+
+    /// Calls supervisors that should have ended their jobs; gives up what does not even die.
+    pub(super) fn call_overdue(&mut self) {
+        for job in self.overdue.call() {
+            self.end(
+                job,
+                undetermined("its supervisor hangs, and does not even die of SIGKILL"),
+            );
+        }
+    }
+
+    /// Tries again to write what the disk did not take.
+    pub(super) fn write_unwritten(&mut self) {
+        self.unwritten
+            .retain(|_, unwritten| unwritten.job.write_outcome(&unwritten.record).is_err());
     }
 
     /// Refuses all that waits: the node is going down.
@@ -145,13 +176,15 @@ impl Jobs {
         waiting.chain(self.running.keys().cloned()).collect()
     }
 
-    fn fill(&mut self) {
-        while self.running.len() < self.max_running {
-            let Some(job) = self.waiting.pop_front() else {
-                return;
-            };
-            self.start(job, None);
+    /// Starts one that waits, if there is one and room for it.
+    fn start_next(&mut self) -> bool {
+        if self.running.len() >= self.max_running {
+            return false;
         }
+        let next = self.waiting.pop_front();
+        let is_next = next.is_some();
+        next.into_iter().for_each(|job| self.start(job, None));
+        is_next
     }
 
     /// Where no `follower` is given, what it needs is read from the directory.
@@ -159,7 +192,7 @@ impl Jobs {
         match self.supervisors.start(&job) {
             Ok(exit) => {
                 info!(request = %job.id, "started");
-                self.watch(job, exit, follower);
+                self.watch(job, exit, follower, Duration::ZERO);
             }
             Err(error) => {
                 let message = format!("the node could not start it: {error:#}");
@@ -169,9 +202,9 @@ impl Jobs {
         }
     }
 
-    fn watch(&mut self, job: Job, exit: ExitWatch, follower: Option<Follower>) {
-        let follower = follower.unwrap_or_else(|| Follower::read(&job));
-        self.running.insert(job.id.clone(), follower);
+    /// Of a supervisor that was started so long ago.
+    fn watch(&mut self, job: Job, exit: ExitWatch, follower: Option<Follower>, age: Duration) {
+        self.insert(&job, follower, age);
         self.watched.spawn(async move {
             // SAFETY: `ExitWatch` owns its descriptor, opens no other and closes it when dropped.
             match unsafe { AsyncFd::register_with_interest(exit, Interest::READABLE) } {
@@ -193,11 +226,42 @@ impl Jobs {
         });
     }
 
+    fn insert(&mut self, job: &Job, follower: Option<Follower>, age: Duration) {
+        if self.running.contains_key(&job.id) {
+            return;
+        }
+        let follower = follower.unwrap_or_else(|| Follower::read(job));
+        let left = follower
+            .terms
+            .timeout
+            .map(|limit| limit.saturating_sub(age));
+        self.overdue.watch(job, left);
+        self.running.insert(job.id.clone(), follower);
+    }
+
     fn adopt(&mut self, job: Job) {
-        let pids = job.pids().ok().flatten();
-        match pids.as_ref().and_then(|pids| pids.supervisor.watch()) {
-            Some(exit) => self.watch(job, exit, None),
-            None => self.supervisor_gone(job),
+        match job.pids() {
+            Ok(Some(pids)) => {
+                self.watch_again(job, &pids, |jobs, job, _| jobs.supervisor_gone(job));
+            }
+            _ => self.supervisor_gone(job),
+        }
+    }
+
+    /// Watches a supervisor that is there. One that cannot be looked at, for want of a descriptor, has not ended
+    /// for that: it is looked at again.
+    fn watch_again(&mut self, job: Job, pids: &Pids, gone: impl FnOnce(&mut Self, Job, &Pids)) {
+        match pids.supervisor.watch() {
+            Ok(Some(exit)) => self.watch(job, exit, None, pids.supervisor.age()),
+            Ok(None) => gone(self, job, pids),
+            Err(error) => {
+                warn!(request = %job.id, %error, "cannot look at a supervisor yet");
+                self.insert(&job, None, pids.supervisor.age());
+                self.watched.spawn(async move {
+                    sleep(POLL_SUPERVISOR).await;
+                    job
+                });
+            }
         }
     }
 
@@ -206,18 +270,24 @@ impl Jobs {
         match job.outcome() {
             Ok(Some(outcome)) => self.push_finished(job, Some(outcome)),
             Ok(None) => match job.pids() {
-                Ok(Some(pids)) => match pids.supervisor.watch() {
-                    Some(exit) => self.watch(job, exit, None),
-                    // Its last act may have come between our two looks.
-                    None => match job.outcome() {
-                        Ok(Some(outcome)) => self.push_finished(job, Some(outcome)),
-                        _ => self.end(job, undetermined(last_seen(&pids))),
-                    },
-                },
+                Ok(Some(pids)) => self.watch_again(job, &pids, Self::left_no_outcome),
                 Ok(None) => self.never_begun(job),
                 Err(error) => self.end(job, undetermined(format!("{error:#}"))),
             },
             Err(error) => self.end(job, undetermined(format!("{error:#}"))),
+        }
+    }
+
+    fn left_no_outcome(&mut self, job: Job, pids: &Pids) {
+        // Its last act may have come between our two looks.
+        match job.outcome() {
+            Ok(Some(outcome)) => self.push_finished(job, Some(outcome)),
+            _ if self.overdue.is_killed(&job.id) => {
+                let message = "its supervisor did not end it for a minute after its time limit or a cancel; \
+                               both were killed";
+                self.end(job, undetermined(message));
+            }
+            _ => self.end(job, undetermined(last_seen(pids))),
         }
     }
 
@@ -233,53 +303,71 @@ impl Jobs {
     }
 
     /// Ends a job that has not been started, unless a supervisor of an earlier agent, which held its id,
-    /// begins at this very moment: each looks for the other's file after it has written its own.
+    /// begins at this very moment: the right to start it is the agent's or the supervisor's.
     fn end_unstarted(&mut self, job: Job, outcome: Outcome) {
-        let written = self.write_outcome(&job, outcome);
-        match job.pids() {
-            Ok(None) => self.push_finished(job, written),
-            Ok(Some(_)) | Err(_) => {
+        match job.claim_unstarted() {
+            Ok(true) => self.end(job, outcome),
+            Ok(false) => {
                 warn!(request = %job.id, "a supervisor of an earlier agent has it; it goes on");
-                if written.is_some()
-                    && let Err(error) = job.remove_outcome()
-                {
-                    error!(request = %job.id, error = format!("{error:#}"), "cannot take an outcome back");
-                }
                 self.adopt(job);
+            }
+            Err(error) => {
+                let message =
+                    format!("the node's disk did not take its end ({outcome}): {error:#}");
+                self.end(job, undetermined(message));
             }
         }
     }
 
+    /// It is answered so even if the disk does not take it.
     fn end(&mut self, job: Job, outcome: Outcome) {
-        let written = self.write_outcome(&job, outcome);
-        self.push_finished(job, written);
-    }
-
-    /// Returns what is on disk now, if it got there.
-    fn write_outcome(&mut self, job: &Job, outcome: Outcome) -> Option<OutcomeRecord> {
         warn!(request = %job.id, outcome = outcome.state(), "ended by the agent");
         let record = OutcomeRecord::unseen(outcome);
         if let Err(error) = job.write_outcome(&record) {
-            // Answered as undetermined all the same: a reply does not need the file.
             error!(request = %job.id, error = format!("{error:#}"), "cannot write an outcome");
-            self.unwritten.push(job.clone());
-            return None;
+            let unwritten = Unwritten {
+                job: job.clone(),
+                record: record.clone(),
+                is_replied: false,
+            };
+            self.unwritten.insert(job.id.clone(), unwritten);
         }
-        Some(record)
+        self.push_finished(job, Some(record));
     }
 
-    /// Jobs that are over, and whose files do not say so.
-    pub(super) fn unwritten(&self) -> impl Iterator<Item = &Job> {
-        self.unwritten.iter()
+    /// Whether the job has ended, also where its files cannot say so.
+    pub(super) fn has_ended(&self, job: &Job) -> bool {
+        self.unwritten.contains_key(&job.id) || matches!(job.state(), State::Ended | State::Replied)
     }
 
-    pub(super) fn forget_unwritten(&mut self, job: &Job) {
-        self.unwritten.retain(|unwritten| unwritten != job);
+    /// The reply of a job that has ended.
+    pub(super) fn owed(&self, job: Job) -> OwedReply {
+        let known = self.unwritten.get(&job.id).map(|unwritten| {
+            let terms = ReplyTerms::read(&job).unwrap_or_default();
+            (unwritten.record.clone(), terms)
+        });
+        OwedReply { job, known }
+    }
+
+    /// Jobs that were not answered yet, and whose files do not say that they have ended.
+    pub(super) fn open_unwritten(&self) -> impl Iterator<Item = Job> {
+        let open = self
+            .unwritten
+            .values()
+            .filter(|unwritten| !unwritten.is_replied);
+        open.map(|unwritten| unwritten.job.clone())
+    }
+
+    pub(super) fn replied(&mut self, id: &RequestId) {
+        if let Some(unwritten) = self.unwritten.get_mut(id) {
+            unwritten.is_replied = true;
+        }
     }
 
     fn push_finished(&mut self, job: Job, outcome: Option<OutcomeRecord>) {
         let follower = self.running.remove(&job.id);
         self.tried_again.remove(&job.id);
+        self.overdue.forget(&job.id);
         self.finished.push_back(FinishedJob {
             job,
             outcome,
@@ -288,10 +376,10 @@ impl Jobs {
     }
 }
 
-fn last_seen(pids: &job::Pids) -> String {
+fn last_seen(pids: &Pids) -> String {
     let supervisor = pids.supervisor.pid;
     let script = match &pids.script {
-        Some(script) if script.is_alive() => {
+        Some(script) if script.may_be_alive() => {
             format!("the script (pid {}) still runs, unwatched", script.pid)
         }
         Some(script) => format!("the script (pid {}) is gone", script.pid),

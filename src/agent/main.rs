@@ -18,6 +18,7 @@ mod input;
 mod jobs;
 mod locate;
 mod outbox;
+mod overdue;
 mod reboot;
 mod replies;
 mod reply;

@@ -1,5 +1,7 @@
 //! Replies made of job directories: the same bytes each time one is asked for.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use tracing::error;
 
@@ -18,6 +20,7 @@ pub(super) struct ReplyTerms {
     pub max_output: u64,
     /// Whether output is published as it comes, too.
     pub stream: bool,
+    pub timeout: Option<Duration>,
 }
 
 impl ReplyTerms {
@@ -26,6 +29,7 @@ impl ReplyTerms {
             label: request.label,
             max_output: request.max_output,
             stream: request.stream,
+            timeout: request.timeout,
         }
     }
 

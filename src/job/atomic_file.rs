@@ -66,14 +66,13 @@ pub(super) fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     Err(io::Error::other(format!("it has more than {max} bytes")))
 }
 
-/// Like [`write_json`], but fails with `Ok(false)` if `path` is there already. Of several processes
-/// that try, one gets `Ok(true)`. After a power cut the file is there, and may be empty.
-pub(super) fn claim_json(path: &Path, value: &impl Serialize) -> Result<bool> {
+/// Makes a file, but fails with `Ok(false)` if `path` is there already. Of several processes that try, one
+/// gets `Ok(true)`. After a power cut the file is there, and may be empty.
+pub(super) fn claim(path: &Path, bytes: &[u8]) -> Result<bool> {
     let dir = parent(path);
-    let bytes = serde_json::to_vec(value).context("encoding")?;
     let claim = || -> Result<bool> {
         let own = own_name(dir);
-        create(&own, &bytes, 0o600)?;
+        create(&own, bytes, 0o600)?;
         let linked = fs::hard_link(&own, path);
         fs::remove_file(&own)?;
         match linked {
@@ -191,8 +190,8 @@ mod tests {
     fn of_two_claims_one_wins_and_its_content_stays() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pid");
-        assert!(claim_json(&path, &1).unwrap());
-        assert!(!claim_json(&path, &2).unwrap());
+        assert!(claim(&path, b"1").unwrap());
+        assert!(!claim(&path, b"2").unwrap());
         assert_eq!(fs::read_to_string(&path).unwrap(), "1");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }

@@ -24,6 +24,12 @@ impl Cgroup {
         Some(Self { dir })
     }
 
+    /// That of a job that runs.
+    pub(super) fn find(id: &RequestId) -> Option<Self> {
+        let dir = own()?.join(name(id));
+        dir.is_dir().then_some(Self { dir })
+    }
+
     /// By which a process can be born into it.
     pub(super) fn open(&self) -> Option<File> {
         File::open(&self.dir).ok()

@@ -6,11 +6,13 @@
 //! never concluded from what the server says: the job's `pid` file is the right to start. So an agent
 //! whose server died in the middle of a request simply asks the next one.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::sync_channel;
+use std::thread::Builder;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -24,7 +26,8 @@ use rustix::net::{
 
 use protocol::RequestId;
 
-use super::process::{self, ExitWatch};
+use super::process;
+use super::process_ref::{ExitWatch, boot_id};
 use super::signals::Signals;
 use super::title::Title;
 use super::{Job, cgroup, supervise};
@@ -38,14 +41,20 @@ pub const ROOM: &str = match str::from_utf8(&[b' '; MAX_ID]) {
 };
 /// Bytes of a request's id.
 const MAX_ID: usize = 128;
-/// A server that has not forked in all this time is stopped, or the machine is: another may do better.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A server that has not started or forked in all this time is stopped, or the machine is: another may do better. The
+/// agent's loop stands still meanwhile, so three times this is less than what its watchdog allows.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const STACK: usize = 512 * 1024;
 
 /// The agent's end.
 pub struct ForkServer {
-    child: Child,
+    child: Reaped,
     socket: OwnedFd,
 }
+
+/// A child that is killed and collected with its owner.
+struct Reaped(Child);
 
 impl ForkServer {
     /// Starts `command`, which is to call [`serve`].
@@ -56,7 +65,16 @@ impl ForkServer {
             SocketFlags::CLOEXEC,
             None,
         )?;
-        let child = command.stdin(Stdio::from(theirs)).spawn()?;
+        let (to, started) = sync_channel(1);
+        // A child that is stopped before it has executed the program keeps its parent waiting.
+        Builder::new().stack_size(STACK).spawn(move || {
+            let child = command.stdin(Stdio::from(theirs)).spawn();
+            // The other end may have lost its patience: then the child goes as it came.
+            to.send(child.map(Reaped)).ok();
+        })?;
+        let child = started
+            .recv_timeout(PATIENCE)
+            .map_err(|_late| io::Error::new(ErrorKind::TimedOut, "it does not start"))??;
         Ok(Self { child, socket })
     }
 
@@ -84,15 +102,18 @@ impl ForkServer {
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.0.id()
     }
 }
 
-impl Drop for ForkServer {
-    /// One that is stopped would not see the end of its socket.
+impl Drop for Reaped {
+    /// One that is stopped would not see the end of its socket. One that hangs in the kernel is not waited for.
     fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+        self.0.kill().ok();
+        let exit = ExitWatch::of_child(self.0.id().cast_signed());
+        if exit.is_ok_and(|exit| exit.ends_within(Duration::from_secs(1))) {
+            self.0.wait().ok();
+        }
     }
 }
 
@@ -111,7 +132,7 @@ pub fn serve(jobs: &Path) -> Result<()> {
         jobs.as_os_str(),
     ]);
     // What each child would find out anew.
-    process::boot_id();
+    boot_id();
     cgroup::own();
     let signals = Signals::of(&[libc::SIGCHLD]).context("blocking SIGCHLD")?;
     let mut buffer = [0; MAX_ID + 1];
@@ -197,7 +218,7 @@ fn receive(socket: &OwnedFd) -> io::Result<io::Result<ExitWatch>> {
     )?
     .bytes;
     if length != errno.len() {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+        return Err(ErrorKind::UnexpectedEof.into());
     }
     let process = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
@@ -205,7 +226,8 @@ fn receive(socket: &OwnedFd) -> io::Result<io::Result<ExitWatch>> {
     });
     match (i32::from_ne_bytes(errno), process) {
         (0, Some(fd)) => Ok(Ok(ExitWatch::from(fd))),
-        (0, None) => Err(io::Error::other("the agent has no descriptor to spare")),
+        // There is a supervisor: the job's `pid` will say so.
+        (0, None) => Ok(Err(io::Error::from_raw_os_error(libc::EMFILE))),
         (errno, _) => Ok(Err(io::Error::from_raw_os_error(errno))),
     }
 }

@@ -27,6 +27,7 @@ mod interpreter;
 mod lock;
 mod owner;
 mod process;
+mod process_ref;
 mod record;
 mod removal;
 mod retention;
@@ -45,12 +46,13 @@ use std::{fs, io};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
+use rustix::process::{Pid, Signal};
 
 use protocol::{Message, Outcome, RequestId, State};
 
 pub use atomic_file::write_json;
 pub use lock::Held;
-pub use process::{ExitWatch, ProcessRef, boot_id};
+pub use process_ref::{ExitWatch, ProcessRef, boot_id};
 pub use record::{OutcomeRecord, Pids, Record};
 pub use removal::remove_tree;
 pub use retention::Expired;
@@ -155,10 +157,10 @@ impl Job {
         atomic_file::write_json_reserved(&path, &room, end)
     }
 
-    /// Takes back the end of a job that turned out to be started.
-    pub fn remove_outcome(&self) -> Result<()> {
-        let path = self.path("outcome.json");
-        fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))
+    /// Takes the right to start the job, so that it is not started any more. `false` if a supervisor has taken it.
+    /// What is taken is an empty file, which a full disk has a place for.
+    pub fn claim_unstarted(&self) -> Result<bool> {
+        atomic_file::claim(&self.path("pid"), &[])
     }
 
     /// Remembers that the broker has confirmed the reply. A power cut may take that back: then the same
@@ -193,15 +195,42 @@ impl Job {
         self.path("rebooting").exists()
     }
 
-    /// Asks for the job's end: the mark first, so that it holds even if no supervisor is there yet.
+    /// Asks for the job's end: the mark first, so that it holds even if no supervisor is there yet. One that is
+    /// there is told by a signal, whether or not the disk took the mark. May be asked for again.
     pub fn cancel(&self) -> Result<()> {
-        atomic_file::mark(&self.path("cancel"))?;
-        if let Some(pids) = self.pids()? {
-            pids.supervisor
-                .terminate()
-                .context("waking the supervisor")?;
+        let marked = match self.is_cancelled() {
+            true => Ok(()),
+            false => atomic_file::mark(&self.path("cancel")),
+        };
+        match self.pids()? {
+            Some(pids) => pids.supervisor.cancel().context("telling the supervisor"),
+            None => marked,
         }
-        Ok(())
+    }
+
+    /// Continues its supervisor if that is stopped, and says whether it was.
+    pub fn wake(&self) -> Result<bool> {
+        match self.pids()? {
+            Some(pids) => pids.supervisor.wake().context("continuing the supervisor"),
+            None => Ok(false),
+        }
+    }
+
+    /// Kills its supervisor with all that runs under it. Whether there is an outcome then shows in its files.
+    pub fn kill(&self) -> Result<()> {
+        let Some(pids) = self.pids()? else {
+            return Ok(());
+        };
+        let Some(watch) = pids.supervisor.watch()? else {
+            return Ok(());
+        };
+        // It starts nothing new, and its children stay its own.
+        watch.signal(Signal::STOP)?;
+        let cgroup = cgroup::Cgroup::find(&self.id);
+        if let Some(pid) = Pid::from_raw(pids.supervisor.pid) {
+            process::kill_all(|| run::processes(pid, cgroup.as_ref()));
+        }
+        watch.signal(Signal::KILL).context("killing the supervisor")
     }
 
     fn is_cancelled(&self) -> bool {

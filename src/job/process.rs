@@ -1,149 +1,23 @@
-//! Processes: identity, descendants, signals, the fork and exec of a script. Unsafe code stands here.
+//! Processes: descendants, signals, the fork and exec of a script. Unsafe code stands here.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, pidfd_open,
-    pidfd_send_signal,
-};
-use serde::{Deserialize, Serialize};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process};
 
 use protocol::Usage;
 
+use super::process_ref::{ExitWatch, Stat};
 use super::signals;
 
 /// clone3(2); the libc crate's has a type that it does not fit.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-
-/// A process, named so that a later one with the same pid is not mistaken for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProcessRef {
-    pub pid: i32,
-    /// Clock ticks from boot to its start (proc(5), field 22 of stat).
-    pub start_time: u64,
-    pub boot_id: String,
-}
-
-/// A descriptor of a process, which becomes readable when it has ended (pidfd_open(2)).
-pub struct ExitWatch(OwnedFd);
-
-impl ProcessRef {
-    pub fn of(pid: u32) -> io::Result<Self> {
-        let pid = i32::try_from(pid).map_err(io::Error::other)?;
-        let stat = Stat::read(pid).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Self {
-            pid,
-            start_time: stat.start_time,
-            boot_id: boot_id().to_owned(),
-        })
-    }
-
-    /// `None` if it is gone.
-    pub fn watch(&self) -> Option<ExitWatch> {
-        if self.boot_id != boot_id() {
-            return None;
-        }
-        let fd = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::NONBLOCK).ok()?;
-        // Checked after the open: from here on the descriptor stands for this very process.
-        let stat = Stat::read(self.pid)?;
-        (stat.start_time == self.start_time && !stat.is_dead()).then_some(ExitWatch(fd))
-    }
-
-    pub fn is_alive(&self) -> bool {
-        self.watch().is_some()
-    }
-
-    /// SIGTERM, if it is still there.
-    pub(super) fn terminate(&self) -> io::Result<()> {
-        match self.watch() {
-            Some(ExitWatch(fd)) => Ok(pidfd_send_signal(fd, Signal::TERM)?),
-            None => Ok(()),
-        }
-    }
-}
-
-impl ExitWatch {
-    /// Of a child that has not been collected, so that its pid is still its own.
-    fn of_child(child: i32) -> io::Result<Self> {
-        let pid = Pid::from_raw(child).ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(Self(pidfd_open(pid, PidfdFlags::NONBLOCK)?))
-    }
-
-    pub fn has_ended(&self) -> bool {
-        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
-        let now = Timespec::default();
-        // It becomes readable when the process has ended (pidfd_open(2)).
-        poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
-    }
-}
-
-impl From<OwnedFd> for ExitWatch {
-    fn from(pidfd: OwnedFd) -> Self {
-        Self(pidfd)
-    }
-}
-
-impl AsFd for ExitWatch {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-impl AsRawFd for ExitWatch {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.0.as_raw_fd()
-    }
-}
-
-/// Names this boot of the machine.
-pub fn boot_id() -> &'static str {
-    static BOOT_ID: OnceLock<String> = OnceLock::new();
-    BOOT_ID.get_or_init(|| {
-        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        text.trim().to_owned()
-    })
-}
-
-/// The fields of `/proc/<pid>/stat` that we need.
-struct Stat {
-    state: char,
-    parent: i32,
-    start_time: u64,
-}
-
-impl Stat {
-    fn read(pid: i32) -> Option<Self> {
-        // Some 300 bytes, and all of them at once.
-        let mut buffer = [0; 1024];
-        let mut file = File::open(format!("/proc/{pid}/stat")).ok()?;
-        let length = file.read(&mut buffer).ok()?;
-        Self::parse(&String::from_utf8_lossy(buffer.split_at(length).0))
-    }
-
-    /// The name, field 2, is in parentheses and may hold anything, parentheses too.
-    fn parse(text: &str) -> Option<Self> {
-        let (_, rest) = text.rsplit_once(") ")?;
-        let fields: Vec<&str> = rest.split(' ').collect();
-        Some(Self {
-            state: fields.first()?.chars().next()?,
-            parent: fields.get(1)?.parse().ok()?,
-            start_time: fields.get(19)?.parse().ok()?,
-        })
-    }
-
-    fn is_dead(&self) -> bool {
-        matches!(self.state, 'Z' | 'X')
-    }
-}
 
 /// Every living descendant of `ancestor`, whatever session or group it moved to. A subreaper's
 /// orphaned descendants stay its descendants.
@@ -154,7 +28,9 @@ pub(super) fn descendants(ancestor: Pid) -> Vec<Pid> {
         let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        if let Some(stat) = Stat::read(pid).filter(|stat| !stat.is_dead()) {
+        if let Ok(Some(stat)) = Stat::read(pid)
+            && !stat.is_dead()
+        {
             children.entry(stat.parent).or_default().push(pid);
         }
     }
@@ -173,6 +49,21 @@ pub(super) fn descendants(ancestor: Pid) -> Vec<Pid> {
 pub(super) fn signal(pids: &[Pid], signal: Signal) {
     for pid in pids {
         kill_process(*pid, signal).ok();
+    }
+}
+
+/// Kills all that `find` finds. Stops everything before it kills anything, as often as it takes to find nothing
+/// new: what is stopped cannot fork, so a fork bomb does not outrun this.
+pub(super) fn kill_all(find: impl Fn() -> Vec<Pid>) {
+    let mut seen = 0;
+    loop {
+        let processes = find();
+        signal(&processes, Signal::STOP);
+        if processes.len() <= seen {
+            signal(&processes, Signal::KILL);
+            return;
+        }
+        seen = processes.len();
     }
 }
 
@@ -310,46 +201,5 @@ pub(super) fn children_usage() -> Usage {
         cpu_seconds: seconds(usage.ru_utime) + seconds(usage.ru_stime),
         // Linux counts it in KiB (getrusage(2)).
         max_rss_bytes: usage.ru_maxrss.unsigned_abs() * 1024,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::process::Stdio;
-
-    use super::*;
-
-    #[test]
-    fn a_process_whose_name_is_meant_to_confuse_is_read_right() {
-        let text = "42 (a) R 1 (b) S 7 42 42 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 999 0 0";
-        let stat = Stat::parse(text).unwrap();
-        assert_eq!((stat.state, stat.parent, stat.start_time), ('S', 7, 999));
-    }
-
-    #[test]
-    fn an_end_is_seen_without_being_waited_for() {
-        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
-        let exit = ExitWatch::of_child(child.id().cast_signed()).unwrap();
-        assert!(!exit.has_ended());
-        drop(child.stdin.take());
-        poll(&mut [PollFd::new(&exit.0, PollFlags::IN)], None).unwrap();
-        assert!(exit.has_ended());
-        child.wait().unwrap();
-    }
-
-    #[test]
-    fn a_pid_that_was_taken_by_another_process_is_not_ours() {
-        let us = ProcessRef::of(std::process::id()).unwrap();
-        assert!(us.is_alive());
-        let earlier = ProcessRef {
-            start_time: us.start_time - 1,
-            ..us.clone()
-        };
-        assert!(!earlier.is_alive());
-        let other_boot = ProcessRef {
-            boot_id: "other".into(),
-            ..us
-        };
-        assert!(!other_boot.is_alive());
     }
 }

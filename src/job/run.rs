@@ -23,7 +23,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// in the kernel, on a disk that does not answer.
 const UNKILLABLE: Duration = Duration::from_secs(30);
 /// How often descendants are looked for while a job is being stopped.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_DESCENDANTS: Duration = Duration::from_millis(50);
 const PIECE: usize = 64 * 1024;
 /// Bytes of one stream before the other, and the clock, have their turn.
 const MAX_AT_ONCE: u64 = 1024 * 1024;
@@ -114,7 +114,7 @@ impl<'a> Run<'a> {
     /// How long nothing needs to be done unless something happens.
     fn patience(&self) -> Option<Duration> {
         match &self.stop {
-            Some(_) => Some(LOOK),
+            Some(_) => Some(POLL_DESCENDANTS),
             None => self
                 .limit
                 .map(|limit| limit.saturating_duration_since(Instant::now())),
@@ -122,21 +122,22 @@ impl<'a> Run<'a> {
     }
 
     fn collect(&mut self) {
-        while let Some(signal) = self.signals.next() {
-            match signal {
+        while let Some(caught) = self.signals.next() {
+            match caught.signal {
                 libc::SIGCHLD => self.ended = process::reap(self.script).or(self.ended),
-                _ => self.terminated(),
+                _ => self.terminated(caught.is_cancel),
             }
         }
         self.stdout.drain(&mut self.buffer, MAX_AT_ONCE);
         self.stderr.drain(&mut self.buffer, MAX_AT_ONCE);
     }
 
-    fn terminated(&mut self) {
+    /// The file says it, too, except on a disk that did not take it.
+    fn terminated(&mut self, is_cancel: bool) {
         if self.stop.is_some() || self.ended.is_some() {
             return;
         }
-        match self.job.is_cancelled() {
+        match is_cancel || self.job.is_cancelled() {
             true => self.begin_stop(Outcome::Cancelled),
             // The machine is going down, or an operator sent us the signal that was meant for the
             // script: pass it on, and report what the script makes of it.
@@ -192,33 +193,16 @@ impl<'a> Run<'a> {
         });
     }
 
-    /// Stops everything before it kills anything, as often as it takes to find nothing new: what is
-    /// stopped cannot fork, so a fork bomb does not outrun this.
     fn kill(&self) {
         if let Some(cgroup) = &self.cgroup {
             cgroup.kill();
         }
-        let mut seen = 0;
-        loop {
-            let processes = self.processes();
-            process::signal(&processes, Signal::STOP);
-            if processes.len() <= seen {
-                process::signal(&processes, Signal::KILL);
-                return;
-            }
-            seen = processes.len();
-        }
+        process::kill_all(|| self.processes());
     }
 
     /// All that the job has running now, the script itself included.
     fn processes(&self) -> Vec<Pid> {
-        let mut found = process::descendants(getpid());
-        if let Some(cgroup) = &self.cgroup {
-            found.extend(cgroup.processes());
-        }
-        found.sort_by_key(|pid| pid.as_raw_nonzero());
-        found.dedup();
-        found
+        processes(getpid(), self.cgroup.as_ref())
     }
 
     /// How it ended, and the pipes that a descendant of the script still holds.
@@ -260,4 +244,13 @@ impl<'a> Run<'a> {
             (None, None) => unreachable!("over only when ended or stopped"),
         }
     }
+}
+
+/// All that runs beneath a supervisor, or in its job's cgroup.
+pub(super) fn processes(supervisor: Pid, cgroup: Option<&Cgroup>) -> Vec<Pid> {
+    let mut found = process::descendants(supervisor);
+    found.extend(cgroup.into_iter().flat_map(Cgroup::processes));
+    found.sort_by_key(|pid| pid.as_raw_nonzero());
+    found.dedup();
+    found
 }

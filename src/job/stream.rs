@@ -15,10 +15,10 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Takes what is there now, about `most` bytes of it, in pieces of the buffer's capacity.
-    pub(super) fn drain(&mut self, buffer: &mut Vec<u8>, most: u64) {
+    /// Takes what is there now, about `max_bytes` bytes of it, in pieces of the buffer's capacity.
+    pub(super) fn drain(&mut self, buffer: &mut Vec<u8>, max_bytes: u64) {
         let mut taken = 0;
-        while let Some(pipe) = self.pipe.as_ref().filter(|_| taken < most) {
+        while let Some(pipe) = self.pipe.as_ref().filter(|_| taken < max_bytes) {
             buffer.clear();
             match rustix::io::read(pipe, spare_capacity(buffer)) {
                 Ok(0) => self.pipe = None,

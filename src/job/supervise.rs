@@ -3,6 +3,7 @@
 //! A process of its own with one thread, so that the agent can crash, be upgraded or lose its
 //! broker while a disk erase runs. It is told nothing but the job's directory.
 
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -17,6 +18,9 @@ use super::run::Run;
 use super::signals::Signals;
 use super::stream::swallow;
 use super::{Job, OutcomeRecord, Pids, ProcessRef, atomic_file, process, start};
+
+/// How often the outcome is written, a second apart, to a disk that is not full and does not take it.
+const MAX_FAILURES: u32 = 3;
 
 /// Runs the job to its end and writes its outcome. Does nothing if another supervisor has the job.
 pub fn supervise(job: &Job) -> Result<()> {
@@ -36,16 +40,11 @@ pub fn supervise(job: &Job) -> Result<()> {
     // Before our pid is there to be read: an agent that reads it may send us a signal.
     let signals = Signals::of(&[libc::SIGCHLD, libc::SIGTERM])?;
     // From here on the job counts as started, whatever happens to us.
-    if !atomic_file::claim_json(&job.path("pid"), &pids)? {
-        return Ok(());
-    }
-    // An agent that came after the one that started us has taken the job for one that waits, and ended
-    // it. It looks for `pid` after that, as we look for its outcome after ours.
-    if job.outcome()?.is_some() {
+    if !atomic_file::claim(&job.path("pid"), &serde_json::to_vec(&pids)?)? {
         return Ok(());
     }
     if job.is_cancelled() {
-        return job.write_outcome(&OutcomeRecord::unseen(Outcome::Cancelled));
+        return write_until_it_is_there(job, &OutcomeRecord::unseen(Outcome::Cancelled));
     }
     // Orphans of the script become our children, not init's, and so cannot slip away.
     set_child_subreaper(Some(getpid()))?;
@@ -53,7 +52,8 @@ pub fn supervise(job: &Job) -> Result<()> {
     let started = match start::start(job, &record, &request, cgroup.as_ref()) {
         Ok(started) => started,
         Err(refusal) => {
-            return job.write_outcome(&OutcomeRecord::unseen(Outcome::Refused(refusal)));
+            let record = OutcomeRecord::unseen(Outcome::Refused(refusal));
+            return write_until_it_is_there(job, &record);
         }
     };
     note_script(job, pids, started.script);
@@ -81,14 +81,27 @@ fn note_script(job: &Job, mut pids: Pids, script: u32) {
     }
 }
 
-/// A full disk delays an outcome; it never loses one.
+/// A full disk delays an outcome; it never loses one. A disk that does not take it for another reason will not
+/// take it later: the job is then answered as one whose supervisor left no outcome.
 fn write_until_it_is_there(job: &Job, record: &OutcomeRecord) -> Result<()> {
+    let mut failures = 0;
     while let Err(error) = job.write_outcome(record) {
-        if !job.dir().exists() {
+        failures += u32::from(!is_full(&error));
+        if failures == MAX_FAILURES || !job.dir().exists() {
             return Err(error);
         }
         let second = Timespec::try_from(Duration::from_secs(1)).expect("a second fits");
         poll(&mut [], Some(&second)).ok();
     }
     Ok(())
+}
+
+fn is_full(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| {
+        matches!(
+            error.kind(),
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::OutOfMemory
+        )
+    })
 }

@@ -61,7 +61,7 @@ fn a_script_may_do_anything_in_its_directory_and_is_started_once_and_answered() 
     node.agent.kill();
     node.agent.start_again();
     node.wait_until_announced();
-    fs::create_dir(gate).unwrap();
+    fs::create_dir(&gate).unwrap();
     for (id, what) in deeds {
         let reply = node.reply(id);
         assert_eq!(reply["exit_status"], 3, "{what}: {reply}");
@@ -69,7 +69,7 @@ fn a_script_may_do_anything_in_its_directory_and_is_started_once_and_answered() 
         node.send_as(id, br#"{"type":"status"}"#);
         assert_eq!(node.reply(id), reply, "{what}");
     }
-    let mut began: Vec<String> = fs::read_to_string(mark)
+    let mut began: Vec<String> = fs::read_to_string(&mark)
         .unwrap()
         .lines()
         .map(str::to_owned)

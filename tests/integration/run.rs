@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Node, and, script, text_of, wait_until};
+use crate::support::{Node, and, runs, script, text_of, wait_until};
 
 #[test]
 fn exit_status_stdout_and_stderr_come_back() {
@@ -318,4 +318,17 @@ fn output_is_not_streamed_unless_asked_for() {
         .client
         .take(Duration::ZERO, |message| message.key == key);
     assert_eq!(piece, None);
+}
+
+#[test]
+fn short_of_memory_the_kernel_ends_a_script_before_the_agent() {
+    if !runs(&["sh", "-c", "echo -900 >/proc/self/oom_score_adj"], &[]) {
+        return eprintln!("skipped: only root can lower its score, and not everywhere");
+    }
+    let mut node = Node::start();
+    let agent = format!("/proc/{}/oom_score_adj", node.agent.pid());
+    assert_eq!(fs::read_to_string(agent).unwrap(), "-900\n");
+    assert_eq!(node.shell("cat /proc/self/oom_score_adj"), "0\n");
+    let supervisor = "cat /proc/$PPID/oom_score_adj";
+    assert_eq!(node.shell(supervisor), "-900\n");
 }

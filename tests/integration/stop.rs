@@ -144,3 +144,33 @@ fn a_cancel_that_follows_its_request_at_once_ends_it() {
         assert_cancelled(&node.reply(&id));
     }
 }
+
+#[test]
+fn a_supervisor_that_its_script_stops_keeps_the_time_limit() {
+    let mut node = Node::start();
+    let request = script("echo begun; kill -STOP $PPID; sleep 1000");
+    let reply = node.ask(&and(request, "timeout", 1));
+    assert_timed_out(&reply);
+    assert_eq!(reply["stdout"], "begun\n");
+}
+
+#[test]
+fn a_supervisor_that_its_script_stops_hears_a_cancel() {
+    let mut node = Node::start();
+    let mark = node.agent.dir().join("mark");
+    let text = format!("kill -STOP $PPID; : >{}; sleep 1000", mark.display());
+    let id = node.send(&script(&text));
+    wait_until("the script runs", || mark.exists());
+    node.cancel(&id);
+    assert_cancelled(&node.reply(&id));
+}
+
+#[test]
+fn a_script_that_stops_its_supervisor_and_ends_is_answered() {
+    let mut node = Node::start();
+    assert_eq!(
+        node.ask(&script("kill -STOP $PPID; exit 3"))["exit_status"],
+        3
+    );
+    node.logs("its supervisor was stopped, and is continued");
+}

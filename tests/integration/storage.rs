@@ -119,6 +119,46 @@ fn a_state_directory_that_became_read_only_refuses_requests() {
 }
 
 #[test]
+fn a_job_whose_state_directory_became_read_only_is_answered_and_can_be_cancelled() {
+    let Some(setup) = on_tmpfs("size=1m") else {
+        return eprintln!("skipped: only root can mount");
+    };
+    let mut node = Node::with(setup);
+    let [mark, gate] = ["mark", "gate"].map(|name| node.agent.dir().join(name));
+    let until = |name: &str| {
+        let (mark, gate) = (mark.display(), gate.display());
+        script(&format!(
+            ": >{mark}.{name}; while ! test -e {gate}.{name}; do sleep 0.05; done"
+        ))
+    };
+    let ids = ["ends", "cancelled"];
+    for id in ids {
+        node.send_as(id, until(id).to_string().as_bytes());
+        wait_until("it runs", || mark.with_extension(id).exists());
+    }
+    let pid = node.agent.pid().to_string();
+    let jobs = node.agent.state_dir().join("jobs");
+    let inside = ["nsenter", "--mount", "--target", &pid];
+    let jobs = jobs.to_str().unwrap();
+    for words in [
+        &["mount", "--bind", jobs, jobs][..],
+        &["mount", "-o", "remount,bind,ro", jobs],
+    ] {
+        assert!(runs(&inside, words));
+    }
+    std::fs::create_dir(gate.with_extension("ends")).unwrap();
+    node.cancel("cancelled");
+    for id in ids {
+        let reply = node.reply(id);
+        assert_eq!(code(&reply), "undetermined", "{reply}");
+        // Asked again, it is no other answer.
+        node.send_as(id, until(id).to_string().as_bytes());
+        assert_eq!(node.reply(id), reply);
+    }
+    node.ping();
+}
+
+#[test]
 fn an_agent_whose_state_directory_is_read_only_says_so_and_does_not_start() {
     let Some(setup) = on_tmpfs("ro") else {
         return eprintln!("skipped: only root can mount");
