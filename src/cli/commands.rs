@@ -24,7 +24,8 @@ pub(crate) mod why;
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Error, Parser, Subcommand};
 use clap_complete::Shell;
 
 /// Finds bare-metal nodes over RabbitMQ and runs scripts on them.
@@ -36,6 +37,23 @@ pub(crate) struct Args {
     pub broker: broker::BrokerArgs,
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Args {
+    /// What was typed. Of a command line without quotes clap would say how to pass its flags on, which does not help.
+    pub(crate) fn typed() -> Self {
+        Self::try_parse().unwrap_or_else(|error| unquoted(error).exit())
+    }
+}
+
+fn unquoted(mut error: Error) -> Error {
+    if error.kind() == ErrorKind::UnknownArgument && error.to_string().contains("ur exec [") {
+        let hint = "quote the command line, so that it is one argument: 'ls -l'";
+        error.remove(ContextKind::Suggested);
+        let hint = ContextValue::StyledStrs(vec![hint.into()]);
+        error.insert(ContextKind::Suggested, hint);
+    }
+    error
 }
 
 const EXIT_STATUS: &str = "\
@@ -89,7 +107,7 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
 
-    fn parse(line: &str) -> Result<Args, clap::Error> {
+    fn parse(line: &str) -> Result<Args, Error> {
         Args::try_parse_from(line.split(' '))
     }
 
@@ -126,6 +144,19 @@ mod tests {
         assert!(parse("ur exec -a -n x uptime").is_err());
         assert!(parse("ur exec -a up time").is_err());
         assert!(parse("ur exec -a -j -J uptime").is_err());
+    }
+
+    #[test]
+    fn a_command_line_that_is_not_quoted_is_told_as_that() {
+        for line in ["ur exec -n node1 ls -l /", "ur exec -n node1 ls /"] {
+            let told = unquoted(parse(line).unwrap_err()).to_string();
+            assert!(
+                told.contains("quote the command line") && !told.contains("-- "),
+                "{told}"
+            );
+        }
+        let other = unquoted(parse("ur nodes -Z").unwrap_err()).to_string();
+        assert!(!other.contains("quote"), "{other}");
     }
 
     #[test]

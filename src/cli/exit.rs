@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use crate::stderr::tell;
 use broker::error_chain;
 use client::{BadFilter, Report, Unselectable};
 use protocol::Outcome;
@@ -85,8 +86,19 @@ impl Exit {
             return Self::Usage;
         }
         match error.downcast_ref::<Unselectable>() {
-            Some(Unselectable::Missing(_) | Unselectable::NoNode { .. }) => Self::Missing,
-            Some(Unselectable::Repeated(..) | Unselectable::Filter { .. }) => Self::Usage,
+            Some(
+                Unselectable::Missing(_)
+                | Unselectable::NoNode { .. }
+                | Unselectable::UnknownKeys {
+                    some_match: false, ..
+                },
+            ) => Self::Missing,
+            Some(
+                Unselectable::Repeated(..)
+                | Unselectable::NoVerdict { .. }
+                | Unselectable::Endless { .. }
+                | Unselectable::UnknownKeys { .. },
+            ) => Self::Usage,
             Some(Unselectable::Ambiguous(..) | Unselectable::DuplicateUuid(_)) | None => {
                 Self::Error
             }
@@ -98,7 +110,7 @@ impl Exit {
         let exit = done.unwrap_or_else(|error| {
             let broken = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
             if !error.downcast_ref::<io::Error>().is_some_and(broken) {
-                eprintln!("ur: {}", error_chain(&error));
+                tell(&format!("ur: {}", error_chain(&error)));
             }
             Self::of_error(&error)
         });

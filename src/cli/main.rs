@@ -1,6 +1,7 @@
 //! `ur`, the operator's tool: flags → command.
 //!
 //! Rooms, each of which knows only those above it:
+//! - `stderr`: the one way to it for what `ur` itself says;
 //! - `exit`: the exit status, and errors as the operator reads them;
 //! - `view`: what is printed, as tables, groups, JSON, counter, summary. Knows no flags;
 //! - `commands`: a file for each command, with its flags. The flags that several commands share, and
@@ -9,14 +10,17 @@
 //!
 //! What travels between headnode and nodes is the business of the crate `client`.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod commands;
 mod exit;
+mod stderr;
 mod view;
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
 use commands::{Args, Command};
 use commands::{
@@ -25,7 +29,7 @@ use commands::{
 use exit::Exit;
 
 fn main() -> ExitCode {
-    Exit::report(run_command(Args::parse()))
+    Exit::report(run_command(Args::typed()))
 }
 
 fn run_command(Args { broker, command }: Args) -> Result<Exit> {

@@ -17,9 +17,11 @@ pub(crate) mod status;
 mod stream;
 mod summary;
 mod table;
+mod terminal;
 mod trace;
 
 pub(crate) use fold::fold;
-pub(crate) use screen::{Screen, View};
+pub(crate) use screen::{Screen, View, Wanted};
 pub(crate) use table::Table;
+use terminal::Output;
 pub(crate) use trace::Trace;

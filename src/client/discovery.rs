@@ -1,16 +1,18 @@
 //! Discovery: one broadcast, and the sysinfo that every node answers with. Neither `ur` nor the broker knows how
-//! many nodes there are, so a search ends with a silence; how long a silence depends on what is known.
+//! many nodes there are, so a search ends with a silence; how long a silence depends on what is known. Whatever
+//! answers, it ends: the bounds of what it takes in are in the intake.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
+use super::claims::{founded, mark_namesakes};
+use super::intake::Intake;
 use super::known_nodes::KnownNodes;
 use super::{Client, Node, Wanted, by_name};
-use broker::{Delivery, Routing};
+use broker::{Delivery, Routing, Subscription};
 use protocol::{NodeId, RequestId, RoutingKey, SysinfoRequest};
 
 /// The silence that ends a search where no other is asked for.
@@ -48,8 +50,16 @@ impl Search {
     }
 }
 
-/// Asks who is there. Sorted by hostname; a machine that answers twice is there once.
-pub async fn discover(client: &Client, search: Search) -> Result<Vec<Node>> {
+/// The nodes that answered, and what the operator is to know of answers that were left out.
+#[derive(Default)]
+pub struct Found {
+    /// Sorted by hostname; a machine that answers twice is there once.
+    pub nodes: Vec<Node>,
+    pub notes: Vec<String>,
+}
+
+/// Asks who is there.
+pub async fn discover(client: &Client, search: Search) -> Result<Found> {
     let request = RequestId::random().to_string();
     let answers = RoutingKey::ExecuteReply {
         node: "*".to_owned(),
@@ -60,28 +70,85 @@ pub async fn discover(client: &Client, search: Search) -> Result<Vec<Node>> {
         what: "sysinfo".to_owned(),
         request,
     };
-    let mut nodes: Vec<Node> = Vec::new();
-    let Search {
-        quiet,
-        mut wanted,
-        keep_sysinfo,
-    } = search;
-    let max_age = if keep_sysinfo { FACTS_AGE } else { NAMES_AGE };
+    let max_age = match search.keep_sysinfo {
+        true => FACTS_AGE,
+        false => NAMES_AGE,
+    };
     let body = serde_json::to_vec(&SysinfoRequest {
         max_age: Some(max_age.as_secs_f64()),
     })?;
     if client.send(&question, &body).await? == Routing::Unroutable {
-        return Ok(nodes);
+        return Ok(Found::default());
     }
     let mut known = KnownNodes::of(&client.broker_name());
-    let mut patience = Patience::new(quiet, Instant::now());
-    let mut machines = HashSet::new();
+    let (intake, end) = collect(&mut subscription, search, &mut known).await?;
+    drop(subscription);
+
+    let mut notes = intake.notes();
+    if end == End::TimeIsUp {
+        let took = Instant::now() - intake.began;
+        notes.push(format!(
+            "the search was ended after {:.0} s, though nodes still answered: some may be missing (--discover makes it longer)",
+            took.as_secs_f64()
+        ));
+    }
+    let (mut nodes, unfounded) = founded(client, intake.nodes).await?;
+    notes.extend(unfounded.iter().map(|claim| {
+        let mac = claim.mac.as_deref().unwrap_or("no admin MAC");
+        let (hostname, id) = (&claim.hostname, &claim.id);
+        format!("{hostname} ({mac}) is left out: it gives the UUID {id} of another node, and no agent listens there")
+    }));
+    match end {
+        End::Silence(missing) => remember(&mut known, missing, &nodes),
+        End::ShortSilence | End::TimeIsUp => {}
+    }
+    mark_namesakes(&mut nodes);
+    nodes.sort_by(|a, b| {
+        let machine = || (&a.id, &a.mac).cmp(&(&b.id, &b.mac));
+        by_name(&a.hostname, &b.hostname).then_with(machine)
+    });
+    Ok(Found { nodes, notes })
+}
+
+/// Why a search ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Silence(Missing),
+    /// Too short a silence says nothing about those that it did not wait for.
+    ShortSilence,
+    TimeIsUp,
+}
+
+async fn collect(
+    subscription: &mut Subscription,
+    search: Search,
+    known: &mut KnownNodes,
+) -> Result<(Intake, End)> {
+    let mut wanted = search.wanted;
+    let mut intake = Intake::new(Instant::now());
+    let mut patience = Patience::new(search.quiet, intake.began);
     let mut missing = Missing::Unknown;
-    while let Ok(delivery) = timeout_at(patience.until(missing), subscription.receive()).await {
-        let Some(node) = read(&delivery?, keep_sysinfo) else {
+    loop {
+        let silence = patience.until(missing);
+        let time_is_up = intake.began + intake.longest(search.quiet);
+        let received = timeout_at(silence.min(time_is_up), subscription.receive()).await;
+        let Ok(delivery) = received else {
+            let end = match missing {
+                _ if time_is_up < silence => End::TimeIsUp,
+                Missing::Unknown if !patience.is_for_all() => End::ShortSilence,
+                missing => End::Silence(missing),
+            };
+            return Ok((intake, end));
+        };
+        let delivery = delivery?;
+        if !intake.reads(delivery.body.len()) {
+            continue;
+        }
+        let Some(node) = read(&delivery, search.keep_sysinfo) else {
             continue;
         };
-        if !machines.insert((node.id.clone(), node.mac.clone(), node.hostname.clone())) {
+        let expected = known.expects(&node) || wanted.expects(&node);
+        if !intake.take(&node, expected) {
             continue;
         }
         patience.answered(Instant::now());
@@ -93,21 +160,19 @@ pub async fn discover(client: &Client, search: Search) -> Result<Vec<Node>> {
         } else {
             Missing::Unknown
         };
-        nodes.push(node);
+        if missing == Missing::NoneWanted {
+            patience.complete();
+        }
     }
+}
+
+fn remember(known: &mut KnownNodes, missing: Missing, nodes: &[Node]) {
     match missing {
         // Others were not waited for.
         Missing::NoneWanted => {}
-        Missing::NoneKnown => known.add(&nodes),
-        // Too short a silence says nothing about those that it did not wait for.
-        Missing::Unknown if !patience.is_for_all() => {}
-        Missing::Unknown => known.replace(&nodes),
+        Missing::NoneKnown => known.add(nodes),
+        Missing::Unknown => known.replace(nodes),
     }
-    nodes.sort_by(|a, b| {
-        let machine = || (&a.id, &a.mac).cmp(&(&b.id, &b.mac));
-        by_name(&a.hostname, &b.hostname).then_with(machine)
-    });
-    Ok(nodes)
 }
 
 /// Who has not answered yet.
@@ -130,6 +195,8 @@ struct Patience {
     quiet: Option<Duration>,
     latest: Instant,
     longest_gap: Duration,
+    /// The last one that was named has answered: what others say later is not waited for.
+    is_complete: bool,
 }
 
 impl Patience {
@@ -138,10 +205,18 @@ impl Patience {
             quiet,
             latest: asked_at,
             longest_gap: Duration::ZERO,
+            is_complete: false,
         }
     }
 
+    fn complete(&mut self) {
+        self.is_complete = true;
+    }
+
     fn answered(&mut self, now: Instant) {
+        if self.is_complete {
+            return;
+        }
         self.longest_gap = self.longest_gap.max(now - self.latest);
         self.latest = now;
     }
@@ -214,6 +289,18 @@ mod tests {
     fn a_silence_that_was_asked_for_is_kept() {
         assert_eq!(waits(Some(ms(3000)), &[5], Missing::NoneKnown), ms(3000));
         assert_eq!(waits(Some(ms(50)), &[5], Missing::NoneWanted), ms(50));
+    }
+
+    #[test]
+    fn answers_of_others_do_not_put_off_the_end_of_a_search_for_named_nodes() {
+        let asked = Instant::now();
+        let mut patience = Patience::new(None, asked);
+        patience.answered(asked + ms(5));
+        patience.complete();
+        for i in 1..100 {
+            patience.answered(asked + ms(5 + i * 10));
+        }
+        assert_eq!(patience.until(Missing::NoneWanted), asked + ms(105));
     }
 
     #[test]

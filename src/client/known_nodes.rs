@@ -52,6 +52,11 @@ impl KnownNodes {
         }
     }
 
+    /// It answered the last time.
+    pub(super) fn expects(&self, node: &Node) -> bool {
+        self.missing.contains(&line(node))
+    }
+
     /// Crosses a node off. Whether all that are known have answered.
     pub(super) fn answered(&mut self, node: &Node) -> bool {
         self.missing.remove(&line(node));

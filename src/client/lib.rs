@@ -6,15 +6,20 @@
 //! [`job_status`] are questions to single nodes.
 
 mod answer;
+mod claims;
 mod client;
 mod discovery;
+mod facts;
 mod filter;
+mod intake;
+mod judge;
 mod known_nodes;
 mod name_order;
 mod names;
 mod node;
 mod node_run;
 mod ping;
+mod plain;
 mod plan;
 mod report;
 mod run;
@@ -24,17 +29,23 @@ mod run_state;
 mod run_tests;
 mod selector;
 mod status;
+mod strict;
+mod target;
 
+pub use claims::{DuplicateUuid, duplicate_uuids};
 pub use client::Client;
-pub use discovery::{Search, discover};
-pub use filter::{BadFilter, Filter};
+pub use discovery::{Found, Search, discover};
+pub use filter::{BadFilter, Filter, NoVerdict};
+pub use judge::UnknownKey;
 pub use name_order::by_name;
 pub use names::{NodeName, Wanted};
-pub use node::{DuplicateUuid, Node, duplicate_uuids};
+pub use node::Node;
 pub use ping::{Pong, ping};
+pub use plain::{Plain, is_visible};
 pub use plan::{Action, Plan, STATUS_REQUEST};
 pub use report::{NodeResult, Report, RunEvent};
 pub use run::run;
 pub use run_files::{PastRun, RunFile, RunFiles, Start};
-pub use selector::{Selector, Target, Unselectable, matching};
+pub use selector::{Matching, Selected, Selector, Unselectable, matching};
 pub use status::{JobStatus, job_status};
+pub use target::Target;

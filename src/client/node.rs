@@ -1,14 +1,16 @@
 //! A node as its sysinfo describes it. Of the thousands of bytes that a node says of itself, the few that
 //! nodes are listed and chosen by are kept; all of them only where a command asks for them.
 
-use std::collections::HashMap;
-use std::fmt;
-
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::Plain;
+use super::target::name;
 use protocol::NodeId;
+
+/// Characters of a MAC address: InfiniBand's have 20 bytes.
+const MAX_MAC: usize = 20 * 3 - 1;
 
 /// A node that answered, and what it said of itself. What it left out, or filled with something else than
 /// is expected there, is `None`.
@@ -18,17 +20,19 @@ pub struct Node {
     /// Of the admin NIC. Tells two machines of one UUID apart.
     pub mac: Option<String>,
     /// The UUID if the node gave none.
-    pub hostname: String,
+    pub hostname: Plain,
+    /// Its host name is not its own alone: another node has it too, or it is the UUID of another.
+    pub has_namesake: bool,
     /// Of the admin NIC.
-    pub ip: Option<String>,
-    pub cpus: Option<String>,
-    pub memory_mib: Option<String>,
+    pub ip: Option<Plain>,
+    pub cpus: Option<Plain>,
+    pub memory_mib: Option<Plain>,
     pub disks: Option<usize>,
-    pub setup: Option<String>,
+    pub setup: Option<Plain>,
     /// The version of ur-agent; a Node.js agent gives none.
-    pub agent: Option<String>,
+    pub agent: Option<Plain>,
     /// What else answers to the same UUID on the same machine, as ur-agent has noticed: every request runs twice.
-    pub beside: Option<String>,
+    pub beside: Option<Plain>,
     /// Booted as one.
     pub is_headnode: bool,
     /// All that it said, if the search was for that.
@@ -71,8 +75,14 @@ impl Node {
         Some(Self::of(id, &serde_json::from_str(&fields).ok()?))
     }
 
+    /// What it is called wherever people read it.
+    pub fn name(&self) -> String {
+        name(&self.hostname, &self.id, self.has_namesake)
+    }
+
     fn of(id: NodeId, fields: &Fields<'_>) -> Self {
         let hostname = text(fields.hostname).filter(|name| !name.is_empty());
+        let hostname = hostname.map(|name| Plain::name(&name));
         let disks = value(fields.disks);
         let nics = value(fields.nics);
         let admin = nics
@@ -80,16 +90,19 @@ impl Node {
             .and_then(|nics| nics.values().find(is_admin));
         let of_nic = |field| string(admin.and_then(|nic| nic.get(field)));
         Self {
-            hostname: hostname.unwrap_or_else(|| id.to_string()),
+            hostname: hostname.unwrap_or_else(|| Plain::name(id.as_str())),
             id,
-            mac: of_nic("MAC Address"),
-            ip: of_nic("ip4addr"),
+            has_namesake: false,
+            mac: of_nic("MAC Address")
+                .filter(|mac| is_mac(mac))
+                .map(|mac| mac.to_ascii_lowercase()),
+            ip: of_nic("ip4addr").map(|ip| Plain::name(&ip)),
             cpus: scalar(fields.cpus),
             memory_mib: scalar(fields.memory_mib),
             disks: disks.as_object().map(serde_json::Map::len),
             setup: scalar(fields.setup),
-            agent: string(value(fields.agent).get("version")),
-            beside: string(value(fields.agent).get("beside")),
+            agent: string(value(fields.agent).get("version")).map(|it| Plain::name(&it)),
+            beside: string(value(fields.agent).get("beside")).map(|it| Plain::name(&it)),
             is_headnode: is_true(value(fields.boot_parameters).get("headnode")),
             sysinfo: None,
         }
@@ -110,13 +123,19 @@ fn text(raw: Option<&RawValue>) -> Option<String> {
 }
 
 /// A number or a flag as text, or a text that is not empty.
-fn scalar(raw: Option<&RawValue>) -> Option<String> {
+fn scalar(raw: Option<&RawValue>) -> Option<Plain> {
     match value(raw) {
-        Value::String(text) if !text.is_empty() => Some(text),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(flag) => Some(flag.to_string()),
+        Value::String(text) if !text.is_empty() => Some(Plain::name(&text)),
+        Value::Number(number) => Some(Plain::name(&number.to_string())),
+        Value::Bool(flag) => Some(Plain::name(&flag.to_string())),
         _ => None,
     }
+}
+
+/// What may stand in a routing key besides the UUID.
+fn is_mac(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b':';
+    !text.is_empty() && text.len() <= MAX_MAC && text.bytes().all(allowed)
 }
 
 fn is_admin(nic: &&Value) -> bool {
@@ -130,50 +149,6 @@ fn is_true(value: Option<&Value>) -> bool {
         None | Some(Value::Null | Value::Bool(false)) => false,
         Some(Value::String(text)) => !text.is_empty() && text != "false",
         Some(_) => true,
-    }
-}
-
-/// Several machines that answer to one UUID: whatever is sent to it, all of them run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DuplicateUuid {
-    pub id: NodeId,
-    /// MAC and hostname of each.
-    pub machines: Vec<(Option<String>, String)>,
-}
-
-/// Every UUID that more than one of `nodes` has.
-pub fn duplicate_uuids(nodes: &[Node]) -> Vec<DuplicateUuid> {
-    let mut count: HashMap<&NodeId, usize> = HashMap::new();
-    for node in nodes {
-        *count.entry(&node.id).or_default() += 1;
-    }
-    let mut found: Vec<DuplicateUuid> = Vec::new();
-    for node in nodes.iter().filter(|node| count[&node.id] > 1) {
-        let machine = (node.mac.clone(), node.hostname.clone());
-        match found.iter_mut().find(|known| known.id == node.id) {
-            Some(known) => known.machines.push(machine),
-            None => found.push(DuplicateUuid {
-                id: node.id.clone(),
-                machines: vec![machine],
-            }),
-        }
-    }
-    found
-}
-
-impl fmt::Display for DuplicateUuid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} machines have the UUID {}:",
-            self.machines.len(),
-            self.id
-        )?;
-        for (mac, hostname) in &self.machines {
-            let mac = mac.as_deref().unwrap_or("without an admin MAC");
-            write!(f, " {hostname} ({mac})")?;
-        }
-        Ok(())
     }
 }
 
@@ -209,7 +184,7 @@ pub(super) mod tests {
         assert_eq!(node.mac.as_deref(), Some("00:00:00:00:00:01"));
         assert_eq!(node.ip.as_deref(), Some("10.0.0.7"));
         let bare = read("n2", &json!({}));
-        assert_eq!((bare.mac.as_deref(), bare.hostname.as_str()), (None, "n2"));
+        assert_eq!((bare.mac.as_deref(), &*bare.hostname), (None, "n2"));
     }
 
     #[test]
@@ -219,12 +194,12 @@ pub(super) mod tests {
             "Boot Parameters": 1, "Ur Agent": "1.0", "MiB of Memory": 1024, "CPU Total Cores": "",
         });
         let odd = read("n1", &odd);
-        assert_eq!((odd.hostname.as_str(), odd.mac), ("n1", None));
+        assert_eq!((&*odd.hostname, odd.mac), ("n1", None));
         assert_eq!((odd.disks, odd.setup, odd.agent), (None, None, None));
         assert_eq!((odd.memory_mib.as_deref(), odd.cpus), (Some("1024"), None));
         let id = || NodeId::parse("n").unwrap();
         let twice = Node::read(id(), br#" {"Hostname": "a", "Hostname": "b"}"#).unwrap();
-        assert_eq!(twice.hostname, "b");
+        assert_eq!(&*twice.hostname, "b");
         assert!(Node::read(id(), b"[1, 2, 3, 4, 5, 6, 7, 8]").is_none());
         assert!(Node::read(id(), b"{").is_none());
     }
@@ -237,17 +212,5 @@ pub(super) mod tests {
         assert!(boot(json!("true")) && boot(json!(true)));
         assert!(!boot(json!("")) && !boot(json!("false")) && !boot(json!(false)));
         assert!(!node("n", "m", "h").is_headnode);
-    }
-
-    #[test]
-    fn two_machines_of_one_uuid_are_duplicates() {
-        let nodes = [
-            node("n1", "00:00:00:00:00:01", "node1"),
-            node("n2", "00:00:00:00:00:02", "node2"),
-            node("n1", "00:00:00:00:00:03", "node3"),
-        ];
-        let found = duplicate_uuids(&nodes);
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].machines[1].1, "node3");
     }
 }

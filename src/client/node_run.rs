@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Action, NodeResult, Plan, Target};
+use super::{Action, NodeResult, Plan, Target, answer};
 use protocol::{Outcome, Progress, Reply};
 
 /// What the operator reads of a node that knows nothing of the request.
@@ -114,6 +114,7 @@ impl NodeRun {
     /// Ends it, and gives the result back.
     pub(super) fn end(&mut self, outcome: Outcome, now: Instant) -> &mut NodeResult {
         self.stage = Stage::Ended;
+        let outcome = answer::plain(outcome);
         let last_progress = self.last_progress.take();
         let elapsed = self.sent_at.map_or(Duration::ZERO, |sent| now - sent);
         self.result.insert(NodeResult {

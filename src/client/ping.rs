@@ -46,14 +46,20 @@ pub async fn ping(client: &Client, targets: &[Target], wait: Duration) -> Result
             let (key, body) = (RoutingKey::Ping { node }, &body);
             publishing.push(async move { (i, client.send(&key, body).await) });
         }
-        select! {
+        let is_news = select! {
             () = sleep_until(latest + wait) => break,
-            Some((i, routing)) = publishing.next() => if routing? == Routing::Unroutable {
-                pings.answered(i, Pong::NotConnected);
-            },
+            Some((i, routing)) = publishing.next() => {
+                if routing? == Routing::Unroutable {
+                    pings.answered(i, Pong::NotConnected);
+                }
+                true
+            }
             delivery = subscription.receive() => pings.acked(&delivery?, Instant::now()),
+        };
+        // Not by answers that nobody asked for: those may never end.
+        if is_news {
+            latest = Instant::now();
         }
-        latest = Instant::now();
     }
     let pongs = pings.pongs.into_iter();
     Ok(pongs.map(|pong| pong.unwrap_or(Pong::NoAnswer)).collect())
@@ -87,25 +93,25 @@ impl<'a> Pings<'a> {
         Some((i, node))
     }
 
-    fn acked(&mut self, delivery: &Delivery, now: Instant) {
+    /// Whether it is the first answer of a target.
+    fn acked(&mut self, delivery: &Delivery, now: Instant) -> bool {
         let Ok(RoutingKey::Ack { node, .. }) = RoutingKey::parse(&delivery.routing_key) else {
-            return;
+            return false;
         };
         let i = NodeId::parse(&node).ok();
         let i = i.and_then(|id| self.by_id.get(&id)).copied();
-        if let Some(i) = i
-            && let Some(published) = self.published.get(i)
-        {
-            self.answered(i, Pong::After(now - *published));
-        }
+        let published = i.and_then(|i| Some((i, *self.published.get(i)?)));
+        published.is_some_and(|(i, at)| self.answered(i, Pong::After(now - at)))
     }
 
     /// The first answer counts.
-    fn answered(&mut self, i: usize, pong: Pong) {
-        if self.pongs[i].is_none() {
+    fn answered(&mut self, i: usize, pong: Pong) -> bool {
+        let is_first = self.pongs[i].is_none();
+        if is_first {
             self.pongs[i] = Some(pong);
             self.unanswered -= 1;
         }
+        is_first
     }
 }
 
@@ -118,18 +124,17 @@ mod tests {
     #[test]
     fn the_first_answer_of_a_node_counts_and_from_when_it_was_pinged() {
         let nodes = [node("u1", "m1", "n1"), node("u2", "m2", "n2")];
-        let targets = Selector::All.select(&nodes).unwrap();
+        let targets = Selector::All.select(&nodes).unwrap().targets;
         let (mut pings, now) = (Pings::of(&targets), Instant::now());
         let ms = Duration::from_millis;
         let ack = |id: &str| Delivery::unacked(&format!("ur.ackc0ffee.{id}"), b"{}");
         assert_eq!(pings.next(now), Some((0, "u1".to_owned())));
-        pings.acked(&ack("u2"), now);
-        assert_eq!(pings.unanswered, 2, "it was not pinged yet");
+        assert!(!pings.acked(&ack("u2"), now), "it was not pinged yet");
         assert_eq!(pings.next(now + ms(10)), Some((1, "u2".to_owned())));
         assert_eq!(pings.next(now), None);
-        pings.acked(&ack("u2"), now + ms(15));
-        pings.acked(&ack("u2"), now + ms(20));
-        pings.acked(&ack("u3"), now);
+        assert!(pings.acked(&ack("u2"), now + ms(15)));
+        assert!(!pings.acked(&ack("u2"), now + ms(20)));
+        assert!(!pings.acked(&ack("u3"), now));
         pings.answered(0, Pong::NotConnected);
         assert_eq!(pings.unanswered, 0);
         let expected = [Pong::NotConnected, Pong::After(ms(5))];

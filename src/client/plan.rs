@@ -30,6 +30,8 @@ pub struct Plan {
     pub max_fail: Option<usize>,
     /// Listen for output as it comes.
     pub stream: bool,
+    /// Bytes that are kept of each stream of a reply.
+    pub max_output: u64,
     /// Which task it is, if it is one.
     pub label: Label,
     /// How it ended on nodes that have told already, should they have forgotten.
@@ -54,7 +56,7 @@ impl Plan {
                 request,
             },
             Action::Cancel => RoutingKey::Cancel {
-                node: target.id.to_string(),
+                node: target.routing_word.clone(),
                 request,
             },
         }

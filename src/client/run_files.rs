@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{RunEvent, Target};
 use protocol::{NodeId, Outcome, RequestId};
@@ -28,6 +29,9 @@ pub struct Start {
     /// How long a node may take to answer.
     pub wait: Duration,
     pub targets: Vec<Target>,
+    /// Of what was sent, without what differs each time. Runs of older versions have none.
+    #[serde(default)]
+    pub digest: Option<Uuid>,
 }
 
 /// A run as its file tells it.
@@ -218,7 +222,8 @@ mod tests {
             at: "2026-01-01T00:00:00Z".parse().unwrap(),
             what: "uptime".to_owned(),
             wait: Duration::from_secs(60),
-            targets: Selector::All.select(&nodes).unwrap(),
+            targets: Selector::All.select(&nodes).unwrap().targets,
+            digest: None,
         }
     }
 

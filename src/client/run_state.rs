@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::answer::Answer;
+use super::answer::{self, Answer};
 use super::node_run::{NodeRun, Stage};
 use super::report::{Report, RunEvent};
 use super::{Action, Plan, Target};
 use broker::{Delivery, Routing};
-use protocol::{NodeId, Outcome, Output, Reply};
+use protocol::{NodeId, Outcome};
 
 /// How long until a node that has said nothing, or was not there, is sent to once more.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -190,14 +190,14 @@ impl<'a> RunState<'a> {
         match answer {
             Answer::Reply => self.replied(i, &delivery.body, now),
             Answer::Progress => {
-                let progress = serde_json::from_slice(&delivery.body).ok()?;
+                let progress = answer::progress(&delivery.body)?;
                 self.picked_up(i, now);
                 let node = &mut self.nodes[i];
                 let progress = node.last_progress.insert(Box::new(progress));
                 Some(RunEvent::Progress(&node.target, progress))
             }
             Answer::Output => {
-                let output: Output = serde_json::from_slice(&delivery.body).ok()?;
+                let output = answer::output(&delivery.body)?;
                 self.picked_up(i, now);
                 Some(RunEvent::Output(&self.nodes[i].target, output))
             }
@@ -215,7 +215,7 @@ impl<'a> RunState<'a> {
     }
 
     fn replied(&mut self, i: usize, body: &[u8], now: Instant) -> Option<RunEvent<'_>> {
-        let (mut reply, unknown_fields) = match Reply::decode(body) {
+        let (mut reply, unknown_fields) = match answer::reply(body) {
             Ok(read) => read,
             Err(error) => {
                 let message = format!("its reply cannot be read: {error}");
@@ -225,6 +225,7 @@ impl<'a> RunState<'a> {
         if !reply.is_meant_for(&self.plan.body) {
             return None;
         }
+        answer::shorten(&mut reply, self.plan.max_output);
         // A Node.js agent does not say what it ran. We know.
         if reply.name.is_none() {
             reply.set_label(self.plan.label.clone());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::run_state::{RETRY_AFTER, RunState};
-use super::{Action, JobStatus, NodeResult, Plan, RunEvent, Target};
+use super::{Action, JobStatus, NodeResult, Plain, Plan, RunEvent, Target};
 use broker::{Delivery, Routing};
 use protocol::{ErrorCode, NodeId, Outcome, Progress, Reply};
 use protocol::{Label, Refusal, RequestId, State};
@@ -21,6 +21,7 @@ fn plan(action: Action) -> Plan {
         concurrency: None,
         max_fail: None,
         stream: false,
+        max_output: u64::MAX,
         earlier: HashMap::new(),
         label: Label::default(),
     }
@@ -31,9 +32,10 @@ fn state(nodes: usize, plan: &Plan) -> RunState<'_> {
     let target = |i: usize| Target {
         id: NodeId::parse(&format!("n{i}")).unwrap(),
         mac: None,
-        hostname: format!("host{i}"),
+        hostname: Plain::name(&format!("host{i}")),
+        has_namesake: false,
         routing_word: format!("n{i}"),
-        agent: (i + 1 < nodes).then(|| "0.1.0".to_owned()),
+        agent: (i + 1 < nodes).then(|| Plain::name("0.1.0")),
     };
     RunState::new((0..nodes).map(target).collect(), plan)
 }

@@ -1,16 +1,17 @@
 //! Selection: which of the nodes that answered a command is for. Refuses whatever is not exactly what was
 //! meant: nothing has been sent by then, and nothing is.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-
+use super::facts::{self, FACTS};
+use super::judge::{UnknownKey, judge, unknown_keys};
 use super::names::{NodeName, Wanted, resolve};
-use super::node::{DuplicateUuid, Node, duplicate_uuids};
-use super::{BadFilter, Filter, Search};
+use super::{
+    BadFilter, DuplicateUuid, Filter, NoVerdict, Node, Plain, Search, Target, duplicate_uuids,
+};
 use protocol::NodeId;
 
 /// What was asked for.
@@ -20,21 +21,14 @@ pub enum Selector {
     /// All but headnodes.
     Compute,
     Named(Vec<NodeName>),
-    Where(Filter),
+    Where(Arc<Filter>),
 }
 
-/// A node that something is to be sent to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Target {
-    pub id: NodeId,
-    pub mac: Option<String>,
-    pub hostname: String,
-    /// The word for it in a routing key: its UUID, or UUID-MAC if it was named so.
-    /// Runs recorded before its name was changed say `word`.
-    #[serde(alias = "word")]
-    pub routing_word: String,
-    /// The version of ur-agent; a Node.js agent gives none.
-    pub agent: Option<String>,
+/// The targets, and the nodes that are none though they may have been meant, each with the reason.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Selected {
+    pub targets: Vec<Target>,
+    pub left_out: Vec<Unselectable>,
 }
 
 /// Why nothing can be sent.
@@ -50,34 +44,22 @@ pub enum Unselectable {
     Ambiguous(String, Vec<NodeId>),
     /// One UUID for several machines.
     DuplicateUuid(Vec<DuplicateUuid>),
-    /// The expression failed on this node.
-    Filter { hostname: String, message: String },
-}
-
-impl Target {
-    pub(super) fn of(node: &Node) -> Self {
-        Self {
-            id: node.id.clone(),
-            mac: node.mac.clone(),
-            hostname: node.hostname.clone(),
-            routing_word: node.id.to_string(),
-            agent: node.agent.clone(),
-        }
-    }
-
-    /// The one machine, even if another has its UUID.
-    pub(super) fn with_mac(node: &Node) -> Self {
-        let mut target = Self::of(node);
-        if let Some(mac) = &node.mac {
-            target.routing_word = format!("{}-{mac}", node.id);
-        }
-        target
-    }
+    /// The expression says neither yes nor no to this node.
+    NoVerdict { node: String, why: NoVerdict },
+    /// It did not end on this node.
+    Endless { node: String },
+    /// It reads keys that no node has: whatever it means, these are slips of the pen. Some nodes would have been
+    /// meant all the same, or none.
+    UnknownKeys {
+        keys: Vec<UnknownKey>,
+        some_match: bool,
+    },
 }
 
 impl Selector {
     pub fn compile(expression: &str) -> Result<Self, BadFilter> {
-        Filter::parse(expression).map(Self::Where)
+        let filter = Filter::parse(expression)?;
+        Ok(Self::Where(Arc::new(filter)))
     }
 
     /// Which nodes have to answer, where that can be known.
@@ -98,61 +80,122 @@ impl Selector {
     }
 
     /// The targets among `nodes`, in their order; by name in the order of the names.
-    pub fn select(&self, nodes: &[Node]) -> Result<Vec<Target>, Unselectable> {
-        let targets = match self {
-            Self::All => nodes.iter().map(Target::of).collect(),
-            Self::Compute => nodes
-                .iter()
-                .filter(|node| !node.is_headnode)
-                .map(Target::of)
-                .collect(),
-            Self::Where(filter) => matching(filter, nodes)?
-                .into_iter()
-                .map(Target::of)
-                .collect(),
-            Self::Named(names) => resolve(names, nodes)?,
+    pub fn select(&self, nodes: &[Node]) -> Result<Selected, Unselectable> {
+        let (mut left_out, mut unknown) = (Vec::new(), Vec::new());
+        let chosen = match self {
+            Self::All => nodes.iter().collect(),
+            Self::Compute => nodes.iter().filter(|node| !node.is_headnode).collect(),
+            Self::Where(filter) => {
+                let matching = matching(filter, nodes)?;
+                (left_out, unknown) = (matching.left_out, matching.unknown);
+                matching.nodes
+            }
+            Self::Named(names) => {
+                let targets = resolve(names, nodes)?;
+                return Ok(Selected { targets, left_out });
+            }
         };
-        if targets.is_empty() {
-            return Err(Unselectable::NoNode {
-                answered: nodes.len(),
+        let (targets, duplicates) = one_for_each(&chosen, nodes);
+        if targets.is_empty() && !unknown.is_empty() {
+            return Err(Unselectable::UnknownKeys {
+                keys: unknown,
+                some_match: false,
             });
         }
-        let mut faults = duplicate_uuids(nodes);
-        let words: HashSet<&str> = targets
-            .iter()
-            .map(|target| target.routing_word.as_str())
-            .collect();
-        faults.retain(|duplicate| words.contains(duplicate.id.as_str()));
-        if !faults.is_empty() {
-            return Err(Unselectable::DuplicateUuid(faults));
+        if targets.is_empty() {
+            return Err(match duplicates {
+                none if none.is_empty() => Unselectable::NoNode {
+                    answered: nodes.len(),
+                },
+                some => Unselectable::DuplicateUuid(some),
+            });
         }
-        Ok(targets)
+        let duplicates = duplicates.into_iter();
+        left_out.extend(duplicates.map(|it| Unselectable::DuplicateUuid(vec![it])));
+        Ok(Selected { targets, left_out })
     }
 }
 
-/// The nodes that `filter` accepts, of those that were asked for all they say.
-pub fn matching<'a>(filter: &Filter, nodes: &'a [Node]) -> Result<Vec<&'a Node>, Unselectable> {
-    let mut found = Vec::new();
+/// A target for each UUID, and the UUIDs that are none: those of several machines, one of which may be meant. A
+/// UUID is chosen if all that was said under it is.
+fn one_for_each(chosen: &[&Node], nodes: &[Node]) -> (Vec<Target>, Vec<DuplicateUuid>) {
+    let mut answers: HashMap<&NodeId, usize> = HashMap::new();
     for node in nodes {
-        let sysinfo = node.sysinfo.as_deref().map_or("{}", RawValue::get);
-        match filter.accepts(sysinfo.as_bytes()) {
-            Ok(true) => found.push(node),
+        *answers.entry(&node.id).or_default() += 1;
+    }
+    for node in chosen {
+        answers.entry(&node.id).and_modify(|left| *left -= 1);
+    }
+    let mut duplicates = duplicate_uuids(nodes);
+    let ids: HashSet<&NodeId> = chosen.iter().map(|node| &node.id).collect();
+    duplicates.retain(|it| ids.contains(&it.id));
+    let several: HashSet<&NodeId> = duplicates.iter().map(|it| &it.id).collect();
+    let mut seen = HashSet::new();
+    let targets = chosen
+        .iter()
+        .filter(|node| answers[&node.id] == 0 && !several.contains(&node.id))
+        .filter(|node| seen.insert(&node.id))
+        .map(|node| Target::of(node))
+        .collect();
+    (targets, duplicates)
+}
+
+/// The nodes that a filter accepts, and those on which it failed.
+#[derive(Debug)]
+pub struct Matching<'a> {
+    pub nodes: Vec<&'a Node>,
+    pub left_out: Vec<Unselectable>,
+    /// Keys that no node has; then it accepts none.
+    pub unknown: Vec<UnknownKey>,
+}
+
+/// Asks `filter` about nodes that were asked for all they say. An odd node on which it fails is left out; an expression
+/// that fails everywhere is wrong itself, and so is one that says neither yes nor no.
+pub fn matching<'a>(filter: &Arc<Filter>, nodes: &'a [Node]) -> Result<Matching<'a>, Unselectable> {
+    let facts: Vec<_> = nodes.iter().map(facts::of).collect();
+    let verdicts = judge(filter, &facts);
+    if let Some(node) = nodes.get(verdicts.len()) {
+        let node = node.name();
+        return Err(Unselectable::Endless { node });
+    }
+    let mut matching = Matching {
+        nodes: Vec::new(),
+        left_out: Vec::new(),
+        unknown: unknown_keys(&filter.keys, FACTS.iter().map(|(name, _)| *name), &facts),
+    };
+    for (node, verdict) in nodes.iter().zip(verdicts) {
+        let no_verdict = |why| Unselectable::NoVerdict {
+            node: node.name(),
+            why,
+        };
+        match verdict {
+            Ok(true) => matching.nodes.push(node),
             Ok(false) => {}
-            Err(message) => {
-                return Err(Unselectable::Filter {
-                    hostname: node.hostname.clone(),
-                    message,
-                });
-            }
+            Err(why @ NoVerdict::Failed(_)) => matching.left_out.push(no_verdict(why)),
+            Err(why @ NoVerdict::Value(..)) => return Err(no_verdict(why)),
         }
     }
-    Ok(found)
+    if matching.left_out.len() == nodes.len()
+        && let Some(first) = matching.left_out.pop()
+    {
+        return Err(first);
+    }
+    if !matching.nodes.is_empty() && !matching.unknown.is_empty() {
+        return Err(Unselectable::UnknownKeys {
+            keys: matching.unknown,
+            some_match: true,
+        });
+    }
+    Ok(matching)
 }
 
 impl fmt::Display for Unselectable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing(names) => write!(f, "not found: {}", names.join(", ")),
+            Self::Missing(names) => {
+                let names: Vec<Plain> = names.iter().map(|name| Plain::of(name)).collect();
+                write!(f, "not found: {}", names.join(", "))
+            }
             Self::NoNode { answered: 0 } => f.write_str("no node answered"),
             Self::NoNode { answered } => write!(f, "{answered} nodes answered, none of them meant"),
             Self::Repeated(one, other) if one == other => write!(f, "{one} is named twice"),
@@ -170,10 +213,18 @@ impl fmt::Display for Unselectable {
                 }
                 f.write_str("\naddress one of them as UUID-MAC")
             }
-            Self::Filter { hostname, message } => write!(
+            Self::NoVerdict { node, why } => f.write_str(&why.about(node)),
+            Self::Endless { node } => write!(
                 f,
-                "the expression fails on {hostname}: {message} (`?` makes jq go on)"
+                "the expression does not end on {node}, or takes too much memory: it was ended"
             ),
+            Self::UnknownKeys { keys, .. } => {
+                for (i, unknown) in keys.iter().enumerate() {
+                    f.write_str(if i > 0 { "\n" } else { "" })?;
+                    write!(f, "{unknown}")?;
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -181,118 +232,5 @@ impl fmt::Display for Unselectable {
 impl std::error::Error for Unselectable {}
 
 #[cfg(test)]
-mod tests {
-    use super::super::node::tests::node;
-    use super::*;
-
-    fn three() -> Vec<Node> {
-        let mut nodes = vec![
-            node("u1", "00:00:00:00:00:01", "node1"),
-            node("u2", "00:00:00:00:00:0a", "node2"),
-            node("u3", "00:00:00:00:00:03", "node3"),
-        ];
-        nodes[0].is_headnode = true;
-        nodes
-    }
-
-    fn by_name(names: &[&str], nodes: &[Node]) -> Result<Vec<String>, Unselectable> {
-        let names = names
-            .iter()
-            .map(|name| NodeName((*name).to_owned()))
-            .collect();
-        let targets = Selector::Named(names).select(nodes)?;
-        Ok(targets
-            .into_iter()
-            .map(|target| target.routing_word)
-            .collect())
-    }
-
-    fn words(selector: &Selector) -> Vec<String> {
-        let targets = selector.select(&three()).unwrap();
-        targets
-            .into_iter()
-            .map(|target| target.routing_word)
-            .collect()
-    }
-
-    #[test]
-    fn a_node_is_named_by_uuid_by_hostname_or_by_uuid_and_mac() {
-        let found = by_name(&["node1", "U2-00:00:00:00:00:0A", "u3"], &three());
-        assert_eq!(found.unwrap(), ["u1", "u2-00:00:00:00:00:0a", "u3"]);
-    }
-
-    #[test]
-    fn waiting_ends_when_all_that_were_named_have_answered() {
-        let names = ["node1", "U2-00:00:00:00:00:0A"].map(|name| NodeName(name.to_owned()));
-        let mut wanted = Selector::Named(names.into()).wanted();
-        let nodes = three();
-        assert!(!wanted.answered(&nodes[2]) && !wanted.answered(&nodes[1]));
-        assert!(wanted.answered(&nodes[0]) && wanted.answered(&nodes[2]));
-        let mut all = Selector::All.wanted();
-        assert!(!nodes.iter().any(|node| all.answered(node)));
-    }
-
-    #[test]
-    fn every_missing_name_is_told() {
-        let found = by_name(&["x", "node1", "y"], &three());
-        assert_eq!(found.unwrap_err().to_string(), "not found: x, y");
-    }
-
-    #[test]
-    fn a_node_with_two_names_is_refused() {
-        let message = |names: &[&str]| by_name(names, &three()).unwrap_err().to_string();
-        assert_eq!(message(&["node1", "u1"]), "node1 and u1 are the same node");
-        assert_eq!(message(&["u1", "u1"]), "u1 is named twice");
-    }
-
-    #[test]
-    fn a_hostname_of_two_nodes_is_refused() {
-        let mut nodes = three();
-        nodes.push(node("u4", "00:00:00:00:00:04", "node1"));
-        let message = by_name(&["node1"], &nodes).unwrap_err().to_string();
-        assert_eq!(message, "node1 is the hostname of several nodes: u1 u4");
-    }
-
-    #[test]
-    fn twins_are_refused_unless_the_mac_says_which() {
-        let mut nodes = three();
-        nodes.push(node("u2", "00:00:00:00:00:09", "twin"));
-        assert!(matches!(
-            by_name(&["u2"], &nodes),
-            Err(Unselectable::DuplicateUuid(_))
-        ));
-        assert!(matches!(
-            Selector::All.select(&nodes),
-            Err(Unselectable::DuplicateUuid(_))
-        ));
-        assert_eq!(by_name(&["node1"], &nodes).unwrap(), ["u1"]);
-        let one = by_name(&["u2-00:00:00:00:00:09"], &nodes).unwrap();
-        assert_eq!(one, ["u2-00:00:00:00:00:09"]);
-        let both = ["u2-00:00:00:00:00:09", "u2-00:00:00:00:00:0a"];
-        assert!(matches!(
-            by_name(&both, &nodes),
-            Err(Unselectable::Repeated(..))
-        ));
-    }
-
-    #[test]
-    fn all_compute_and_where_choose_by_what_a_node_says() {
-        assert_eq!(words(&Selector::All), ["u1", "u2", "u3"]);
-        assert_eq!(words(&Selector::Compute), ["u2", "u3"]);
-        let expression = r#".Hostname | test("[13]$")"#;
-        assert_eq!(words(&Selector::compile(expression).unwrap()), ["u1", "u3"]);
-    }
-
-    #[test]
-    fn no_node_is_an_error() {
-        let nobody = Selector::All.select(&[]).unwrap_err();
-        assert_eq!(nobody.to_string(), "no node answered");
-        let none = Selector::compile("false").unwrap().select(&three());
-        assert_eq!(
-            none.unwrap_err().to_string(),
-            "3 nodes answered, none of them meant"
-        );
-        let fails = Selector::compile(".Hostname.x").unwrap().select(&three());
-        assert!(matches!(fails, Err(Unselectable::Filter { .. })));
-    }
-}
+#[path = "selector_tests.rs"]
+mod tests;

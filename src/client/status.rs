@@ -6,7 +6,7 @@ use anyhow::Result;
 use tokio::time::{Instant, timeout_at};
 
 use super::Client;
-use super::answer::Answer;
+use super::answer::{self, Answer};
 use super::plan::{STATUS_REQUEST, answers};
 use broker::{Delivery, Routing};
 use protocol::{NodeId, Outcome, Progress, Reply, RequestId, RoutingKey, State};
@@ -23,7 +23,8 @@ pub struct JobStatus {
 impl JobStatus {
     /// How it ended, judged as a run judges the same reply.
     pub fn outcome(&self) -> Option<Outcome> {
-        self.reply.as_ref().map(task::outcome)
+        let outcome = self.reply.as_ref().map(task::outcome);
+        outcome.map(answer::plain)
     }
 
     /// Nothing more can come.
@@ -32,20 +33,20 @@ impl JobStatus {
         self.reply.is_some() || self.progress.as_ref().is_some_and(|p| !ended(p))
     }
 
-    fn received(&mut self, delivery: &Delivery, from: &NodeId) -> serde_json::Result<()> {
+    /// What cannot be read is passed over: another message may follow that can.
+    fn received(&mut self, delivery: &Delivery, from: &NodeId) {
+        let body = &delivery.body;
         match Answer::of(&delivery.routing_key) {
             Some((node, Answer::Progress)) if node == *from => {
-                self.progress = Some(serde_json::from_slice(&delivery.body)?);
+                self.progress = answer::progress(body).or(self.progress.take());
             }
             Some((node, Answer::Reply)) if node == *from => {
-                let reply: Reply = serde_json::from_slice(&delivery.body)?;
-                if reply.is_meant_for(STATUS_REQUEST) {
-                    self.reply = Some(reply);
-                }
+                let reply = answer::reply(body).ok().map(|(reply, _)| reply);
+                let ours = reply.filter(|reply| reply.is_meant_for(STATUS_REQUEST));
+                self.reply = ours.or(self.reply.take());
             }
             _ => {}
         }
-        Ok(())
     }
 }
 
@@ -70,7 +71,7 @@ pub async fn job_status(
         let Ok(delivery) = timeout_at(until, subscription.receive()).await else {
             break;
         };
-        status.received(&delivery?, node)?;
+        status.received(&delivery?, node);
     }
     Ok(status)
 }

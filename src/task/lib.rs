@@ -41,6 +41,8 @@ pub struct Task {
     /// `<module>/tasks/<file>`.
     executable: String,
     content: Vec<u8>,
+    /// Its file began with a byte order mark, which is left out.
+    pub had_mark: bool,
 }
 
 impl Task {
@@ -81,6 +83,7 @@ mod tests {
             metadata: Metadata::read(metadata.to_string().as_bytes()).unwrap(),
             executable: "test/tasks/task.sh".to_owned(),
             content: b"#!/bin/sh\n".to_vec(),
+            had_mark: false,
         }
     }
 }

@@ -131,6 +131,7 @@ fn read_task(dir: &ModuleDir, name: TaskName) -> Result<Task> {
         bail!("{dir}/{path}: `implementations` names {file}, which is not there");
     };
     Ok(Task {
+        had_mark: dir.has_mark(&executable),
         content,
         executable,
         metadata,
@@ -184,6 +185,7 @@ pub fn local(path: &Path) -> Result<Task> {
             task: stem.into_owned(),
         },
         executable: format!("local/tasks/{file}"),
+        had_mark: dir.has_mark(&file),
         content,
     })
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -57,10 +57,21 @@ impl ModuleDir {
             Self::OnDisk(dir) => match fs::read(dir.join(path)) {
                 Err(error) if is_absence(&error) => Ok(None),
                 bytes => bytes
-                    .map(Some)
+                    .map(|bytes| Some(without_mark(bytes)))
                     .with_context(|| format!("reading {self}/{path}")),
             },
         }
+    }
+
+    /// Whether a file began with a byte order mark, which was left out: it hides the interpreter's line from the
+    /// kernel, and is no JSON.
+    pub(super) fn has_mark(&self, path: &str) -> bool {
+        let mut first = [0; BYTE_ORDER_MARK.len()];
+        let Self::OnDisk(dir) = self else {
+            return false;
+        };
+        let file = fs::File::open(dir.join(path));
+        file.is_ok_and(|mut file| file.read_exact(&mut first).is_ok()) && first == BYTE_ORDER_MARK
     }
 
     /// All files below a directory.
@@ -91,6 +102,15 @@ impl fmt::Display for ModuleDir {
             Self::OnDisk(dir) => dir.display().fmt(f),
         }
     }
+}
+
+const BYTE_ORDER_MARK: [u8; 3] = *b"\xef\xbb\xbf";
+
+fn without_mark(mut bytes: Vec<u8>) -> Vec<u8> {
+    if bytes.starts_with(&BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
+    }
+    bytes
 }
 
 fn is_absence(error: &std::io::Error) -> bool {

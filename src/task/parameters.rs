@@ -25,7 +25,7 @@ const ENVIRONMENT: [(&str, &str); 3] = [
 /// Parameters as they were typed.
 #[derive(Clone, Debug, Default)]
 pub struct Given {
-    /// From `name=value`: JSON if that is of the parameter's type, else the text itself.
+    /// From `name=value`: JSON if that is of the parameter's type and says the same, else the text itself.
     pub words: Vec<(String, String)>,
     /// From `--params`.
     pub json: Map<String, Value>,
@@ -106,8 +106,8 @@ impl Task {
         let mut values = Map::new();
         for (name, text) in &given.words {
             let value = match self.parameter(name)? {
-                Some(parameter) => from_text(text, parameter),
-                None => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone())),
+                Some(parameter) => from_text(text, |value| parameter.kind.accepts(value)),
+                None => from_text(text, |_| true),
             };
             if values.insert(name.clone(), value).is_some() || given.json.contains_key(name) {
                 return Err(BadParameter(format!(
@@ -192,11 +192,37 @@ impl Task {
     }
 }
 
-fn from_text(text: &str, parameter: &Parameter) -> Value {
-    serde_json::from_str(text)
-        .ok()
-        .filter(|value| parameter.kind.accepts(value))
-        .unwrap_or_else(|| Value::String(text.to_owned()))
+/// JSON if it is of the type, else the text. A number that JSON would write otherwise (a version 1.10, a serial of 23
+/// digits) is a text, unless the type takes none.
+fn from_text(text: &str, accepts: impl Fn(&Value) -> bool) -> Value {
+    let as_text = Value::String(text.to_owned());
+    let json = serde_json::from_str(text).ok();
+    match json.filter(&accepts) {
+        Some(json) if keeps_numbers(text) || !accepts(&as_text) => json,
+        _ => as_text,
+    }
+}
+
+/// Whether every number outside of quotes stays as it is when it is read and written again.
+fn keeps_numbers(json: &str) -> bool {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    let unquoted: String = json
+        .chars()
+        .map(|c| {
+            let is_quote = c == '"' && !is_escaped;
+            is_escaped = is_quoted && c == '\\' && !is_escaped;
+            is_quoted ^= is_quote;
+            if is_quoted || is_quote { ' ' } else { c }
+        })
+        .collect();
+    let is_of_number = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    let words = unquoted.split(|c| !is_of_number(c));
+    words
+        .filter(|word| word.contains(|c: char| c.is_ascii_digit()))
+        .all(|word| {
+            let written = serde_json::from_str::<Value>(word).map(|it| it.to_string());
+            written.is_ok_and(|written| written == word)
+        })
 }
 
 impl fmt::Display for BadParameter {
@@ -285,6 +311,39 @@ mod tests {
         assert!(bad(&task, &[], json!({"serials": null})).contains("`serials`"));
         assert!(bad(&task, &[serials], json!({"serials": ["S2"]})).contains("twice"));
         assert!(bad(&task, &[serials, serials], json!({})).contains("twice"));
+    }
+
+    #[test]
+    fn a_number_that_would_be_written_otherwise_stays_as_it_was_typed() {
+        let of = |task: &Task, text: &str| {
+            let input = task.prepare(&given(&[("a", text)], json!({}))).unwrap();
+            let stdin: Value = serde_json::from_str(&input.stdin.unwrap()).unwrap();
+            assert_eq!(input.env["PT_a"], text);
+            stdin["a"].clone()
+        };
+        let untyped = task(&json!({}));
+        let any = task(&json!({"parameters": {"a": {"type": "Variant[String, Numeric, Array]"}}}));
+        for task in [&untyped, &any] {
+            for text in [
+                "1.10",
+                "12345678901234567890123",
+                "1e3",
+                "007",
+                "-0",
+                "[1.10]",
+            ] {
+                assert_eq!(of(task, text), json!(text));
+            }
+            assert_eq!(of(task, "7"), json!(7));
+            assert_eq!(of(task, "-1.5"), json!(-1.5));
+            assert_eq!(
+                of(task, r#"["1.10",7,"\"1.10"]"#),
+                json!(["1.10", 7, "\"1.10"])
+            );
+        }
+        let float = task(&json!({"parameters": {"a": {"type": "Float"}}}));
+        let input = float.prepare(&given(&[("a", "1.10")], json!({}))).unwrap();
+        assert_eq!(input.env["PT_a"], "1.1");
     }
 
     #[test]

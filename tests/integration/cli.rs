@@ -52,7 +52,10 @@ fn another_command_line_under_the_same_request_id_is_refused_and_the_same_one_is
     let exec = |line: &str| ur(&node, &["exec", "-a", "--request", "deploy-1", line]);
     assert!(exec("echo A").exits(0).contains("A\n"));
     assert!(exec("echo A").exits(0).contains("A\n"));
-    let said = exec("echo B");
+    // Of another user, whose ur does not know what the first one sent.
+    let other = tempfile::tempdir().unwrap();
+    let args = ["exec", "-a", "--request", "deploy-1", "echo B"];
+    let said = Ur::start(&node.vhost.url, other.path(), &args).end();
     assert_ne!(said.exit, 0);
     assert!(!said.out.contains("  A\n"), "{}", said.out);
     assert!(
@@ -178,4 +181,69 @@ fn cancel_ends_what_another_ur_waits_for_and_why_shows_the_status() {
         assert!(status.contains(word), "{word}: {status}");
     }
     ur(&node, &["cancel", "-n", uuid, "unknown"]).exits(3);
+}
+
+#[test]
+fn an_expression_that_is_no_question_sends_nothing() {
+    let node = Node::start();
+    let mark = node.agent.dir().join("mark");
+    let command = format!("touch {}", mark.display());
+    for (expression, exit, told) in [
+        (".Hostname = \"x\"", 2, "an object for testnode"),
+        (".Hostname", 2, "a text for testnode"),
+        (".Hostname > 5", 2, "cannot compare"),
+        (".Hostnam != \"x\"", 2, "do you mean `Hostname`"),
+        (".Hostnam == \"x\"", 10, "do you mean `Hostname`"),
+        ("def f: f; f", 2, "does not end on testnode"),
+        ("[repeat(1)] | length > 0", 2, "does not end on testnode"),
+        ("nosuch", 2, "jq as jaq 3 has it"),
+    ] {
+        let said = ur(&node, &["exec", "-w", expression, &command]);
+        said.is(exit, &[told]);
+    }
+    assert!(!mark.exists());
+    let same = ".Hostname == \"testnode\" and .raw.Hostname == .Hostname";
+    let found = ur(&node, &["nodes", "-J", "-w", same]);
+    assert_eq!(json_lines(&found.exits(0)).len(), 1);
+}
+
+#[test]
+fn an_id_that_was_used_for_another_content_is_refused_and_the_same_content_is_not() {
+    let node = Node::start();
+    let exec = |command| ur(&node, &["exec", "-a", "--request", "deploy-1", command]);
+    exec("echo A").exits(0);
+    assert!(exec("echo A").exits(0).contains("A\n"));
+    exec("echo B").is(2, &["deploy-1 was sent with another content", "echo A"]);
+}
+
+#[test]
+fn an_empty_command_line_is_a_usage_error() {
+    let node = Node::start();
+    ur(&node, &["exec", "-a", ""]).exits(2);
+    ur(&node, &["exec", "-a", " \n"]).exits(2);
+    ur(&node, &["file", "-a", ""]).exits(2);
+}
+
+#[test]
+fn a_script_and_parameters_lose_their_byte_order_mark_with_a_word() {
+    let node = Node::start();
+    let file = |name: &str, text: &str| {
+        let path = node.agent.dir().join(name);
+        let mut file = fs::File::create(&path).unwrap();
+        std::io::Write::write_all(&mut file, format!("\u{feff}{text}").as_bytes()).unwrap();
+        path.display().to_string()
+    };
+    let script = file("x.sh", "#!/bin/bash\necho ${BASH_VERSION:+bash} $PT_a\n");
+    let said = ur(&node, &["script", "-a", &script]);
+    assert!(said.err.contains("byte order mark"), "{}", said.err);
+    assert!(said.exits(0).contains("bash"));
+    let parameters = format!("@{}", file("p.json", r#"{"a": "given"}"#));
+    let said = ur(&node, &["run", "-a", &script, "--params", &parameters]);
+    assert_eq!(
+        said.err.matches("byte order mark").count(),
+        2,
+        "{}",
+        said.err
+    );
+    assert!(said.exits(0).contains("bash given"));
 }

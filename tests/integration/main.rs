@@ -10,6 +10,7 @@ mod exec;
 mod flood;
 mod fork_server;
 mod fuzz;
+mod liars;
 mod limits;
 mod locate;
 mod long_outage;

@@ -7,11 +7,12 @@ use anyhow::Result;
 use clap::Args;
 
 use super::broker::BrokerArgs;
-use super::send::DEFAULT_WAIT;
+use super::send::{DEFAULT_WAIT, share};
 use super::targets::TargetArgs;
 use super::values::{request_id, seconds};
 use super::watch::{WatchArgs, watch};
 use crate::exit::{Exit, Usage};
+use crate::stderr::tell;
 use crate::view::{Table, Trace, View};
 use client::{Action, Client, PastRun, Plan, RunFiles, STATUS_REQUEST, Target};
 use protocol::{Label, NodeId, Outcome, RequestId};
@@ -43,7 +44,7 @@ pub(crate) async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit
     };
     let trace = Trace::new(args.watch.verbose);
     let mut client = broker.connect().await?;
-    let (targets, not_sent) = targets(&client, &args, past.as_ref(), &trace).await?;
+    let (targets, not_sent, exit) = targets(&client, &args, past.as_ref(), &trace).await?;
     let wait = past.as_ref().map(|past| past.start.wait);
     let plan = Plan {
         request: request.clone(),
@@ -54,6 +55,7 @@ pub(crate) async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit
         concurrency: None,
         max_fail: None,
         stream: args.watch.view.view() == View::Stream,
+        max_output: share(args.watch.view.view(), targets.len()),
         earlier: past.iter().flat_map(PastRun::known).map(owned).collect(),
         label: Label::default(),
     };
@@ -61,10 +63,12 @@ pub(crate) async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit
     let report = watch(&mut client, &plan, targets, &args.watch, (&trace, file)).await?;
     client.close().await;
     for target in &not_sent {
-        let name = &target.hostname;
-        eprintln!("ur: not sent to {name}: the run stopped before its turn");
+        let name = target.name();
+        tell(&format!(
+            "ur: not sent to {name}: the run stopped before its turn"
+        ));
     }
-    Ok(Exit::of_attach(&report, !not_sent.is_empty()))
+    Ok(exit.max(Exit::of_attach(&report, !not_sent.is_empty())))
 }
 
 fn owned((node, outcome): (&NodeId, &Outcome)) -> (NodeId, Outcome) {
@@ -77,19 +81,20 @@ async fn targets(
     args: &AttachArgs,
     past: Option<&PastRun>,
     trace: &Trace,
-) -> Result<(Vec<Target>, Vec<Target>)> {
+) -> Result<(Vec<Target>, Vec<Target>, Exit)> {
     if let Some(targets) = &args.targets {
         let selector = targets.selector()?;
         let discover = &args.watch.discover;
-        let found = discover.find_targets(client, &selector, trace).await?;
-        return Ok((found, Vec::new()));
+        let (found, exit) = discover.find_targets(client, &selector, trace).await?;
+        return Ok((found, Vec::new(), exit));
     }
     let Some(past) = past else {
         let what = "no run of this id is recorded here: name its nodes with -n, -a, -c or -w";
         return Err(Usage(what.to_owned()).into());
     };
     let targets = past.start.targets.iter().cloned();
-    Ok(targets.partition(|target| past.sent.contains(&target.id)))
+    let (sent, not_sent) = targets.partition(|target| past.sent.contains(&target.id));
+    Ok((sent, not_sent, Exit::Ok))
 }
 
 fn list(runs: &RunFiles) -> Result<Exit> {

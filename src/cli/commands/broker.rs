@@ -8,6 +8,7 @@ use broker::Url;
 use clap::Args;
 
 use crate::exit::Usage;
+use crate::stderr::tell;
 use client::Client;
 
 const DEFAULT_URL: &str = "amqp://guest:guest@localhost:5672";
@@ -35,9 +36,9 @@ impl BrokerArgs {
     fn urls(&self) -> Result<Vec<Url>> {
         if let Some(urls) = &self.amqp_url {
             if Url::names_password(urls) {
-                eprintln!(
+                tell(
                     "ur: warning: every user of this machine can read the password in --amqp-url; \
-                     give --amqp-url-file or UR_AMQP_URL instead"
+                     give --amqp-url-file or UR_AMQP_URL instead",
                 );
             }
             return listed(urls);

@@ -39,7 +39,7 @@ pub(crate) async fn cancel(broker: &BrokerArgs, args: CancelArgs) -> Result<Exit
     let selector = args.targets.selector()?;
     let mut client = broker.connect().await?;
     let discover = &args.discover;
-    let targets = discover
+    let (targets, exit) = discover
         .find_targets(&client, &selector, &Trace::off())
         .await?;
     let plan = Plan {
@@ -51,6 +51,7 @@ pub(crate) async fn cancel(broker: &BrokerArgs, args: CancelArgs) -> Result<Exit
         concurrency: None,
         max_fail: None,
         stream: false,
+        max_output: u64::MAX,
         label: Label::default(),
         earlier: HashMap::new(),
     };
@@ -59,7 +60,7 @@ pub(crate) async fn cancel(broker: &BrokerArgs, args: CancelArgs) -> Result<Exit
     let mut out = io::stdout().lock();
     if let Some(form) = args.json.form() {
         form.write(json::of_report(&report, &plan.request), &mut out)?;
-        return Ok(Exit::of_cancel(&report));
+        return Ok(exit.max(Exit::of_cancel(&report)));
     }
     for result in &report.results {
         let how = match &result.outcome {
@@ -67,8 +68,8 @@ pub(crate) async fn cancel(broker: &BrokerArgs, args: CancelArgs) -> Result<Exit
             Outcome::NotConnected => "its agent does not support cancel".to_owned(),
             outcome => outcome.to_string(),
         };
-        writeln!(out, "{}  {how}", result.target.hostname)?;
+        writeln!(out, "{}  {how}", result.target.name())?;
     }
     out.flush()?;
-    Ok(Exit::of_cancel(&report))
+    Ok(exit.max(Exit::of_cancel(&report)))
 }

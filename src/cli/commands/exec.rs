@@ -6,7 +6,7 @@ use clap::Args;
 use super::broker::BrokerArgs;
 use super::input::InputArgs;
 use super::send::{SendArgs, send};
-use crate::exit::Exit;
+use crate::exit::{Exit, Usage};
 use protocol::Request;
 
 #[derive(Debug, Args)]
@@ -22,6 +22,9 @@ pub(crate) struct ExecArgs {
 }
 
 pub(crate) async fn exec(broker: &BrokerArgs, args: ExecArgs) -> Result<Exit> {
+    if args.command.trim().is_empty() {
+        return Err(Usage("the command line is empty".to_owned()).into());
+    }
     let mut request = Request::script(args.command);
     args.input.add_to(&mut request)?;
     send(broker, &args.send, request, |_| Ok(())).await

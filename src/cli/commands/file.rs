@@ -1,12 +1,12 @@
 //! `ur file`: a file that is on the nodes already.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
 use super::broker::BrokerArgs;
 use super::input::InputArgs;
 use super::send::{SendArgs, send};
-use crate::exit::Exit;
+use crate::exit::{Exit, Usage};
 use protocol::Request;
 
 #[derive(Debug, Args)]
@@ -23,7 +23,9 @@ pub(crate) struct FileArgs {
 
 pub(crate) async fn file(broker: &BrokerArgs, args: FileArgs) -> Result<Exit> {
     let mut words = args.path_and_args.into_iter();
-    let mut request = Request::file(words.next().context("no path")?);
+    let path = words.next().filter(|path| !path.is_empty());
+    let path = path.ok_or_else(|| Usage("the path is empty".to_owned()))?;
+    let mut request = Request::file(path);
     request.args = words.collect();
     args.input.add_to(&mut request)?;
     send(broker, &args.send, request, |_| Ok(())).await

@@ -1,17 +1,19 @@
 //! `ur nodes`: the nodes that answer.
 
 use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
 use serde_json::Value;
 
 use super::broker::BrokerArgs;
-use super::targets::{DiscoverArgs, find_nodes};
+use super::targets::{DiscoverArgs, find_nodes, tell_left_out};
 use crate::exit::Exit;
+use crate::stderr::tell;
 use crate::view::json::Form;
 use crate::view::{self, Trace};
-use client::{Filter, Node, Search, Unselectable, duplicate_uuids, matching};
+use client::{Filter, Matching, Node, Search, Unselectable, duplicate_uuids, matching};
 
 #[derive(Debug, Args)]
 #[command(override_usage = "ur nodes [OPTIONS]")]
@@ -38,6 +40,7 @@ pub(crate) struct NodesArgs {
 pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> {
     let trace = Trace::new(args.verbose);
     let filter = args.expression.as_deref().map(Filter::parse).transpose()?;
+    let filter = filter.map(Arc::new);
     let client = broker.connect().await?;
     let search = Search {
         keep_sysinfo: filter.is_some() || args.json || args.json_lines,
@@ -49,7 +52,16 @@ pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> 
         return Err(Unselectable::NoNode { answered: 0 }.into());
     }
     let meant = match &filter {
-        Some(filter) => matching(filter, &all)?,
+        Some(filter) => {
+            let Matching {
+                nodes,
+                left_out,
+                unknown,
+            } = matching(filter, &all)?;
+            tell_left_out(&left_out);
+            unknown.iter().for_each(|key| tell(&format!("ur: {key}")));
+            nodes
+        }
         None => all.iter().collect(),
     };
 
@@ -62,7 +74,7 @@ pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> 
     }
     out.flush()?;
     for fault in &faults {
-        eprintln!("ur: {fault}");
+        tell(&format!("ur: {fault}"));
     }
     Ok(if faults.is_empty() {
         Exit::Ok

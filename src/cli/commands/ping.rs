@@ -33,7 +33,7 @@ pub(crate) async fn ping(broker: &BrokerArgs, args: PingArgs) -> Result<Exit> {
     let selector = args.targets.selector()?;
     let client = broker.connect().await?;
     let discover = &args.discover;
-    let targets = discover
+    let (targets, least) = discover
         .find_targets(&client, &selector, &Trace::off())
         .await?;
     let pongs = ping_all(&client, &targets, args.wait).await?;
@@ -41,20 +41,20 @@ pub(crate) async fn ping(broker: &BrokerArgs, args: PingArgs) -> Result<Exit> {
 
     let mut out = io::stdout().lock();
     let all = pongs.iter().all(|pong| matches!(pong, Pong::After(_)));
-    let exit = if all { Exit::Ok } else { Exit::NoAnswer };
+    let exit = if all { least } else { Exit::NoAnswer };
     let answers = targets.iter().zip(&pongs);
     if let Some(form) = args.json.form() {
         form.write(answers.map(|(t, pong)| json::of_pong(t, *pong)), &mut out)?;
         return Ok(exit);
     }
-    let width = targets.iter().map(|t| t.hostname.len()).max().unwrap_or(0);
+    let width = targets.iter().map(|t| t.name().len()).max().unwrap_or(0);
     for (target, pong) in answers {
         let text = match pong {
             Pong::After(time) => format!("{:.1} ms", time.as_secs_f64() * 1000.0),
             Pong::NotConnected => "not connected".to_owned(),
             Pong::NoAnswer => "no answer".to_owned(),
         };
-        writeln!(out, "{:width$}  {text}", target.hostname)?;
+        writeln!(out, "{:width$}  {text}", target.name())?;
     }
     out.flush()?;
     Ok(exit)

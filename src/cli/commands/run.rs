@@ -14,6 +14,7 @@ use super::modules::ModuleArgs;
 use super::send::{SendArgs, send};
 use super::values::assignment;
 use crate::exit::{Exit, Usage};
+use crate::stderr::tell;
 use crate::view::fold;
 use client::Target;
 use protocol::Request;
@@ -45,6 +46,12 @@ pub(crate) struct RunArgs {
 pub(crate) async fn run(broker: &BrokerArgs, args: RunArgs) -> Result<Exit> {
     let library = args.modules.library();
     let task = args.modules.find(&args.task)?;
+    if task.had_mark {
+        let name = &task.name;
+        tell(&format!(
+            "ur: {name} begins with a byte order mark, which is left out"
+        ));
+    }
     let json = args.params.as_deref().map(parameters).transpose()?;
     let given = Given {
         words: args.words,
@@ -92,20 +99,21 @@ fn refuse_unconfirmable(task: &Task, input: &ScriptInput, yes: bool) -> Result<(
 /// A Node.js agent gives its scripts a standard input that never ends, and nothing on it.
 fn refuse_without_stdin(task: &Task, input: &ScriptInput, targets: &[Target]) -> Result<()> {
     let old = targets.iter().filter(|target| target.agent.is_none());
-    let old: Vec<&str> = old.map(|target| target.hostname.as_str()).collect();
+    let old: Vec<String> = old.map(Target::name).collect();
     if !input.needs_stdin || old.is_empty() {
         return Ok(());
     }
     let bad = format!(
         "{} gets its parameters on standard input, which Node.js agents do not give: {}",
         task.name,
-        fold(old)
+        fold(old.iter().map(String::as_str))
     );
     Err(Usage(bad).into())
 }
 
 fn confirm(task: &Task, input: &ScriptInput, targets: &[Target]) -> Result<()> {
-    let nodes = fold(targets.iter().map(|target| target.hostname.as_str()));
+    let names: Vec<String> = targets.iter().map(Target::name).collect();
+    let nodes = fold(names.iter().map(String::as_str));
     let count = targets.len();
     let mut out = io::stderr().lock();
     let version = task
@@ -147,6 +155,7 @@ fn parameters(text_or_file: &str) -> Result<Map<String, Value>> {
 mod tests {
     use super::*;
     use crate::view::fixture::result;
+    use client::Plain;
     use protocol::Outcome;
 
     #[test]
@@ -156,7 +165,7 @@ mod tests {
         std::fs::File::create(&script).unwrap();
         let task = task::local(&script).unwrap();
         let target = |agent: Option<&str>| Target {
-            agent: agent.map(str::to_owned),
+            agent: agent.map(Plain::name),
             ..Target::clone(&result("node1", Outcome::NoAnswer, "", "").target)
         };
         let mut input = task.prepare(&Given::default()).unwrap();

@@ -9,14 +9,16 @@ use anyhow::Result;
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::broker::BrokerArgs;
 use super::targets::TargetArgs;
 use super::values::{request_id, seconds};
 use super::watch::{WatchArgs, watch};
-use crate::exit::Exit;
+use crate::exit::{Exit, Usage};
+use crate::stderr::tell;
 use crate::view::{Trace, View};
-use client::{Action, Client, Plan, RunFile, RunFiles, Start, Target};
+use client::{Action, Client, PastRun, Plain, Plan, RunFile, RunFiles, Start, Target};
 use protocol::{Program, Request, RequestId};
 
 /// How long a reply may take besides the script's own time.
@@ -72,24 +74,33 @@ pub(super) async fn send(
     let view = args.watch.view.view();
     request.timeout = args.timeout.or(request.timeout);
     request.cwd.clone_from(&args.cwd);
+    let digest = digest(&request);
+    if let Some(id) = &args.request {
+        refuse_reuse(id, digest)?;
+    }
     request.stream = view == View::Stream;
 
     let mut client = broker.connect().await?;
     let discover = &args.watch.discover;
-    let targets = discover.find_targets(&client, &selector, &trace).await?;
+    let (targets, exit) = discover.find_targets(&client, &selector, &trace).await?;
     refuse(&targets)?;
-    if view.is_shown_at_the_end() {
-        let share = MAX_HELD_OUTPUT / 2 / targets.len().max(1) as u64;
-        request.max_output = request.max_output.min(share);
-    }
+    request.max_output = request.max_output.min(share(view, targets.len()));
     request.timestamp = Some(json!(format!("{:.3}", Timestamp::now())));
     request.origin = Some(origin(&client));
     let plan = args.plan(&request);
     trace.say(format_args!("sending request {}", plan.request));
-    let file = record(&plan, &targets, &request);
+    let file = record(&plan, &targets, &request, digest);
     let report = watch(&mut client, &plan, targets, &args.watch, (&trace, file)).await?;
     client.close().await;
-    Ok(Exit::of_run(&report))
+    Ok(exit.max(Exit::of_run(&report)))
+}
+
+/// Bytes that are kept of each stream of one of so many nodes.
+pub(super) fn share(view: View, nodes: usize) -> u64 {
+    match view.is_shown_at_the_end() {
+        true => MAX_HELD_OUTPUT / 2 / nodes.max(1) as u64,
+        false => u64::MAX,
+    }
 }
 
 impl SendArgs {
@@ -103,6 +114,7 @@ impl SendArgs {
             concurrency: self.concurrency.map(usize::from),
             max_fail: self.max_fail.map(usize::from),
             stream: request.stream,
+            max_output: request.max_output,
             earlier: HashMap::new(),
             label: request.label.clone(),
         }
@@ -113,19 +125,44 @@ fn default_wait(timeout: Option<Duration>) -> Duration {
     timeout.map_or(DEFAULT_WAIT, |timeout| timeout.saturating_add(ROUND_TRIP))
 }
 
+/// Of all that a node is to do. How the output is shown, and who asks when, are no part of it.
+fn digest(request: &Request) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, &request.encode())
+}
+
+/// A node runs an id once, and answers a second request with what the first one did: another one under the same id
+/// would never run, and look as if it had.
+fn refuse_reuse(id: &RequestId, digest: Uuid) -> Result<()> {
+    let past = RunFiles::of_this_user().and_then(|runs| runs.find(id));
+    let Ok(Some(PastRun { start, .. })) = past else {
+        return Ok(());
+    };
+    if start.digest.is_none_or(|past| past == digest) {
+        return Ok(());
+    }
+    let (at, what) = (start.at, Plain::name(&start.what));
+    Err(Usage(format!(
+        "request {id} was sent with another content at {at:.0} ({what}): give another id, or see its answers with ur attach {id}"
+    ))
+    .into())
+}
+
 /// Records the targets before anything is sent to them. A run without a record is a run all the same.
-fn record(plan: &Plan, targets: &[Target], request: &Request) -> Option<RunFile> {
+fn record(plan: &Plan, targets: &[Target], request: &Request, digest: Uuid) -> Option<RunFile> {
     let start = Start {
         request: plan.request.clone(),
         at: Timestamp::now(),
         what: what(request),
         wait: plan.wait,
         targets: targets.to_vec(),
+        digest: Some(digest),
     };
     match RunFiles::of_this_user().and_then(|runs| runs.create(start)) {
         Ok(file) => Some(file),
         Err(error) => {
-            eprintln!("ur: recording the run, for `ur attach`: {error:#}");
+            tell(&format!(
+                "ur: recording the run, for `ur attach`: {error:#}"
+            ));
             None
         }
     }

@@ -8,9 +8,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::broker::BrokerArgs;
-use crate::exit::Exit;
+use crate::exit::{Exit, Usage};
+use crate::view::json::Form;
 use broker::Delivery;
-use client::Filter;
+use client::{Filter, NoVerdict, Plain};
+
+/// Bytes of a body that is shown: parsed, it takes many times as much memory.
+const MAX_BODY: usize = 8 * 1024 * 1024;
 
 #[derive(Debug, Args)]
 #[command(override_usage = "ur snoop [OPTIONS] [KEY PATTERN]")]
@@ -34,22 +38,24 @@ pub(crate) async fn snoop(broker: &BrokerArgs, args: SnoopArgs) -> Result<Exit> 
     loop {
         let delivery = subscription.receive().await?;
         let message = json!({"key": delivery.routing_key, "body": body(&delivery)});
-        // An expression that fails on a message is about another kind of message.
-        let wanted = |filter: &Filter| {
-            filter
-                .accepts(message.to_string().as_bytes())
-                .unwrap_or(false)
-        };
-        if !filter.as_ref().is_none_or(wanted) {
+        let wanted = filter.as_ref().map(|filter| {
+            let verdict = filter.accepts(message.to_string().as_bytes());
+            verdict.or_else(|why| match why {
+                // It is about another kind of message.
+                NoVerdict::Failed(_) => Ok(false),
+                NoVerdict::Value(..) => Err(Usage(why.about(&delivery.routing_key))),
+            })
+        });
+        if !wanted.unwrap_or(Ok(true))? {
             continue;
         }
         let time = format!("{:.3}", Timestamp::now());
         if args.json_lines {
             let line = json!({"time": time, "key": message["key"], "body": message["body"]});
-            writeln!(out, "{line}")?;
+            Form::Lines.write([line].iter(), &mut out)?;
         } else {
-            writeln!(out, "{time} {}", delivery.routing_key)?;
-            writeln!(out, "{}", serde_json::to_string_pretty(&message["body"])?)?;
+            writeln!(out, "{time} {}", Plain::of(&delivery.routing_key))?;
+            Form::write_pretty(&message["body"], &mut out)?;
         }
         out.flush()?;
     }
@@ -57,6 +63,9 @@ pub(crate) async fn snoop(broker: &BrokerArgs, args: SnoopArgs) -> Result<Exit> 
 
 /// What is no JSON is shown as the text it is.
 fn body(delivery: &Delivery) -> Value {
+    if delivery.body.len() > MAX_BODY {
+        return json!({"not shown, bytes": delivery.body.len()});
+    }
     serde_json::from_slice(&delivery.body)
         .unwrap_or_else(|_| json!(String::from_utf8_lossy(&delivery.body)))
 }

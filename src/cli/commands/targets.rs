@@ -6,8 +6,15 @@ use anyhow::Result;
 use clap::Args;
 
 use super::values::seconds;
+use crate::exit::Exit;
+use crate::stderr::tell;
 use crate::view::Trace;
-use client::{Client, Node, NodeName, Search, Selector, Target, discover};
+use client::{
+    Client, Found, Node, NodeName, Search, Selected, Selector, Target, Unselectable, discover,
+};
+
+/// Nodes of which it is told one by one why they were left out.
+const MAX_TOLD: usize = 5;
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
@@ -52,17 +59,24 @@ impl TargetArgs {
 }
 
 impl DiscoverArgs {
-    /// The nodes that `selector` chooses. Fails unless they are exactly what was asked for.
+    /// The nodes that `selector` chooses, and how `ur` ends at the least. Fails unless they are exactly what was asked
+    /// for; but a few odd ones among many are left out, and that is told.
     pub(super) async fn find_targets(
         &self,
         client: &Client,
         selector: &Selector,
         trace: &Trace,
-    ) -> Result<Vec<Target>> {
+    ) -> Result<(Vec<Target>, Exit)> {
         let nodes = find_nodes(client, selector.search(self.discover), trace).await?;
-        let targets = selector.select(&nodes)?;
+        let Selected { targets, left_out } = selector.select(&nodes)?;
         trace.say(format_args!("{} of them are meant", targets.len()));
-        Ok(targets)
+        tell_left_out(&left_out);
+        let of_several = |why: &Unselectable| matches!(why, Unselectable::DuplicateUuid(_));
+        let exit = match left_out.iter().any(of_several) {
+            true => Exit::NoAnswer,
+            false => Exit::Ok,
+        };
+        Ok((targets, exit))
     }
 
     /// A search for every node that answers.
@@ -77,7 +91,19 @@ pub(super) async fn find_nodes(
     trace: &Trace,
 ) -> Result<Vec<Node>> {
     trace.say(format_args!("connected; asking who is there"));
-    let nodes = discover(client, search).await?;
+    let Found { nodes, notes } = discover(client, search).await?;
     trace.say(format_args!("{} nodes answered", nodes.len()));
+    notes.iter().for_each(|note| tell(&format!("ur: {note}")));
     Ok(nodes)
+}
+
+/// The first few of them, however many there are.
+pub(super) fn tell_left_out(left_out: &[Unselectable]) {
+    for why in left_out.iter().take(MAX_TOLD) {
+        tell(&format!("ur: left out: {why}"));
+    }
+    if left_out.len() > MAX_TOLD {
+        let more = left_out.len() - MAX_TOLD;
+        tell(&format!("ur: left out: {more} more"));
+    }
 }

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::modules::{ModuleArgs, task_name};
 use crate::exit::Exit;
+use crate::stderr::tell;
 use task::{Library, Lock, check, create, own_modules, write_pages};
 
 #[derive(Debug, Subcommand)]
@@ -78,13 +79,14 @@ pub(crate) fn task(command: TaskCommand) -> Result<Exit> {
 fn checked(dir: &Path, out: &mut dyn Write) -> Result<Exit> {
     let (count, findings) = check(dir)?;
     for finding in &findings {
-        eprintln!("{finding}");
+        tell(&finding.to_string());
     }
     if findings.is_empty() {
         writeln!(out, "tasks: {count}, nothing to be put right")?;
         return Ok(Exit::Ok);
     }
-    eprintln!("ur: tasks: {count}, to be put right: {}", findings.len());
+    let to_do = findings.len();
+    tell(&format!("ur: tasks: {count}, to be put right: {to_do}"));
     Ok(Exit::Error)
 }
 

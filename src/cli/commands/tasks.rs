@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::modules::ModuleArgs;
 use crate::exit::Exit;
+use crate::stderr::tell;
 use crate::view::Table;
 
 #[derive(Debug, Args)]
@@ -38,7 +39,7 @@ pub(crate) fn tasks(args: &TasksArgs) -> Result<Exit> {
     table.write(rows, &mut out)?;
     out.flush()?;
     for error in &broken {
-        eprintln!("ur: {error:#}");
+        tell(&format!("ur: {error:#}"));
     }
     Ok(if broken.is_empty() {
         Exit::Ok

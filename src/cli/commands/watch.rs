@@ -11,7 +11,8 @@ use tokio::signal::ctrl_c;
 use super::output::{OUTPUT, ViewArgs};
 use super::targets::DiscoverArgs;
 use crate::exit::Exit;
-use crate::view::{Screen, Trace};
+use crate::stderr::tell;
+use crate::view::{Screen, Trace, Wanted};
 use client::{Client, Plan, Report, RunEvent, RunFile, Target, run};
 
 #[derive(Debug, Args)]
@@ -20,6 +21,10 @@ pub(crate) struct WatchArgs {
     pub(super) discover: DiscoverArgs,
     #[command(flatten)]
     pub(super) view: ViewArgs,
+    /// Print output of scripts to a terminal as it came,
+    /// escape sequences and all
+    #[arg(long, help_heading = OUTPUT, verbatim_doc_comment)]
+    raw: bool,
     /// No counter, no summary
     #[arg(short, long, help_heading = OUTPUT)]
     quiet: bool,
@@ -36,11 +41,16 @@ pub(super) async fn watch(
     args: &WatchArgs,
     (trace, mut file): (&Trace, Option<RunFile>),
 ) -> Result<Report> {
-    let view = args.view.view();
+    let view = Wanted {
+        view: args.view.view(),
+        is_raw: args.raw,
+    };
     let mut screen = Screen::new(targets.len(), view, args.quiet, &plan.request, trace);
     let mut show = |event: RunEvent<'_>| {
         if let Some(Err(error)) = file.as_mut().map(|file| file.note(&event)) {
-            eprintln!("ur: recording the run, for `ur attach`: {error:#}");
+            tell(&format!(
+                "ur: recording the run, for `ur attach`: {error:#}"
+            ));
             file = None;
         }
         screen.show(event)

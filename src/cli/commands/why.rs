@@ -11,7 +11,7 @@ use super::targets::{DiscoverArgs, find_nodes};
 use super::values::request_id;
 use crate::exit::Exit;
 use crate::view::{Trace, status};
-use client::{Client, NodeName, Search, Selector, Target, Unselectable, job_status};
+use client::{Client, NodeName, Plain, Search, Selector, Target, Unselectable, job_status};
 use protocol::{NodeId, RequestId};
 
 /// How long a node may take to say what it knows.
@@ -65,12 +65,13 @@ async fn find(client: &Client, args: &WhyArgs) -> Result<Target> {
             let id = NodeId::parse(&args.node).map_err(anyhow::Error::msg)?;
             Ok(Target {
                 routing_word: id.to_string(),
-                hostname: id.to_string(),
+                hostname: Plain::name(id.as_str()),
+                has_namesake: false,
                 id,
                 mac: None,
                 agent: None,
             })
         }
-        (selected, _) => Ok(selected?.remove(0)),
+        (selected, _) => Ok(selected?.targets.remove(0)),
     }
 }

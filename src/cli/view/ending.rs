@@ -1,5 +1,6 @@
 //! The ending of a request on a node, in words: `exit 1: no disk (disk/none)`.
 
+use client::Plain;
 use protocol::{Outcome, REBOOT_STATUS, Reply};
 use task::TaskResult;
 
@@ -27,7 +28,7 @@ fn error_of_task(reply: Option<&Reply>) -> String {
     let error = reply
         .and_then(TaskResult::of)
         .and_then(|result| result.error());
-    error.map_or(String::new(), |error| format!(": {error}"))
+    error.map_or(String::new(), |error| format!(": {}", Plain::of(&error)))
 }
 
 /// The same words for all nodes where it ended alike: without what only one node said.

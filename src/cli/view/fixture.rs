@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{NodeResult, Target};
+use client::{NodeResult, Plain, Target};
 use protocol::{NodeId, Outcome, Reply, Text};
 
 pub(crate) fn result(hostname: &str, outcome: Outcome, stdout: &str, stderr: &str) -> NodeResult {
@@ -18,7 +18,8 @@ pub(crate) fn result(hostname: &str, outcome: Outcome, stdout: &str, stderr: &st
         target: Arc::new(Target {
             id: NodeId::parse(&format!("uuid-of-{hostname}")).unwrap(),
             mac: None,
-            hostname: hostname.to_owned(),
+            hostname: Plain::name(hostname),
+            has_namesake: false,
             routing_word: format!("uuid-of-{hostname}"),
             agent: None,
         }),

@@ -81,6 +81,10 @@ fn widened<'a>(numbered: BTreeMap<Kind<'a>, Vec<u64>>) -> BTreeMap<Kind<'a>, Vec
 
 /// The last number of the first label: `rack1-node07.dc1` is node 7.
 fn split(name: &str) -> Option<(Kind<'_>, u64)> {
+    // A UUID stands in it: these are not numbers to count by.
+    if name.contains('(') {
+        return None;
+    }
     let (label, _) = name.split_once('.').unwrap_or((name, ""));
     let end = label.rfind(|c: char| c.is_ascii_digit())? + 1;
     let (head, _) = label.split_at(end);
@@ -146,6 +150,7 @@ mod tests {
         assert_eq!(folded("n1.dc1 n2.dc1 n1.dc2"), "n[1-2].dc1,n1.dc2");
         assert_eq!(folded("r1-n2 r1-n3 r2-n2"), "r1-n[2-3],r2-n2");
         assert_eq!(folded("n1a n2a n2b"), "n[1-2]a,n2b");
+        assert_eq!(folded("n1(ab-2) n1(ab-3)"), "n1(ab-2),n1(ab-3)");
         assert_eq!(
             folded("n99999999999999999999999"),
             "n99999999999999999999999"

@@ -4,25 +4,34 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use super::Output;
 use super::fold::fold;
 use super::group_key::GroupKey;
 use super::rows::{write_rows, write_text};
 use client::NodeResult;
 
 /// The nodes that have ended. An output is kept once, however many nodes printed it.
-#[derive(Default)]
-pub(super) struct Groups(BTreeMap<GroupKey, Vec<String>>);
+pub(super) struct Groups {
+    groups: BTreeMap<GroupKey, Vec<String>>,
+    output: Output,
+}
 
 type Group<'a> = (&'a GroupKey, Vec<&'a str>);
 
 impl Groups {
+    pub(super) fn new(output: Output) -> Self {
+        let groups = BTreeMap::new();
+        Self { groups, output }
+    }
+
     pub(super) fn add(&mut self, result: &NodeResult) {
-        let names = self.0.entry(GroupKey::of(result)).or_default();
-        names.push(result.target.hostname.clone());
+        let key = GroupKey::of(result, self.output);
+        let names = self.groups.entry(key).or_default();
+        names.push(result.target.name());
     }
 
     pub(super) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        let groups = self.0.iter();
+        let groups = self.groups.iter();
         let groups = groups.map(|(key, names)| (key, names.iter().map(String::as_str).collect()));
         let (good, bad): (Vec<Group<'_>>, Vec<_>) = groups.partition(|(key, _)| !key.failed);
         let mut blank = false;
@@ -30,7 +39,7 @@ impl Groups {
             let (rows, rest): (Vec<_>, Vec<_>) =
                 good.into_iter().partition(|(key, _)| key.is_row());
             write_rows(rows_of(&rows), out)?;
-            blank = true;
+            blank = !rows.is_empty();
             write_groups(rest, &mut blank, out)?;
         } else {
             write_groups(good, &mut blank, out)?;
@@ -40,8 +49,13 @@ impl Groups {
 }
 
 /// One node's output, as it ends.
-pub(super) fn write_one(result: &NodeResult, out: &mut dyn Write) -> io::Result<()> {
-    let group = (&GroupKey::of(result), vec![result.target.hostname.as_str()]);
+pub(super) fn write_one(
+    result: &NodeResult,
+    output: Output,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let name = result.target.name();
+    let group = (&GroupKey::of(result, output), vec![name.as_str()]);
     write_groups(vec![group], &mut false, out)
 }
 
@@ -104,7 +118,7 @@ mod tests {
     use protocol::{Outcome, Text};
 
     fn shown(results: &[NodeResult]) -> String {
-        let mut groups = Groups::default();
+        let mut groups = Groups::new(Output::AsItCame);
         results.iter().for_each(|result| groups.add(result));
         let mut out = Vec::new();
         groups.write(&mut out).unwrap();
@@ -221,7 +235,7 @@ b
         let reply = odd.reply.as_mut().unwrap();
         reply.set_stdout(Text::of(b"\xff\n\xfe".to_vec()), 3);
         let mut out = Vec::new();
-        write_one(&odd, &mut out).unwrap();
+        write_one(&odd, Output::AsItCame, &mut out).unwrap();
         assert_eq!(out, b"=== n1\n\xff\n\xfe\n");
     }
 }

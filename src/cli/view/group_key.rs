@@ -1,5 +1,6 @@
 //! The key of a group, in which its nodes agree: how the request ended, and what was printed.
 
+use super::Output;
 use super::ending::remark;
 use client::NodeResult;
 use protocol::Text;
@@ -19,7 +20,7 @@ pub(super) struct GroupKey {
 }
 
 impl GroupKey {
-    pub(super) fn of(result: &NodeResult) -> Self {
+    pub(super) fn of(result: &NodeResult, output: Output) -> Self {
         let mut key = Self {
             failed: !result.outcome.is_success(),
             remark: remark(&result.outcome, result.reply.as_deref()),
@@ -37,13 +38,16 @@ impl GroupKey {
             if let Some(result) = TaskResult::of(reply) {
                 key.stdout = result.to_text().into_bytes();
             }
+            key.stdout = output.fit(key.stdout);
+            key.stderr = output.fit(key.stderr);
         }
         key
     }
 
     /// Nothing to say but at most one line.
     pub(super) fn is_row(&self) -> bool {
-        self.remark.is_empty() && self.stderr.is_empty() && self.has_at_most_a_line()
+        let is_whole = self.left_out == [0, 0];
+        is_whole && self.remark.is_empty() && self.stderr.is_empty() && self.has_at_most_a_line()
     }
 
     pub(super) fn has_at_most_a_line(&self) -> bool {

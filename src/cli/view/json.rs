@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use client::{NodeResult, Pong, Report, Target};
+use client::{NodeResult, Pong, Report, Target, is_visible};
 use protocol::{Outcome, RequestId};
 use task::TaskResult;
 
@@ -32,7 +32,7 @@ impl Form {
         values: impl Iterator<Item = impl Serialize>,
         out: &mut dyn Write,
     ) -> io::Result<()> {
-        let mut out = BufWriter::new(out);
+        let mut out = Escaping(BufWriter::new(out));
         match self {
             Self::Array => {
                 serde_json::Serializer::pretty(&mut out).collect_seq(values)?;
@@ -46,6 +46,43 @@ impl Form {
             }
         }
         out.flush()
+    }
+
+    /// A value over several lines.
+    pub(crate) fn write_pretty(value: &Value, out: &mut dyn Write) -> io::Result<()> {
+        let mut out = Escaping(out);
+        serde_json::to_writer_pretty(&mut out, value)?;
+        out.write_all(b"\n")
+    }
+}
+
+/// JSON as it is, but for what a terminal would obey and JSON lets stand: in a JSON text it can only be in a string,
+/// where its number means the same. Each piece that serde writes is whole characters.
+struct Escaping<W>(W);
+
+impl<W: Write> Write for Escaping<W> {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        let is_plain = |c: char| is_visible(c) || c == '\n';
+        match str::from_utf8(piece) {
+            Ok(text) if !text.chars().all(is_plain) => {
+                for c in text.chars() {
+                    if is_plain(c) {
+                        write!(self.0, "{c}")?;
+                    } else {
+                        let mut units = [0; 2];
+                        for unit in c.encode_utf16(&mut units) {
+                            write!(self.0, "\\u{unit:04x}")?;
+                        }
+                    }
+                }
+            }
+            _ => self.0.write_all(piece)?,
+        }
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -148,6 +185,13 @@ mod tests {
         assert_eq!(written(Form::Array, &values), whole + "\n");
         assert_eq!(written(Form::Array, &[]), "[]\n");
         assert_eq!(written(Form::Lines, &values), "{\"a\":[1,{}]}\n[]\n");
+        let odd = json!({"ü": "\u{1b}[2J\u{9b}\u{7f}\u{202e}\u{e0041}"});
+        for form in [Form::Array, Form::Lines] {
+            let text = written(form, std::slice::from_ref(&odd));
+            assert!(text.chars().all(|c| is_visible(c) || c == '\n'), "{text:?}");
+            let read: Value = serde_json::from_str(text.trim_matches(['[', ']', '\n'])).unwrap();
+            assert_eq!(read, odd);
+        }
     }
 
     #[test]

@@ -2,17 +2,25 @@
 
 use std::io::{self, Write};
 
+use super::Output;
 use super::group_key::GroupKey;
 use super::rows::write_rows;
 use client::NodeResult;
 
 /// `HOSTNAME  last line that is not blank` of every node that has ended.
-#[derive(Default)]
-pub(super) struct LastLines(Vec<(String, Vec<u8>)>);
+pub(super) struct LastLines {
+    rows: Vec<(String, Vec<u8>)>,
+    output: Output,
+}
 
 impl LastLines {
+    pub(super) fn new(output: Output) -> Self {
+        let rows = Vec::new();
+        Self { rows, output }
+    }
+
     pub(super) fn add(&mut self, result: &NodeResult) {
-        let key = GroupKey::of(result);
+        let key = GroupKey::of(result, self.output);
         let mut line = last_line(&key.stdout);
         let mut row = Vec::new();
         if key.failed {
@@ -22,11 +30,11 @@ impl LastLines {
             }
         }
         row.extend_from_slice(line);
-        self.0.push((result.target.hostname.clone(), row));
+        self.rows.push((result.target.name(), row));
     }
 
     pub(super) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        let rows = self.0.iter();
+        let rows = self.rows.iter();
         let rows = rows.map(|(name, line)| (name.as_str(), line.as_slice()));
         write_rows(rows.collect(), out)
     }
@@ -46,7 +54,7 @@ mod tests {
 
     #[test]
     fn the_last_line_is_the_last_that_is_not_blank() {
-        let mut lines = LastLines::default();
+        let mut lines = LastLines::new(Output::AsItCame);
         lines.add(&ok("n2", "a\nb\n \n\n"));
         lines.add(&exit("n1", 3, "why\n"));
         let mut out = Vec::new();

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::table::Table;
-use client::{DuplicateUuid, Node};
+use client::{DuplicateUuid, Node, Plain};
 
 const HEADER: [&str; 10] = [
     "HOSTNAME", "UUID", "MAC", "IP", "CPUS", "MIB", "DISKS", "AGENT", "SETUP", "HEADNODE",
@@ -11,7 +11,7 @@ const HEADER: [&str; 10] = [
 /// The columns that hold numbers.
 const NUMBERS: &[usize] = &[4, 5, 6];
 
-/// A UUID that several machines have is marked.
+/// A UUID or a host name that several have is marked.
 pub(crate) fn write(
     nodes: &[&Node],
     faults: &[DuplicateUuid],
@@ -24,6 +24,9 @@ pub(crate) fn write(
     };
     let rows = nodes.iter().map(|node| {
         let mut row = row(node);
+        if node.has_namesake {
+            row[0].push_str(" !");
+        }
         if faults.iter().any(|twins| twins.id == node.id) {
             row[1].push_str(" !");
         }
@@ -33,15 +36,15 @@ pub(crate) fn write(
 }
 
 fn row(node: &Node) -> [String; 10] {
-    let cell = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let cell = |text: &Option<Plain>| text.as_ref().map_or("-".to_owned(), Plain::to_string);
     [
-        node.hostname.clone(),
+        node.hostname.to_string(),
         node.id.to_string(),
-        cell(&node.mac),
+        node.mac.clone().unwrap_or_else(|| "-".to_owned()),
         cell(&node.ip),
         cell(&node.cpus),
         cell(&node.memory_mib),
-        cell(&node.disks.map(|disks| disks.to_string())),
+        node.disks.map_or("-".to_owned(), |disks| disks.to_string()),
         agents(node),
         cell(&node.setup),
         if node.is_headnode { "yes" } else { "-" }.to_owned(),

@@ -10,7 +10,8 @@ use super::group::{Groups, write_one};
 use super::last_line::LastLines;
 use super::stream::Streams;
 use super::trace::Trace;
-use super::{json, summary};
+use super::{Output, json, summary};
+use crate::stderr::tell;
 use client::{NodeResult, Report, RunEvent};
 use protocol::{RequestId, Stream};
 
@@ -32,13 +33,20 @@ impl View {
     }
 }
 
+/// The view, and whether a terminal gets output of scripts as it came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) view: View,
+    pub(crate) is_raw: bool,
+}
+
 /// A view and what it keeps. Only [`Kept::Array`] leaves the replies in the report.
 enum Kept {
     Groups(Groups),
     Array,
     Lines,
     LastLine(LastLines),
-    Immediate,
+    Immediate(Output),
     Stream(Streams),
 }
 
@@ -54,20 +62,26 @@ pub(crate) struct Screen<'a> {
 impl<'a> Screen<'a> {
     pub(crate) fn new(
         nodes: usize,
-        view: View,
+        view: Wanted,
         quiet: bool,
         request: &'a RequestId,
         trace: &'a Trace,
     ) -> Self {
         let live = !quiet && !trace.is_on() && io::stderr().is_terminal();
+        let output = |is_terminal: bool| match is_terminal && !view.is_raw {
+            true => Output::ForATerminal,
+            false => Output::AsItCame,
+        };
+        let stdout = output(io::stdout().is_terminal());
+        let stderr = output(io::stderr().is_terminal());
         Self {
-            kept: match view {
-                View::Groups => Kept::Groups(Groups::default()),
+            kept: match view.view {
+                View::Groups => Kept::Groups(Groups::new(stdout)),
                 View::Array => Kept::Array,
                 View::Lines => Kept::Lines,
-                View::LastLine => Kept::LastLine(LastLines::default()),
-                View::Immediate => Kept::Immediate,
-                View::Stream => Kept::Stream(Streams::default()),
+                View::LastLine => Kept::LastLine(LastLines::new(stdout)),
+                View::Immediate => Kept::Immediate(stdout),
+                View::Stream => Kept::Stream(Streams::new(stdout, stderr)),
             },
             quiet,
             trace,
@@ -110,16 +124,16 @@ impl<'a> Screen<'a> {
             Kept::Groups(groups) => groups.add(result),
             Kept::LastLine(lines) => lines.add(result),
             Kept::Lines => {
-                let line = json::of_result(result, self.request);
-                print(counter, |out| writeln!(out, "{line}"))?;
+                let line = std::iter::once(json::of_result(result, self.request));
+                print(counter, |out| json::Form::Lines.write(line, out))?;
             }
-            Kept::Immediate => print(counter, |out| write_one(result, out))?,
+            Kept::Immediate(output) => print(counter, |out| write_one(result, *output, out))?,
             Kept::Stream(streams) => {
                 for stream in [Stream::Stdout, Stream::Stderr] {
                     print_stream(counter, stream, &streams.end(result, stream))?;
                 }
                 if !result.outcome.is_success() {
-                    self.tell(&format!("{}: {}", result.target.hostname, result.outcome));
+                    self.tell(&format!("{}: {}", result.target.name(), result.outcome));
                 }
             }
         }
@@ -139,18 +153,18 @@ impl<'a> Screen<'a> {
                 json::Form::Array.write(nodes, out)
             }
             Kept::Lines => json::Form::Lines.write(json::unsent(report, self.request), out),
-            Kept::Immediate | Kept::Stream(_) => Ok(()),
+            Kept::Immediate(_) | Kept::Stream(_) => Ok(()),
         })?;
         if !self.quiet {
-            eprintln!("{}", summary::summary(report, self.started.elapsed()));
+            tell(&summary::summary(report, self.started.elapsed()));
         }
         let advice = summary::advice(report, self.request);
-        advice.iter().for_each(|line| eprintln!("{line}"));
+        advice.iter().for_each(|line| tell(line));
         Ok(())
     }
 
     fn tell(&self, line: &str) {
-        self.counter.aside(|| eprintln!("{line}"));
+        self.counter.aside(|| tell(line));
     }
 }
 

@@ -5,9 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::ending;
-use client::{JobStatus, Target};
+use super::{ending, progress};
+use client::{JobStatus, Plain, Target};
 use protocol::{ErrorCode, Outcome, Progress, State};
+
+/// Seconds that a script may say it has left: a year.
+const MAX_ETA: f64 = 365.0 * 86400.0;
 
 pub(crate) fn lines(status: &JobStatus, target: &Target, waited: Duration) -> Vec<String> {
     if !status.connected {
@@ -93,8 +96,9 @@ fn the_end(progress: &Progress, how: Option<String>, took: Option<u64>) -> [Stri
 }
 
 fn so_far(progress: &Progress) -> String {
-    let percent = progress.percent.map(|percent| format!(" {percent:.0} %"));
-    let eta = progress.eta.map(|eta| format!(", {eta:.0} s left"));
+    let percent = progress::percent(progress).map(|percent| format!(" {percent} %"));
+    let eta = progress.eta.filter(|eta| (0.0..=MAX_ETA).contains(eta));
+    let eta = eta.map(|eta| format!(", {eta:.0} s left"));
     let msg = progress.msg.as_ref().map(|msg| format!(": {msg}"));
     [percent, eta, msg].into_iter().flatten().collect()
 }
@@ -106,9 +110,10 @@ fn line(at: Option<Timestamp>, what: &str) -> String {
 
 fn sender(origin: Option<&Value>) -> String {
     let field = |name| origin.and_then(|o| o.get(name)).and_then(Value::as_str);
+    let field = |name| field(name).map(Plain::name);
     match (field("user"), field("hostname")) {
         (Some(user), Some(hostname)) => format!("{user}@{hostname}"),
-        (Some(name), None) | (None, Some(name)) => name.to_owned(),
+        (Some(name), None) | (None, Some(name)) => name.into(),
         (None, None) => "an unknown sender (the request has no origin)".to_owned(),
     }
 }

@@ -5,8 +5,11 @@ use std::collections::HashMap;
 use client::{NodeResult, Target};
 use protocol::{NodeId, Output, Stream, Text};
 
-#[derive(Default)]
-pub(super) struct Streams(HashMap<(NodeId, Stream), Piece>);
+pub(super) struct Streams {
+    pieces: HashMap<(NodeId, Stream), Piece>,
+    stdout: super::Output,
+    stderr: super::Output,
+}
 
 /// A stream of one node.
 #[derive(Default)]
@@ -17,12 +20,25 @@ struct Piece {
     line: Vec<u8>,
 }
 
+/// A line that is longer is shown in pieces: it is in memory until its end comes.
+const MAX_LINE: usize = 1024 * 1024;
+
 impl Streams {
+    pub(super) fn new(stdout: super::Output, stderr: super::Output) -> Self {
+        let pieces = HashMap::new();
+        Self {
+            pieces,
+            stdout,
+            stderr,
+        }
+    }
+
     /// The lines that are whole now.
     pub(super) fn add(&mut self, target: &Target, output: &Output) -> Vec<u8> {
         let bytes = Text::bytes(&output.data, output.data_base64.as_deref());
         let piece = self.piece(target, output.stream);
-        prefixed(target, &piece.add(output.offset, &bytes))
+        let lines = piece.add(output.offset, &bytes);
+        self.prefixed(target, output.stream, &lines)
     }
 
     /// What has not been shown: the last line, or all of it where the agent cannot stream.
@@ -36,21 +52,34 @@ impl Streams {
             };
             // Which part of a truncated stream was shown cannot be told: only if none was.
             let whole = produced.is_none_or(|produced| produced == bytes.len() as u64);
-            if whole || !self.0.contains_key(&key) {
+            if whole || !self.pieces.contains_key(&key) {
                 lines = self.piece(&result.target, stream).add(0, &bytes);
             }
         }
-        if let Some(piece) = self.0.remove(&key)
+        if let Some(piece) = self.pieces.remove(&key)
             && !piece.line.is_empty()
         {
             lines.extend(piece.line);
             lines.push(b'\n');
         }
-        prefixed(&result.target, &lines)
+        self.prefixed(&result.target, stream, &lines)
+    }
+
+    fn prefixed(&self, target: &Target, stream: Stream, lines: &[u8]) -> Vec<u8> {
+        let prefix = format!("{}: ", target.name());
+        let output = match stream {
+            Stream::Stdout => self.stdout,
+            Stream::Stderr => self.stderr,
+        };
+        let lines = lines.split_inclusive(|&byte| byte == b'\n');
+        lines
+            .flat_map(|line| [prefix.clone().into_bytes(), output.fit(line.to_vec())])
+            .flatten()
+            .collect()
     }
 
     fn piece(&mut self, target: &Target, stream: Stream) -> &mut Piece {
-        self.0.entry((target.id.clone(), stream)).or_default()
+        self.pieces.entry((target.id.clone(), stream)).or_default()
     }
 }
 
@@ -66,21 +95,16 @@ impl Piece {
             let note = format!("\n--- {missing} bytes are left out\n");
             self.line.extend_from_slice(note.as_bytes());
         }
-        self.offset = offset + bytes.len() as u64;
+        self.offset = offset.saturating_add(bytes.len() as u64);
         self.line.extend_from_slice(fresh);
         let whole = self.line.iter().rposition(|&byte| byte == b'\n');
-        self.line.drain(..whole.map_or(0, |end| end + 1)).collect()
+        let mut lines: Vec<u8> = self.line.drain(..whole.map_or(0, |end| end + 1)).collect();
+        if self.line.len() > MAX_LINE {
+            lines.append(&mut self.line);
+            lines.push(b'\n');
+        }
+        lines
     }
-}
-
-fn prefixed(target: &Target, lines: &[u8]) -> Vec<u8> {
-    let prefix = format!("{}: ", target.hostname);
-    let lines = lines.split_inclusive(|&byte| byte == b'\n');
-    lines
-        .flat_map(|line| [prefix.as_bytes(), line])
-        .flatten()
-        .copied()
-        .collect()
 }
 
 #[cfg(test)]
@@ -99,13 +123,16 @@ mod tests {
     }
 
     fn shown(pieces: &[(u64, &str)], ended: &NodeResult) -> String {
-        let mut streams = Streams::default();
+        let mut streams = Streams::new(
+            super::super::Output::AsItCame,
+            super::super::Output::AsItCame,
+        );
         let pieces = pieces.iter();
         let mut shown: Vec<u8> = pieces
             .flat_map(|(offset, data)| streams.add(&ended.target, &output(*offset, data)))
             .collect();
         shown.extend(streams.end(ended, Stream::Stdout));
-        assert!(streams.0.is_empty());
+        assert!(streams.pieces.is_empty());
         String::from_utf8(shown).unwrap()
     }
 
@@ -127,7 +154,26 @@ mod tests {
             shown(&[(0, "one\n"), (10, "x\n")], &ended),
             "n1: one\nn1: \nn1: --- 6 bytes are left out\nn1: x\n"
         );
+        let mut streams = Streams::new(
+            super::super::Output::AsItCame,
+            super::super::Output::AsItCame,
+        );
+        for offset in [u64::MAX, 5] {
+            streams.add(&ended.target, &output(offset, "x\n"));
+        }
         let lost = result("n1", Outcome::NoAnswer, "", "");
         assert_eq!(shown(&[(0, "half")], &lost), "n1: half\n");
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_not_kept_for_ever() {
+        let ended = ok("n1", "");
+        let mut streams = Streams::new(
+            super::super::Output::AsItCame,
+            super::super::Output::AsItCame,
+        );
+        let long = "x".repeat(MAX_LINE + 1);
+        let shown = streams.add(&ended.target, &output(0, &long));
+        assert_eq!(shown.len(), "n1: \n".len() + long.len());
     }
 }

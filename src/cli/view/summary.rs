@@ -12,7 +12,7 @@ const MAX_NAMED: usize = 10;
 
 /// `40 nodes: 38 ok, 1 exit 7 (node4), 1 not connected (node9)  1.2 s`
 pub(super) fn summary(report: &Report, took: Duration) -> String {
-    let mut endings: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut endings: Vec<(String, Vec<String>)> = Vec::new();
     for result in &report.results {
         add(&mut endings, ending::kind(&result.outcome), &result.target);
     }
@@ -24,9 +24,13 @@ pub(super) fn summary(report: &Report, took: Duration) -> String {
     let count = report.results.len() + report.not_sent.len();
     let nodes = if count == 1 { "node" } else { "nodes" };
     let good = good.iter().map(|(_, names)| format!("{} ok", names.len()));
-    let bad = bad
-        .iter()
-        .map(|(word, names)| format!("{} {word} ({})", names.len(), fold(names.iter().copied())));
+    let bad = bad.iter().map(|(word, names)| {
+        format!(
+            "{} {word} ({})",
+            names.len(),
+            fold(names.iter().map(String::as_str))
+        )
+    });
     let parts: Vec<String> = good.chain(bad).collect();
     format!(
         "{count} {nodes}: {}  {:.1} s",
@@ -35,8 +39,8 @@ pub(super) fn summary(report: &Report, took: Duration) -> String {
     )
 }
 
-fn add<'a>(endings: &mut Vec<(String, Vec<&'a str>)>, word: String, target: &'a Target) {
-    let name = target.hostname.as_str();
+fn add(endings: &mut Vec<(String, Vec<String>)>, word: String, target: &Target) {
+    let name = target.name();
     match endings.iter_mut().find(|(known, _)| *known == word) {
         Some((_, names)) => names.push(name),
         None => endings.push((word, vec![name])),
@@ -45,7 +49,7 @@ fn add<'a>(endings: &mut Vec<(String, Vec<&'a str>)>, word: String, target: &'a 
 
 /// For each way to have given no answer: who, how far they are known to have come, and what to ask.
 pub(super) fn advice(report: &Report, request: &RequestId) -> Vec<String> {
-    let mut silent: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut silent: Vec<(String, Vec<String>)> = Vec::new();
     let no_answer = |result: &&NodeResult| result.outcome == Outcome::NoAnswer;
     let unanswered: Vec<&NodeResult> = report.results.iter().filter(no_answer).collect();
     for result in &unanswered {
@@ -53,10 +57,15 @@ pub(super) fn advice(report: &Report, request: &RequestId) -> Vec<String> {
     }
     let mut lines: Vec<String> = silent
         .iter()
-        .map(|(far, names)| format!("no answer from {}: {far}", fold(names.iter().copied())))
+        .map(|(far, names)| {
+            format!(
+                "no answer from {}: {far}",
+                fold(names.iter().map(String::as_str))
+            )
+        })
         .collect();
     if let Some(first) = unanswered.first() {
-        let name = &first.target.hostname;
+        let name = first.target.word();
         if report.interrupted {
             lines.push("stopped waiting; what was sent may go on running on its node".to_owned());
             if let Some(names) = cancellable(&unanswered) {
@@ -74,11 +83,11 @@ pub(super) fn advice(report: &Report, request: &RequestId) -> Vec<String> {
     lines
 }
 
-/// The nodes whose agent knows a cancel, as `-n` takes them; the first ones, if they are many.
+/// The nodes whose agent knows a cancel, as `-n` and a shell take them; the first ones, if they are many.
 fn cancellable(unanswered: &[&NodeResult]) -> Option<String> {
     let targets = unanswered.iter().map(|result| &result.target);
     let able = targets.filter(|target| target.agent.is_some());
-    let mut names: Vec<&str> = able.map(|target| target.hostname.as_str()).collect();
+    let mut names: Vec<&str> = able.map(|target| target.word()).collect();
     if names.len() > MAX_NAMED {
         names.truncate(MAX_NAMED);
         names.push("…");
@@ -106,6 +115,7 @@ mod tests {
 
     use super::super::fixture::result;
     use super::*;
+    use client::Plain;
     use protocol::Progress;
 
     fn mixed() -> Report {
@@ -146,7 +156,7 @@ mod tests {
         let silent = |name| result(name, Outcome::NoAnswer, "", "");
         let mut running = silent("node2");
         running.last_progress = Some(Box::new(Progress::now(State::Running)));
-        Arc::make_mut(&mut running.target).agent = Some("0.1.0".to_owned());
+        Arc::make_mut(&mut running.target).agent = Some(Plain::name("0.1.0"));
         let mut report = Report {
             results: vec![silent("node1"), running, silent("node3")],
             ..Report::default()
@@ -162,5 +172,10 @@ mod tests {
         report.interrupted = true;
         let text = advice(&report, &request).join("\n");
         assert!(text.contains("may go on running") && text.contains("ur cancel -n node2 r1"));
+        let odd = Arc::make_mut(&mut report.results[1].target);
+        odd.hostname = Plain::name("$(reboot) node2");
+        let id = odd.id.to_string();
+        let text = advice(&report, &request).join("\n");
+        assert!(text.contains(&format!("ur cancel -n {id} r1")), "{text}");
     }
 }

@@ -3,6 +3,8 @@
 
 use std::io::{self, Write};
 
+use client::Plain;
+
 pub(crate) struct Table<const N: usize> {
     pub(crate) header: Option<[&'static str; N]>,
     /// The columns that hold numbers.
@@ -15,6 +17,7 @@ impl<const N: usize> Table<N> {
         rows: impl Iterator<Item = [String; N]> + Clone,
         out: &mut dyn Write,
     ) -> io::Result<()> {
+        let rows = rows.map(|row| row.map(|cell| String::from(Plain::of(&cell))));
         let mut widths = self.header.map_or([0; N], |header| header.map(str::len));
         for row in rows.clone() {
             for (width, cell) in widths.iter_mut().zip(&row) {
@@ -41,8 +44,6 @@ fn write_row(
     let cells = cells.iter().zip(widths).enumerate();
     let line: Vec<String> = cells
         .map(|(i, (cell, &width))| {
-            // A node is not to write on another's row, or on the terminal.
-            let cell = cell.replace(char::is_control, "?");
             if numbers.contains(&i) {
                 format!("{cell:>width$}")
             } else {
@@ -59,7 +60,7 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell_and_lines_end_without_blanks() {
-        let rows = [["ü", "7"], ["long\x1b", "1024"], ["x", "-"]];
+        let rows = [["ü", "7"], ["long\x1b\n", "1024"], ["x", "-"]];
         let rows = rows.iter().map(|row| row.map(str::to_owned));
         let table = Table {
             header: Some(["NAME", "MIB"]),
@@ -68,10 +69,10 @@ mod tests {
         let mut out = Vec::new();
         table.write(rows, &mut out).unwrap();
         let expected = "\
-NAME   MIB
-ü         7
-long?  1024
-x         -
+NAME          MIB
+ü                7
+long\\u{1b}\\n  1024
+x                -
 ";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }

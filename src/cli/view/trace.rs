@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Instant;
 
 use super::progress;
+use crate::stderr::tell;
 use client::{RunEvent, Target};
 
 pub(crate) struct Trace(Option<Instant>);
@@ -23,13 +24,13 @@ impl Trace {
 
     pub(crate) fn say(&self, what: fmt::Arguments<'_>) {
         if let Some(started) = self.0 {
-            eprintln!("[{:6}] ms {what}", started.elapsed().as_millis());
+            tell(&format!("[{:6}] ms {what}", started.elapsed().as_millis()));
         }
     }
 
     pub(super) fn event(&self, event: &RunEvent<'_>) {
         let say = |target: &Target, what: &dyn fmt::Display| {
-            self.say(format_args!("{}: {what}", target.hostname));
+            self.say(format_args!("{}: {what}", target.name()));
         };
         match event {
             RunEvent::Sent(target) => say(target, &"sent"),

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::PipeWriter;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -73,12 +73,28 @@ impl Ur {
         self.child.wait().expect("reaping ur");
     }
 
-    pub(crate) fn end(mut self) -> Said {
+    pub(crate) fn end(self) -> Said {
+        self.end_with_peak().0
+    }
+
+    /// Also the most memory that it has taken, in MiB.
+    pub(crate) fn end_with_peak(mut self) -> (Said, u64) {
         let mut status = None;
+        let mut peak = 0;
+        let memory = format!("/proc/{}/status", self.child.id());
         wait_until("ur ends", || {
+            let text = fs::read_to_string(&memory).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+            peak = kib.unwrap_or(0).max(peak);
             status = self.child.try_wait().expect("its status");
             status.is_some()
         });
+        let said = self.said(status);
+        (said, peak / 1024)
+    }
+
+    fn said(&self, status: Option<ExitStatus>) -> Said {
         Said {
             exit: status.and_then(|it| it.code()).expect("an exit status"),
             out: self.text("out"),

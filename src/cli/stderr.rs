@@ -1,0 +1,12 @@
+//! What `ur` itself says on stderr. All of it goes through here: nothing in it is obeyed by a terminal, and a stderr
+//! that is closed, or whose reader has gone, ends nothing.
+
+use std::io::{self, Write};
+
+use client::Plain;
+
+pub(crate) fn tell(text: &str) {
+    let line = Plain::lines(text) + "\n";
+    // There is no other place to say it.
+    drop(io::stderr().lock().write_all(line.as_bytes()));
+}
