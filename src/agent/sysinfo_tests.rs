@@ -168,12 +168,14 @@ fn where_no_program_answers_the_node_has_the_name_that_its_programs_would_give_i
 fn built_in_sysinfo_of(command_line: &str) -> String {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("proc")).unwrap();
-    fs::write(root.path().join("proc/cmdline"), command_line).unwrap();
-    let output = std::process::Command::new("/bin/sh")
+    let mut file = fs::File::create(root.path().join("proc/cmdline")).unwrap();
+    file.write_all(command_line.as_bytes()).unwrap();
+    let child = std::process::Command::new("/bin/sh")
         .args(["-c", BUILT_IN])
         .env("UR_SYSINFO_ROOT", root.path())
-        .output()
-        .unwrap();
+        .stdout(Stdio::piped())
+        .spawn();
+    let output = child.unwrap().wait_with_output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
 
