@@ -44,6 +44,9 @@ fn write_raw(
     let mut image = Image::new(arguments, input)?;
     let mut at = arguments.offset;
     let mut block = image.next()?;
+    if block.is_none() {
+        return Err(empty());
+    }
     if let Some(path) = &arguments.head_file {
         let mut head = HeadFile::create(path)?;
         let end = at + arguments.head_bytes;
@@ -64,6 +67,15 @@ fn write_raw(
     let hashes = image.finish()?;
     writers.finish()?;
     Ok(hashes)
+}
+
+/// Nobody wants to write nothing: what should have given the image has failed. A descriptor that is closed comes to a program
+/// in Rust as one that is empty.
+fn empty() -> Failure {
+    Failure::new(
+        Kind::Unpack,
+        "the image is empty, or standard input is closed",
+    )
 }
 
 fn write_qcow2(

@@ -61,7 +61,10 @@ impl Header {
             (features & !9 != 0, "its features"),
             (packing > 1, "how its clusters are packed"),
             (
-                !size.is_multiple_of(512) || entries > MAX_TABLES || entries > number(36).into(),
+                size == 0
+                    || !size.is_multiple_of(512)
+                    || entries > MAX_TABLES
+                    || entries > number(36).into(),
                 "its size",
             ),
             (

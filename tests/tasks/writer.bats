@@ -115,7 +115,7 @@ hash_of() { # <sha256|…> <file>: prints it as the program does
 @test 'on a disk with sectors of 4096 bytes too, and the last of them is filled up with zeros' {
   local bytes
   add_disk 64M 4096
-  for bytes in 25165823 20000001 513 0; do
+  for bytes in 25165823 20000001 513; do
     dirty
     write --hash-output sha256 < <(head -c "$bytes" "$IMAGE")
     ((status == 0))
@@ -158,6 +158,16 @@ hash_of() { # <sha256|…> <file>: prints it as the program does
     write --compression "$packed" <"$IMAGE.$packed"
     failed 4 unpack 'unpacking the image'
   done
+}
+
+@test 'an image with nothing in it is an error, and so is a stream that is closed' {
+  write </dev/null
+  failed 4 unpack 'the image is empty'
+  status=0
+  output=$(sh -c 'exec "$0" --disk "$1" <&-' "$BUILT/ur-writer" "$DISK" 2>"$LOG") || status=$?
+  failed 4 unpack 'standard input is closed'
+  write --compression gz < <(: | gzip)
+  failed 4 unpack 'the image is empty'
 }
 
 @test 'an image that is bigger than the disk ends there' {
