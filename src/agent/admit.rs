@@ -213,7 +213,7 @@ fn max_age(body: &[u8]) -> Option<Duration> {
     Duration::try_from_secs_f64(asked.max_age?).ok()
 }
 
-/// The client's id may have dots, as in Ur: the key begins with `ur.ack`, so that it can stand for no other message.
+/// The client's id may have dots, as with the Node.js agent: the key begins with `ur.ack`, so that it can stand for no other message.
 fn ping(body: &[u8]) -> Admission {
     let read = |value: &Value| {
         let client_id = match value.get("client_id")? {

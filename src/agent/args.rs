@@ -89,7 +89,7 @@ pub(crate) fn parse() -> Cli {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let given = cli.args.amqp_url.as_deref().unwrap_or_default();
     if is_typed(&matches) && Url::names_password(given) {
-        // Where nobody can be told, the agent has to start all the same.
+        // With a stderr that is closed the agent has to start all the same.
         writeln!(
             io::stderr(),
             "ur-agent: warning: every user of this machine can read the password in --amqp-url; \

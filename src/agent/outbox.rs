@@ -25,8 +25,7 @@ const MAX_UNCONFIRMED: usize = 256;
 const QUEUE: usize = 4;
 /// Results that the loop has not taken yet.
 const RESULTS: usize = 256;
-/// How long after an answer that no queue took it is offered again, for the first time; then after twice as long each
-/// time. Triton's clients ask before their bindings are in force, which takes the broker some milliseconds.
+/// The wait before an answer that no queue took is offered again; it doubles with each offer. Triton's clients ask before their bindings are in force, which takes the broker some milliseconds.
 const FIRST_AGAIN: Duration = Duration::from_millis(5);
 /// How often: in all for two and a half seconds.
 const MAX_OFFERS: u32 = 10;

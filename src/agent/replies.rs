@@ -90,8 +90,8 @@ impl Replies {
         self.unroutable.forget(id);
     }
 
-    /// Whether a reply may still be taken soon, and the node should not go down before. One that was unroutable for
-    /// some seconds has no one who waits for it.
+    /// Whether a reply may still be taken soon, and the node should not go down before. The sender of one that was
+    /// unroutable for two seconds has gone.
     pub(super) fn someone_waits(&self) -> bool {
         let waits = |id: &RequestId| !self.unroutable.is_given_up(id);
         self.in_flight.iter().any(waits) || self.unroutable.has_fresh()

@@ -58,7 +58,7 @@ impl UnroutableReplies {
         self.0.is_empty()
     }
 
-    /// Whether it has been unroutable for so long that no one waits for it.
+    /// Whether it has been unroutable for so long that its sender must have gone.
     pub(super) fn is_given_up(&self, id: &RequestId) -> bool {
         let mut entries = self.0.iter();
         entries.any(|entry| entry.job.id == *id && entry.is_given_up())

@@ -1,4 +1,4 @@
-//! What `ur` itself says on stderr. All of it goes through here: nothing in it is obeyed by a terminal, and a stderr
+//! The messages of `ur` itself on stderr. All of them go through here: nothing in it is obeyed by a terminal, and a stderr
 //! that is closed, or whose reader has gone, ends nothing.
 
 use std::io::{self, Write};

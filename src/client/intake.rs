@@ -1,5 +1,5 @@
-//! What a search takes in. Answers come from strangers: one that never stops, or says a million things, is to
-//! cost neither memory nor the place of others.
+//! The intake of a search, within bounds. Answers come from strangers: one that never stops, or says a million
+//! things, is to cost neither memory nor the place of others.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -17,7 +17,7 @@ const MAX_NODES: usize = 20_000;
 const MAX_KEPT: usize = 256 * 1024 * 1024;
 /// Answers under one UUID: that several give it is a fault, and more of them tell no more.
 const MAX_CLAIMS: usize = 4;
-/// How long a search takes at the most: so long, and besides for each answer.
+/// How long a search takes at the most, and how much longer for each answer.
 const LONGEST: Duration = Duration::from_secs(10);
 const LONGER_BY: Duration = Duration::from_millis(2);
 

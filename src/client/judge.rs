@@ -14,7 +14,7 @@ use super::{Filter, NoVerdict, Plain};
 
 /// For one node. The usual expression takes a fraction of a millisecond.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How often is looked how much memory it has taken, and how much that may be.
+/// How often the memory that it has taken is looked at, and how much that may be.
 const PULSE: Duration = Duration::from_millis(10);
 const MAX_KIB: u64 = 512 * 1024;
 /// Only what is touched is taken; a recursion that is not a loop needs some.
@@ -113,7 +113,7 @@ pub(super) fn unknown_keys(
     missing.collect()
 }
 
-/// Those that a third of the letters makes of it.
+/// Those that differ from it in a third of its letters at most.
 fn near(key: &str, known: &BTreeSet<String>) -> Vec<String> {
     let key = key.to_lowercase();
     let most = key.chars().count().div_ceil(3);

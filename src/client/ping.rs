@@ -56,7 +56,7 @@ pub async fn ping(client: &Client, targets: &[Target], wait: Duration) -> Result
             }
             delivery = subscription.receive() => pings.acked(&delivery?, Instant::now()),
         };
-        // Not by answers that nobody asked for: those may never end.
+        // Answers that no ping asked for do not put off the end: they may never stop.
         if is_news {
             latest = Instant::now();
         }

@@ -48,8 +48,7 @@ pub enum Unselectable {
     NoVerdict { node: String, why: NoVerdict },
     /// It did not end on this node.
     Endless { node: String },
-    /// It reads keys that no node has: whatever it means, these are slips of the pen. Some nodes would have been
-    /// meant all the same, or none.
+    /// It reads keys that no node has, most likely misspelt. Some nodes would have been meant all the same, or none.
     UnknownKeys {
         keys: Vec<UnknownKey>,
         some_match: bool,

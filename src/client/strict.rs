@@ -8,7 +8,7 @@ use jaq_core::load::parse::{BinaryOp, Def, Term};
 use jaq_core::ops::Cmp;
 use jaq_core::path::{Opt, Part, Path};
 
-/// What is not there is less than nothing and greater than nothing: null.
+/// A value that is not there, null, is neither less nor greater than another: such a comparison gives null.
 pub(super) const COMPARISONS: &str = r#"
 def ur_refuse($l; $r): error("cannot compare \($l | type) (\($l | tojson | .[:40])) with \($r | type) (\($r | tojson | .[:40]))");
 def ur_like($l; $r): ($l | type) == ($r | type);

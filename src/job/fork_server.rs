@@ -69,7 +69,7 @@ impl ForkServer {
         // A child that is stopped before it has executed the program keeps its parent waiting.
         Builder::new().stack_size(STACK).spawn(move || {
             let child = command.stdin(Stdio::from(theirs)).spawn();
-            // The other end may have lost its patience: then the child goes as it came.
+            // Where the other end waits no more, the child is killed as the message is dropped.
             to.send(child.map(Reaped)).ok();
         })?;
         let child = started

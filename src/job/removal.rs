@@ -28,7 +28,7 @@ use super::work::open_beneath;
 const MAX_NAMES: usize = 1000;
 /// How often a directory is emptied that is being written to.
 const MAX_PASSES: usize = 3;
-/// What could not be removed of one directory, in as many words.
+/// Entries of one directory that are named where they cannot be removed.
 const MAX_TOLD: usize = 3;
 /// A script's directories are measured to this depth.
 const MAX_DEPTH: usize = 64;
@@ -36,7 +36,7 @@ const MAX_DEPTH: usize = 64;
 const INODE: u64 = 1024;
 const STACK: usize = 512 * 1024;
 
-/// What a round beside the loop found.
+/// What a thread found that removed and measured.
 #[derive(Default)]
 pub(super) struct Round {
     /// What could not be removed, and why.

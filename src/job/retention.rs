@@ -40,7 +40,7 @@ pub(super) struct Retention {
     /// Since when jobs are known to be settled. By the monotonic clock: a node's time is often corrected
     /// after its boot, by years.
     settled: HashMap<RequestId, Instant>,
-    /// A round of removal that goes on beside the loop.
+    /// A removal that goes on in a thread of its own.
     round: Option<JoinHandle<Round>>,
     /// What the scripts of settled jobs have left in their directories.
     sizes: HashMap<RequestId, u64>,
@@ -137,7 +137,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Removes what was put away, and measures what these jobs have, beside. One round at a time.
+    /// Removes what was put away, and measures what these jobs have, in a thread; one at a time.
     pub(super) fn begin_removal(&mut self, jobs: Vec<RequestId>) {
         let trees = self.trees();
         let is_empty = |tree: &PathBuf| {
@@ -150,7 +150,7 @@ impl Spool {
         self.retention.round = removal::begin(trees, jobs).ok();
     }
 
-    /// What a round that is over could not remove, if that is new.
+    /// What a thread that has ended could not remove, if that is new.
     fn end_removal(&mut self) -> Vec<(PathBuf, io::Error)> {
         let retention = &mut self.retention;
         let Some(round) = retention.round.take_if(|round| round.is_finished()) else {
@@ -195,7 +195,7 @@ mod tests {
         expired.unroutable
     }
 
-    /// Waits for what goes on beside.
+    /// Waits for the thread.
     fn finish_removal(spool: &mut Spool) {
         if let Some(round) = spool.retention.round.take() {
             let round = round.join().unwrap();
@@ -283,7 +283,7 @@ mod tests {
         let file = File::create(below.join("image")).unwrap();
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, KEEP_BYTES).unwrap();
         large.mark_replied().unwrap();
-        // The first round does not know yet what the script has left.
+        // What the script has left is not measured yet.
         assert_eq!(expire(&mut spool), []);
         assert_eq!(left(&spool).len(), 2);
         finish_removal(&mut spool);

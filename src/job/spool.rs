@@ -44,7 +44,7 @@ impl Spool {
     /// Opens the state directory, making it (0700) where it is missing.
     ///
     /// Fails with [`Held`](super::Held) if another agent has it, and if another user could have written to it. What
-    /// an agent that died left half built was never acked, and is removed beside.
+    /// an agent that died left half built was never acked, and is removed in a thread.
     pub fn open(state_dir: &Path) -> Result<Self> {
         let given = path::absolute(state_dir)
             .with_context(|| format!("finding {}", state_dir.display()))?;

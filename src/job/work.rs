@@ -3,7 +3,7 @@
 //!
 //! It lies in a tree of its own, so that nothing a script does by relative names (`rm -rf ./* ../*`, a file
 //! `pid` of its own, a mount) touches what agent and supervisor believe. Nothing here is believed: a file
-//! may have become a link, a pipe or somebody's disk.
+//! may have become a link, a pipe or another file system.
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, ErrorKind};

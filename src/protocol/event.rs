@@ -123,7 +123,7 @@ pub struct Ack {
     pub timestamp: Timestamp,
 }
 
-/// As JavaScript writes a time, which Ur's clients expect there.
+/// As JavaScript writes a time, which clients of node-amqp expect there.
 fn milliseconds<S: Serializer>(time: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(&format_args!("{time:.3}"))
 }
