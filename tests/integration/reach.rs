@@ -1,5 +1,5 @@
-//! What a script can do to its own directory, by accident or habit: its job is started once and answered with
-//! its own end, though the agent is replaced meanwhile.
+//! Scripts that damage their own directory, by accident or habit: each job is started once and answered with its
+//! own end, though the agent is replaced meanwhile.
 
 use std::fs::{self, File};
 use std::path::Path;

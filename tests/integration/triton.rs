@@ -1,4 +1,4 @@
-//! What Triton's own clients ask of an agent: their order of steps, and what they show.
+//! Triton's own clients: the order of their steps, and what they show.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# The Debian packages, in a Debian 12 of their own: installed, upgraded, removed and purged. systemctl is played there.
+# The Debian packages, in a Debian 12 of their own: installed, upgraded, removed and purged. Its systemctl is a fake.
 
 bats_require_minimum_version 1.5.0
 
@@ -18,23 +18,23 @@ setup_file() {
   sed -i '1s/(.*)/(99.0)/' "$BATS_FILE_TMPDIR/next/packaging/debian/changelog"
   "$BATS_FILE_TMPDIR/next/packaging/deb" "$BUILT" "$BATS_FILE_TMPDIR/second" >/dev/null
   mmdebstrap --quiet --variant=minbase bookworm "$ROOT"
-  play_systemd
+  fake_systemctl
 }
 
-play_systemd() { # a systemctl that notes what it is asked; the agent is active if the file says so
-  mkdir -p "$ROOT/run/systemd/system" "$ROOT/played"
+fake_systemctl() { # a systemctl that notes what it is asked; the agent is active if the file says so
+  mkdir -p "$ROOT/run/systemd/system" "$ROOT/fake"
   cat >"$ROOT/usr/bin/systemctl" <<'END'
 #!/bin/sh
-echo "$*" >>/played/log
+echo "$*" >>/fake/log
 case "$*" in
-  *is-active*) [ -e /played/active ] ;;
+  *is-active*) [ -e /fake/active ] ;;
 esac
 END
   chmod +x "$ROOT/usr/bin/systemctl"
 }
 
 setup() {
-  : >"$ROOT/played/log"
+  : >"$ROOT/fake/log"
 }
 
 in_root() { chroot "$ROOT" "$@"; }
@@ -44,7 +44,7 @@ install_packages() { # <folder>
   in_root sh -c 'dpkg --install /tmp/*.deb && rm /tmp/*.deb'
 }
 
-is_asked() { grep -Eq "$1" "$ROOT/played/log"; }
+is_asked() { grep -Eq "$1" "$ROOT/fake/log"; }
 
 @test "the version of the packages is that of the programs" {
   local version
@@ -73,7 +73,7 @@ is_asked() { grep -Eq "$1" "$ROOT/played/log"; }
 
 @test "an upgrade keeps the settings, and restarts an agent that runs" {
   echo UR_AMQP_URL=amqp://mine >>"$ROOT/etc/ur/agent.env"
-  touch "$ROOT/played/active"
+  touch "$ROOT/fake/active"
   install_packages second
   in_root dpkg-query --show ur-agent | grep -q 99.0
   grep -q amqp://mine "$ROOT/etc/ur/agent.env"
@@ -81,13 +81,13 @@ is_asked() { grep -Eq "$1" "$ROOT/played/log"; }
 }
 
 @test "an upgrade starts no agent that does not run" {
-  rm "$ROOT/played/active"
+  rm "$ROOT/fake/active"
   install_packages first
   run ! is_asked '(^| )(start|restart)( |$)'
 }
 
 @test "removing stops the agent and leaves the settings; purging leaves nothing" {
-  touch "$ROOT/played/active"
+  touch "$ROOT/fake/active"
   in_root dpkg --remove ur ur-agent
   is_asked '(^| )stop ur-agent.service$'
   grep -q amqp://mine "$ROOT/etc/ur/agent.env"

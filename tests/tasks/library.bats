@@ -104,8 +104,7 @@ program() { # <text>: runs a task made of it; sets status, output and LOG
 @test 'secrets of every form are masked, and what is none stays, also when it is masked again' {
   local forms=$BATS_TEST_DIRNAME/../fixtures/secrets.tsv masker
   for masker in bash dash; do
-    # shellcheck disable=SC2086 # "busybox sh" is two words
-    cut -f 1 "$forms" | $masker -c "$(masking "$FILES/ur.sh")"$'\nmask_secrets | tee "$1" | mask_secrets' mask "$BATS_TEST_TMPDIR/once" >"$BATS_TEST_TMPDIR/twice"
+    cut -f 1 "$forms" | "$masker" -c "$(masking "$FILES/ur.sh")"$'\nmask_secrets | tee "$1" | mask_secrets' mask "$BATS_TEST_TMPDIR/once" >"$BATS_TEST_TMPDIR/twice"
     diff <(cut -f 2 "$forms") "$BATS_TEST_TMPDIR/once"
     diff "$BATS_TEST_TMPDIR/once" "$BATS_TEST_TMPDIR/twice"
   done
