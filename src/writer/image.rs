@@ -69,8 +69,7 @@ fn write_raw(
     Ok(hashes)
 }
 
-/// Nobody wants to write nothing: what should have given the image has failed. A descriptor that is closed comes to a program
-/// in Rust as one that is empty.
+/// What should have given the image has failed. A standard input that is closed is an empty one to a program in Rust.
 fn empty() -> Failure {
     Failure::new(
         Kind::Unpack,
