@@ -16,8 +16,8 @@
 //! | `replied` | agent | the broker has confirmed the reply |
 //! | `rebooting` | agent | the reboot it asked for has been started |
 //!
-//! What the script may reach lies in another tree (see [`work`]), and nothing there is believed. The
-//! agents of version 0.1.0 had both in the one directory: `script` and `progress` may be there, too.
+//! What the script may reach lies in another tree (see [`work`]), and nothing there is believed. Earlier
+//! agents had both in the one directory: `script` and `progress` may be there, too.
 
 mod atomic_file;
 pub mod capture;
@@ -177,7 +177,7 @@ impl Job {
         }
     }
 
-    /// The agents of version 0.1.0 called the file `unheard`.
+    /// Earlier agents called the file `unheard`.
     fn unroutable_since(&self) -> Option<SystemTime> {
         modified(&self.path("unroutable")).or_else(|| modified(&self.path("unheard")))
     }

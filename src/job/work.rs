@@ -64,7 +64,7 @@ impl Job {
             .and_then(|all| Ok(open_beneath(all, path, OFlags::NONBLOCK)?));
         match opened {
             Ok(file) => atomic_file::no_other_than_a_file(file.into()),
-            // Where agents of version 0.1.0 had it.
+            // Where earlier agents had it.
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 atomic_file::open(&self.path(PROGRESS))
             }

@@ -77,7 +77,7 @@ unpack() { # unpacks the archive of the result to $LOGS
   [[ ! -e $LOGS/jobs/erase-7/trace ]]
 }
 
-@test 'of an agent of version 0.1.0, which kept all in one folder, it keeps the same' {
+@test 'of an earlier agent, which kept all in one folder, it keeps the same' {
   OF_OLD_AGENT=$OWN
   echo '{"percent":40}' >"$JOB/progress"
   collect 'items=["jobs"]'

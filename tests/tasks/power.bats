@@ -52,7 +52,7 @@ sysrq_is() { # <the last letter that was written>
   called 'poweroff '
 }
 
-@test 'under an agent of version 0.1.0, which kept all in one folder, the same' {
+@test 'under an earlier agent, which kept all in one folder, the same' {
   OF_OLD_AGENT=$JOB
   mkdir "$WORLD/jobs/erase-7"
   touch "$WORLD/jobs/erase-7/pid"
