@@ -19,7 +19,7 @@ const MAX_CALLS: u32 = 60;
 const MAX_KILLS: u32 = 10;
 
 /// How often supervisors are looked at whose time is not up.
-const WAKE: Duration = Duration::from_secs(10);
+const WAKE: Duration = Duration::from_secs(2);
 
 pub(super) struct Overdue {
     due: HashMap<RequestId, Due>,
