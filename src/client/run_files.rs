@@ -11,7 +11,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use super::{RunEvent, Target};
 use protocol::{NodeId, Outcome, RequestId};
@@ -31,7 +30,7 @@ pub struct Start {
     pub targets: Vec<Target>,
     /// Of what was sent, without what differs each time. Runs of older versions have none.
     #[serde(default)]
-    pub digest: Option<Uuid>,
+    pub content: Option<String>,
 }
 
 /// A run as its file tells it.
@@ -223,7 +222,7 @@ mod tests {
             what: "uptime".to_owned(),
             wait: Duration::from_secs(60),
             targets: Selector::All.select(&nodes).unwrap().targets,
-            digest: None,
+            content: None,
         }
     }
 

@@ -106,9 +106,9 @@ impl Request {
         serde_json::to_vec(self).expect("a request has only string keys and finite numbers")
     }
 
-    /// The digest of what two requests must have in common to be the same one: all that decides what is run and
-    /// what is kept of it. Who sent it and when, until when it may start, and whether its output is streamed may
-    /// differ. `docs/protocol.md` says of which bytes it is.
+    /// The digest of what two requests must have in common to be the same one: all that decides what is run. Who
+    /// sent it and when, until when it may start, and what is kept and streamed of its output may differ.
+    /// `docs/protocol.md` says of which bytes it is.
     pub fn content(&self) -> String {
         let (kind, text) = self.program.type_and_text();
         let Label {
@@ -118,9 +118,9 @@ impl Request {
         } = &self.label;
         let run = (kind, text, &self.args, &self.env, &self.stdin);
         let limits = (self.timeout.map(|time| time.as_secs_f64()), &self.cwd);
-        let kept = (self.max_output, name, version, digest);
+        let label = (name, version, digest);
         let mut hasher = Hasher(Sha256::new());
-        serde_json::to_writer(&mut hasher, &(run, limits, kept))
+        serde_json::to_writer(&mut hasher, &(run, limits, label))
             .expect("a hasher takes every byte, and a request has only string keys");
         hexadecimal(&hasher.0.finalize())
     }

@@ -9,7 +9,6 @@ use anyhow::Result;
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
-use uuid::Uuid;
 
 use super::broker::BrokerArgs;
 use super::targets::TargetArgs;
@@ -74,9 +73,9 @@ pub(super) async fn send(
     let view = args.watch.view.view();
     request.timeout = args.timeout.or(request.timeout);
     request.cwd.clone_from(&args.cwd);
-    let digest = digest(&request);
+    let content = request.content();
     if let Some(id) = &args.request {
-        refuse_reuse(id, digest)?;
+        refuse_reuse(id, &content)?;
     }
     request.stream = view == View::Stream;
 
@@ -89,7 +88,7 @@ pub(super) async fn send(
     request.origin = Some(origin(&client));
     let plan = args.plan(&request);
     trace.say(format_args!("sending request {}", plan.request));
-    let file = record(&plan, &targets, &request, digest);
+    let file = record(&plan, &targets, &request, content);
     let report = watch(&mut client, &plan, targets, &args.watch, (&trace, file)).await?;
     client.close().await;
     Ok(exit.max(Exit::of_run(&report)))
@@ -125,19 +124,14 @@ fn default_wait(timeout: Option<Duration>) -> Duration {
     timeout.map_or(DEFAULT_WAIT, |timeout| timeout.saturating_add(ROUND_TRIP))
 }
 
-/// Of all that a node is to do. How the output is shown, and who asks when, are no part of it.
-fn digest(request: &Request) -> Uuid {
-    Uuid::new_v5(&Uuid::NAMESPACE_OID, &request.encode())
-}
-
 /// A node runs an id once, and answers a second request with what the first one did: another one under the same id
 /// would never run, and look as if it had.
-fn refuse_reuse(id: &RequestId, digest: Uuid) -> Result<()> {
+fn refuse_reuse(id: &RequestId, content: &str) -> Result<()> {
     let past = RunFiles::of_this_user().and_then(|runs| runs.find(id));
     let Ok(Some(PastRun { start, .. })) = past else {
         return Ok(());
     };
-    if start.digest.is_none_or(|past| past == digest) {
+    if start.content.is_none_or(|past| past == content) {
         return Ok(());
     }
     let (at, what) = (start.at, Plain::name(&start.what));
@@ -148,14 +142,14 @@ fn refuse_reuse(id: &RequestId, digest: Uuid) -> Result<()> {
 }
 
 /// Records the targets before anything is sent to them. A run without a record is a run all the same.
-fn record(plan: &Plan, targets: &[Target], request: &Request, digest: Uuid) -> Option<RunFile> {
+fn record(plan: &Plan, targets: &[Target], request: &Request, content: String) -> Option<RunFile> {
     let start = Start {
         request: plan.request.clone(),
         at: Timestamp::now(),
         what: what(request),
         wait: plan.wait,
         targets: targets.to_vec(),
-        digest: Some(digest),
+        content: Some(content),
     };
     match RunFiles::of_this_user().and_then(|runs| runs.create(start)) {
         Ok(file) => Some(file),
