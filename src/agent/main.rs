@@ -96,7 +96,8 @@ fn log() {
     let targets: Targets = asked.unwrap_or_else(|| {
         Targets::new()
             .with_default(LevelFilter::INFO)
-            .with_target("lapin", LevelFilter::ERROR)
+            // What it has to say comes to us as errors, and not all of them are the operator's concern.
+            .with_target("lapin", LevelFilter::OFF)
     });
     let format = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)

@@ -138,8 +138,7 @@ macro_rules! serve {
             $script
             drop($broker);
         };
-        let (SessionError(error), ()) = tokio::join!($agent.serve(session), script);
-        error.to_string()
+        let (SessionError(_), ()) = tokio::join!($agent.serve(session), script);
     }};
 }
 
@@ -152,7 +151,7 @@ async fn a_delivery_is_acked_once_and_only_when_its_directory_is_on_disk() {
     let dir = tempfile::tempdir().unwrap();
     let mut agent = agent(dir.path());
     let record = dir.path().join("jobs/r1/request.json");
-    let error = serve!(agent, |broker| {
+    serve!(agent, |broker| {
         let acker = broker.deliver("ur.execute.n1.r1", &request()).await;
         loop {
             if let Outgoing::Ack(ours) = broker.next().await {
@@ -171,7 +170,6 @@ async fn a_delivery_is_acked_once_and_only_when_its_directory_is_on_disk() {
         broker.ack().await;
         assert!(other.is_used());
     });
-    assert_eq!(error, "the broker cancelled our consumer");
 }
 
 #[tokio::test]

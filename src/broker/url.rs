@@ -29,8 +29,17 @@ impl FromStr for Url {
     fn from_str(text: &str) -> Result<Self> {
         // Some of the parser's errors repeat it.
         let mut uri = AMQPUri::from_str(text).map_err(|_error| {
-            anyhow!("not a broker URL: write amqp://user:password@host:port/vhost")
+            anyhow!("not a broker URL: write amqp://user:password@host:port/vhost, with %40 for @, %2F for /, %3F for ?, %23 for # in a password")
         })?;
+        // Else what follows the first of them would be shown, and looked up, as a host.
+        if authority(text).is_some_and(|authority| {
+            let after = text.split_once(authority).map_or("", |(_, after)| after);
+            after.contains('@')
+        }) {
+            bail!(
+                "not a broker URL: there is an `@` after the first `/` or `?`. In a user, a password and a virtual host write %40 for @, %2F for /, %3F for ?, %23 for #, %25 for %"
+            );
+        }
         if uri.scheme == AMQPScheme::AMQPS {
             bail!("this version speaks no TLS: use amqp://, not amqps://");
         }
@@ -161,6 +170,16 @@ mod tests {
             let error = format!("{:#}", text.parse::<Url>().unwrap_err());
             assert!(!error.contains("secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_unescaped_password_is_no_host() {
+        let error = "amqp://op:p@ss/w@rd@127.0.0.1".parse::<Url>().unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("%40"), "{error}");
+        assert!(!error.contains("ss/w"), "{error}");
+        let escaped: Url = "amqp://op:p%40ss%2Fw%40rd@127.0.0.1/a%40b".parse().unwrap();
+        assert_eq!(escaped.to_string(), "amqp://op@127.0.0.1:5672/a@b");
     }
 
     #[test]

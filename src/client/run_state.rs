@@ -231,8 +231,11 @@ impl<'a> RunState<'a> {
             reply.set_label(self.plan.label.clone());
         }
         let outcome = self.nodes[i].judge(&reply);
-        let mut event = self.end(i, outcome, now);
-        if let Some(RunEvent::Ended(result)) = &mut event {
+        let mut event = self.end(i, outcome.clone(), now);
+        // Where the node has forgotten the request and an earlier outcome stands, the reply is not about that.
+        if let Some(RunEvent::Ended(result)) = &mut event
+            && result.outcome == outcome
+        {
             result.reply = Some(Box::new(reply));
             result.unknown_fields = unknown_fields;
         }

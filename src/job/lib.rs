@@ -16,7 +16,7 @@
 //! | `replied` | agent | the broker has confirmed the reply |
 //! | `rebooting` | agent | the reboot it asked for has been started |
 //!
-//! What the script may reach lies in another tree (see [`work`]), and nothing there is believed. Earlier
+//! What the script may reach lies in another tree (`work.rs`), and nothing there is believed. Earlier
 //! agents had both in the one directory: `script` and `progress` may be there, too.
 
 mod atomic_file;

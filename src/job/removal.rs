@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString, OsStr};
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -22,7 +22,7 @@ use rustix::io::Errno;
 
 use protocol::RequestId;
 
-use super::work::open_beneath;
+use super::work::{open_beneath, open_directory};
 
 /// Names of `.gone` that are read at a time.
 const MAX_NAMES: usize = 1000;
@@ -188,7 +188,7 @@ fn names(dir: &OwnedFd) -> impl Iterator<Item = CString> + use<> {
 
 /// Bytes of a directory in `tree`, on its file system. One that is not there has none.
 fn size_of(name: &str, tree: &Path) -> u64 {
-    let tree = File::open(tree).map_err(|_unreadable| Errno::NOENT);
+    let tree = open_directory(tree).map_err(|_unreadable| Errno::NOENT);
     match tree.and_then(|tree| open_beneath(tree, name, OFlags::DIRECTORY)) {
         Ok(dir) => size(&dir, MAX_DEPTH),
         Err(_) => 0,
@@ -221,6 +221,8 @@ fn size(dir: &OwnedFd, depth: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn make(path: &Path) {

@@ -1,15 +1,16 @@
 //! The directory of jobs: create, find, list.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{self, Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use protocol::{ErrorCode, NodeId, Refusal, RequestId};
+use rustix::process::geteuid;
 
 use super::record::{FORMAT, NewRecord};
 use super::retention::Retention;
@@ -78,16 +79,9 @@ impl Spool {
         }
         owner::make(&self.building)?;
         owner::make(&removal::gone(&self.jobs))?;
-        // It may be anything that a script made of it.
-        if owner::make(&self.work)
-            .and_then(|()| owner::close(&self.work))
-            .is_err()
-        {
-            removal::discard(&self.work, &self.jobs)
-                .with_context(|| format!("putting {} away", self.work.display()))?;
-            owner::make(&self.work)?;
-        }
-        owner::make(&removal::gone(&self.work))?;
+        // What a script made of it keeps no agent from answering for all jobs: one that finds no place there is
+        // refused and says so.
+        self.mend_work().ok();
         for entry in fs::read_dir(&self.work).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let is_hidden = name.as_bytes().starts_with(b".");
@@ -96,6 +90,27 @@ impl Spool {
             }
         }
         self.begin_removal(Vec::new());
+        Ok(())
+    }
+
+    /// A script may have put anything in its place, or mounted something over it.
+    fn mend_work(&self) -> Result<()> {
+        let own = geteuid().as_raw();
+        let is_own = |path: &Path| {
+            fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir() && meta.uid() == own)
+        };
+        if is_own(&self.work) {
+            // Nothing in it is believed, so it is enough to close it again: jobs may be running there.
+            fs::set_permissions(&self.work, Permissions::from_mode(0o700))?;
+        } else {
+            removal::discard(&self.work, &self.jobs).ok();
+            owner::make(&self.work)?;
+        }
+        let gone = removal::gone(&self.work);
+        if !is_own(&gone) {
+            fs::remove_file(&gone).ok();
+            owner::make(&gone)?;
+        }
         Ok(())
     }
 
@@ -239,6 +254,62 @@ mod tests {
             Created::New(job) => job,
             Created::Existing(_) => panic!("{id} was known"),
         }
+    }
+
+    /// What a script makes of the place of all scripts' files.
+    fn after(spoil: impl FnOnce(&Path)) -> (tempfile::TempDir, Job) {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(dir.path()).unwrap();
+        new_job(&spool, "r1").make_work_dir().unwrap();
+        spoil(&dir.path().join(WORK));
+        drop(spool);
+        let spool = Spool::open(dir.path()).unwrap();
+        let job = new_job(&spool, "r2");
+        (dir, job)
+    }
+
+    #[test]
+    fn whatever_a_script_made_of_the_place_of_its_files_the_next_agent_starts() {
+        let as_a_file = |work: &Path| {
+            fs::remove_dir_all(work).unwrap();
+            File::create(work).unwrap();
+        };
+        let gone_as_a_file = |work: &Path| {
+            fs::remove_dir_all(removal::gone(work)).unwrap();
+            File::create(removal::gone(work)).unwrap();
+        };
+        let gone_as_a_link = |work: &Path| {
+            fs::remove_dir_all(removal::gone(work)).unwrap();
+            std::os::unix::fs::symlink("/nowhere", removal::gone(work)).unwrap();
+        };
+        let spoils: [&dyn Fn(&Path); 3] = [&as_a_file, &gone_as_a_file, &gone_as_a_link];
+        for spoil in spoils {
+            let (_dir, job) = after(spoil);
+            job.make_work_dir().unwrap();
+        }
+    }
+
+    #[test]
+    fn the_place_of_scripts_that_was_opened_to_all_is_closed_and_keeps_what_is_in_it() {
+        let (dir, _) = after(|work| {
+            File::create(work.join("r1/kept")).unwrap();
+            fs::set_permissions(work, Permissions::from_mode(0o777)).unwrap();
+        });
+        let work = dir.path().join(WORK);
+        assert_eq!(fs::metadata(&work).unwrap().mode() & 0o777, 0o700);
+        assert!(work.join("r1/kept").exists());
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_scripts_keeps_nobody_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(dir.path()).unwrap();
+        let job = new_job(&spool, "r1");
+        let work = dir.path().join(WORK);
+        fs::remove_dir_all(&work).unwrap();
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &work, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        job.open_progress().unwrap_err();
     }
 
     #[test]

@@ -23,6 +23,12 @@ pub(super) const PROGRESS: &str = "progress";
 /// Of these trees, in a state directory.
 pub(super) const WORK: &str = "work";
 
+/// Not what a script may have put in its place: a pipe, which would have us wait for ever, or a link.
+pub(super) fn open_directory(path: &Path) -> io::Result<File> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
+}
+
 impl Job {
     pub(super) fn work_tree(&self) -> PathBuf {
         self.all_work().join(self.id.as_str())
@@ -60,7 +66,7 @@ impl Job {
     /// The script's progress, as far as it has written some.
     pub fn open_progress(&self) -> io::Result<File> {
         let path = Path::new(self.id.as_str()).join("work").join(PROGRESS);
-        let opened = File::open(self.all_work())
+        let opened = open_directory(&self.all_work())
             .and_then(|all| Ok(open_beneath(all, path, OFlags::NONBLOCK)?));
         match opened {
             Ok(file) => atomic_file::no_other_than_a_file(file.into()),
