@@ -2,7 +2,7 @@
 # disk::wipe, on real block devices.
 
 # Each test is a subshell, as it should be.
-# shellcheck disable=SC2030,SC2031
+# shellcheck disable=SC2030,SC2031,SC2153
 
 bats_require_minimum_version 1.5.0
 load machine
