@@ -75,11 +75,13 @@ impl AdmissionControl<'_> {
             return Admission::Ignore(format!("{key:?} is not a routing key of ours"));
         };
         match parsed {
-            RoutingKey::Execute { request, .. } => {
-                self.or_refuse(&request, |control, id| control.execute(id, key, body))
-            }
+            RoutingKey::Execute { request, .. } => self.or_refuse(
+                &request,
+                || content(body),
+                |control, id| control.execute(id, key, body),
+            ),
             RoutingKey::Cancel { request, .. } => {
-                self.or_refuse(&request, |control, id| control.cancel(id))
+                self.or_refuse(&request, || None, |control, id| control.cancel(id))
             }
             RoutingKey::Broadcast { what, request } if what == "sysinfo" => {
                 match self.answer_key(&request) {
@@ -100,13 +102,16 @@ impl AdmissionControl<'_> {
     fn or_refuse(
         &mut self,
         request: &str,
+        content: impl FnOnce() -> Option<String>,
         then: impl FnOnce(&mut Self, &RequestId) -> Result<Admission, Refusal>,
     ) -> Admission {
         match RequestId::parse(request).and_then(|id| then(self, &id)) {
             Ok(admission) => admission,
             Err(refusal) => match self.answer_key(request) {
                 Some(key) => {
-                    Admission::Refuse(key, Box::new(Reply::of(&Outcome::Refused(refusal))))
+                    let mut reply = Reply::of(&Outcome::Refused(refusal));
+                    reply.content = content();
+                    Admission::Refuse(key, Box::new(reply))
                 }
                 None => Admission::Ignore(format!("{}; no key can answer it", refusal.message)),
             },
@@ -180,10 +185,8 @@ impl AdmissionControl<'_> {
 /// Refuses a message of a known id whose content is not the job's: its sender would take the answer to the other one
 /// for its own. Of a job that cannot be read only its id is compared.
 fn same_content(job: Job, body: &[u8]) -> Result<Job, Refusal> {
-    let content = match Message::decode(body) {
-        Ok(Message::Status) => return Ok(job),
-        Ok(Message::Run(request)) => request.content(),
-        Err(_) => content_of_bytes(body),
+    let Some(content) = content(body) else {
+        return Ok(job);
     };
     match job.message() {
         Ok(Message::Run(known)) if known.content() != content => {
@@ -192,12 +195,18 @@ fn same_content(job: Job, body: &[u8]) -> Result<Job, Refusal> {
                  take a new id",
                 job.id
             );
-            Err(Refusal {
-                content: Some(content),
-                ..Refusal::new(ErrorCode::Conflict, message)
-            })
+            Err(Refusal::new(ErrorCode::Conflict, message))
         }
         _ => Ok(job),
+    }
+}
+
+/// The digest of what a message asks for; a status request asks for nothing of its own.
+fn content(body: &[u8]) -> Option<String> {
+    match Message::decode(body) {
+        Ok(Message::Status) => None,
+        Ok(Message::Run(request)) => Some(request.content()),
+        Err(_) => Some(content_of_bytes(body)),
     }
 }
 

@@ -60,9 +60,8 @@ fn another_content_under_a_known_id_is_refused_and_named_by_its_digest() {
                 panic!("not refused");
             };
             assert_eq!(key.to_string(), "ur.execute-reply.n1.r1");
-            let error = reply.error.unwrap();
             assert_eq!(
-                (error.code, error.content),
+                (reply.error.unwrap().code, reply.content),
                 (ErrorCode::Conflict, Some(content))
             );
         }

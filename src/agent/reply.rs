@@ -15,6 +15,8 @@ pub(super) const MAX_BODY: usize = 15 * 1024 * 1024;
 /// What a reply needs to know of its request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ReplyTerms {
+    /// The digest of the request's content.
+    pub content: Option<String>,
     pub label: Label,
     /// Bytes kept of each stream.
     pub max_output: u64,
@@ -26,6 +28,7 @@ pub(super) struct ReplyTerms {
 impl ReplyTerms {
     pub(super) fn of(request: Request) -> Self {
         Self {
+            content: Some(request.content()),
             label: request.label,
             max_output: request.max_output,
             stream: request.stream,
@@ -124,6 +127,7 @@ fn build(
     reply.usage = end.usage;
     if let Some(terms) = terms {
         reply.set_label(terms.label.clone());
+        reply.content.clone_from(&terms.content);
         let mut stream = |name, seen| {
             let (captured, total) = output(job, name, terms.max_output, (seen, keep));
             kept = kept.max(captured.head.len() + captured.tail.len());

@@ -18,6 +18,8 @@ pub struct Plan {
     pub action: Action,
     /// The same for every node.
     pub body: Vec<u8>,
+    /// The digest of what was asked for, where that is known: another request of the same id has answers, too.
+    pub content: Option<String>,
     /// How long a node may take to say that it has the request. It is sent again meanwhile, and not
     /// started later. `None` for what has no such answer.
     pub pickup: Option<Duration>,

@@ -222,7 +222,7 @@ impl<'a> RunState<'a> {
                 return self.end(i, Outcome::Undetermined { message }, now);
             }
         };
-        if !reply.is_meant_for(&self.plan.body) {
+        if !reply.is_meant_for(self.plan.content.as_deref()) {
             return None;
         }
         answer::shorten(&mut reply, self.plan.max_output);

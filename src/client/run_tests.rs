@@ -16,6 +16,7 @@ fn plan(action: Action) -> Plan {
         request: RequestId::parse("r").unwrap(),
         action,
         body: Vec::new(),
+        content: None,
         pickup: (action == Action::Execute).then_some(Duration::from_secs(20)),
         wait: Duration::from_secs(60),
         concurrency: None,
@@ -93,6 +94,19 @@ fn a_node_ends_once_whatever_comes_after() {
     assert!(!state.is_over());
     assert_eq!(reply(&mut state, 1, &OK, now), Some(OK));
     assert!(state.is_over());
+}
+
+#[test]
+fn the_reply_to_another_request_of_the_same_id_is_not_taken_for_this_ones() {
+    let mut plan = plan(Action::Execute);
+    plan.content = Some("b".to_owned());
+    let (mut state, now) = (state(2, &plan), Instant::now());
+    send_all(&mut state, now);
+    let mut of_another = Reply::of(&OK);
+    of_another.content = Some("a".to_owned());
+    let delivery = Delivery::unacked("ur.execute-reply.n0.r", &of_another.encode());
+    assert!(state.received(&delivery, now).is_none());
+    assert_eq!(reply(&mut state, 0, &FAILED, now), Some(FAILED));
 }
 
 #[test]

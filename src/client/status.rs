@@ -42,7 +42,7 @@ impl JobStatus {
             }
             Some((node, Answer::Reply)) if node == *from => {
                 let reply = answer::reply(body).ok().map(|(reply, _)| reply);
-                let ours = reply.filter(|reply| reply.is_meant_for(STATUS_REQUEST));
+                let ours = reply.filter(|reply| reply.is_meant_for(None));
                 self.reply = ours.or(self.reply.take());
             }
             _ => {}

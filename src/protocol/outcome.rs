@@ -79,10 +79,6 @@ impl fmt::Display for Outcome {
 pub struct Refusal {
     pub code: ErrorCode,
     pub message: String,
-    /// With [`ErrorCode::Conflict`]: the digest of the content that was refused. Whoever sent another content is
-    /// not meant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub content: Option<String>,
 }
 
 /// The closed list of reasons. `docs/protocol.md` says for each what a sender can do.
@@ -124,11 +120,7 @@ impl Refusal {
             message.truncate(end);
             message.push('…');
         }
-        Self {
-            code,
-            message,
-            content: None,
-        }
+        Self { code, message }
     }
 
     pub fn bad_request(message: impl Into<String>) -> Self {

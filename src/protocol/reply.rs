@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize, forward_to_deserialize_any};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{ErrorCode, Message, Outcome, REBOOT_STATUS, Refusal, Text};
+use super::{ErrorCode, Outcome, REBOOT_STATUS, Refusal, Text};
 
 /// As coreutils' `timeout` does.
 const TIMED_OUT_STATUS: i32 = 124;
@@ -79,6 +79,10 @@ pub struct Reply {
     pub version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// The digest of the content of the request that this is the answer to ([`Request::content`](crate::Request::content)):
+    /// another request of the same id has the same key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
     /// Version of the agent that ran it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
@@ -138,16 +142,14 @@ impl Reply {
         reply
     }
 
-    /// Whether it can be meant for the sender of `body`: not if it refuses another content under the same id.
-    pub fn is_meant_for(&self, body: &[u8]) -> bool {
-        let conflict = self
-            .error
-            .as_ref()
-            .filter(|error| error.code == ErrorCode::Conflict);
-        let Some(refused) = conflict.and_then(|error| error.content.as_ref()) else {
-            return true;
-        };
-        matches!(Message::decode(body), Ok(Message::Run(request)) if request.content() == *refused)
+    /// Whether it can be the answer to a request of this content. Who does not know what was sent, as one who asks
+    /// for the status, is not told that another content was refused.
+    pub fn is_meant_for(&self, content: Option<&str>) -> bool {
+        let is_conflict = matches!(&self.error, Some(error) if error.code == ErrorCode::Conflict);
+        match (content, &self.content) {
+            (Some(sent), Some(answered)) => sent == answered,
+            _ => !is_conflict,
+        }
     }
 
     /// How the request ended, whichever agent says so.

@@ -57,18 +57,20 @@ fn the_reason_stands_in_stderr_too_where_a_script_wrote_nothing_and_is_told_once
 }
 
 #[test]
-fn a_conflict_is_meant_for_the_sender_of_the_refused_content_alone() {
-    let [first, second] = ["echo A", "echo B"].map(Request::script);
-    let refusal = Refusal {
-        content: Some(second.content()),
-        ..Refusal::new(ErrorCode::Conflict, "another content")
+fn a_reply_is_meant_for_the_sender_of_its_content_and_a_conflict_for_no_other() {
+    let [first, second] = ["echo A", "echo B"].map(|text| Request::script(text).content());
+    let of = |outcome: &Outcome, content: &str| Reply {
+        content: Some(content.to_owned()),
+        ..Reply::of(outcome)
     };
-    let reply = Reply::of(&Outcome::Refused(refusal));
-    assert!(reply.is_meant_for(&second.encode()));
-    for other in [first.encode().as_slice(), br#"{"type":"status"}"#, b"{}"] {
-        assert!(!reply.is_meant_for(other));
-    }
-    assert!(Reply::of(&Outcome::Cancelled).is_meant_for(b"{}"));
+    let refusal = Refusal::new(ErrorCode::Conflict, "another content");
+    let conflict = of(&Outcome::Refused(refusal), &second);
+    let ended = of(&Outcome::Exited { status: 0 }, &first);
+    assert!(conflict.is_meant_for(Some(&second)) && ended.is_meant_for(Some(&first)));
+    assert!(!conflict.is_meant_for(Some(&first)) && !ended.is_meant_for(Some(&second)));
+    assert!(!conflict.is_meant_for(None) && ended.is_meant_for(None));
+    // Agents that do not say what they answer to.
+    assert!(Reply::of(&Outcome::Cancelled).is_meant_for(Some(&first)));
 }
 
 #[test]
@@ -89,6 +91,7 @@ fn what_a_newer_agent_says_besides_is_kept_and_what_is_known_is_not_told_twice()
         name: Some(String::new()),
         version: Some(String::new()),
         digest: Some(String::new()),
+        content: Some(String::new()),
         agent: Some(String::new()),
         ..Reply::default()
     };

@@ -193,7 +193,7 @@ fn another_request_under_a_known_id_is_refused_and_the_first_one_is_answered_as_
     node.send_as("r1", script("echo B").to_string().as_bytes());
     let refused = node.reply("r1");
     check(&refused, ("conflict", 125), "another content");
-    let content = text_of(&refused["error"]["content"]);
+    let content = text_of(&refused["content"]);
     assert_eq!(content.len(), 64);
     // The first one's sender repeats it, as it does until it hears of it.
     let again = and(first, "timestamp", "another time");

@@ -50,6 +50,7 @@ pub(crate) async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit
         request: request.clone(),
         action: Action::Attach,
         body: STATUS_REQUEST.to_vec(),
+        content: past.as_ref().and_then(|past| past.start.content.clone()),
         pickup: None,
         wait: args.wait.or(wait).unwrap_or(DEFAULT_WAIT),
         concurrency: None,

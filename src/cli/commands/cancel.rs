@@ -46,6 +46,7 @@ pub(crate) async fn cancel(broker: &BrokerArgs, args: CancelArgs) -> Result<Exit
         request: args.request,
         action: Action::Cancel,
         body: b"{}".to_vec(),
+        content: None,
         pickup: None,
         wait: args.wait,
         concurrency: None,

@@ -108,6 +108,7 @@ impl SendArgs {
             request: self.request.clone().unwrap_or_else(RequestId::random),
             action: Action::Execute,
             body: request.encode(),
+            content: Some(request.content()),
             pickup: Some(self.pickup),
             wait: self.wait.unwrap_or_else(|| default_wait(request.timeout)),
             concurrency: self.concurrency.map(usize::from),
