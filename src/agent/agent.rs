@@ -239,12 +239,13 @@ impl Agent {
     }
 
     pub(super) fn poll_jobs(&mut self) {
-        if !self.replies.is_full() {
-            for follower in self.jobs.followers() {
-                for (key, body) in follower.poll(false) {
-                    let key = key.to_string();
-                    self.replies.enqueue(Outgoing::Notice { key, body });
-                }
+        for follower in self.jobs.followers() {
+            if self.replies.is_full() {
+                break;
+            }
+            for (key, body) in follower.poll(false) {
+                let key = key.to_string();
+                self.replies.enqueue(Outgoing::Notice { key, body });
             }
         }
         self.jobs.call_overdue();

@@ -15,6 +15,9 @@ use super::reply::ReplyTerms;
 const PIECE: u64 = 64 * 1024;
 /// A progress line longer than this is skipped.
 const LINE: u64 = 64 * 1024;
+/// Lines of progress that are told at a time: the latest, for each replaces the one before. A script that writes
+/// thousands must not keep replies and pings waiting.
+const MAX_LINES: usize = 16;
 
 pub(super) struct Follower {
     job: Job,
@@ -58,7 +61,8 @@ impl Follower {
 
     fn new_progress(&mut self) -> Vec<(RoutingKey, Vec<u8>)> {
         let lines = self.progress_lines().unwrap_or_default();
-        let news = lines.lines().filter_map(|line| {
+        let left_out = lines.lines().count().saturating_sub(MAX_LINES);
+        let news = lines.lines().skip(left_out).filter_map(|line| {
             let said: Value = serde_json::from_str(line).ok()?;
             let progress = Progress {
                 percent: said.get("percent").and_then(Value::as_f64),
@@ -142,7 +146,36 @@ fn keep_characters_whole(bytes: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
+    use job::{Created, Spool};
+    use protocol::{NodeId, Request, RequestId};
+
+    #[test]
+    fn of_much_progress_that_is_written_at_once_the_latest_lines_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(dir.path()).unwrap();
+        let (id, node) = (RequestId::random(), NodeId::parse("n1").unwrap());
+        let body = Request::script("true").encode();
+        let Created::New(job) = spool.create(&id, (&node, "k"), &body).unwrap() else {
+            panic!("a new job")
+        };
+        std::fs::create_dir_all(job.work_dir()).unwrap();
+        let mut file = std::fs::File::create(job.work_dir().join("progress")).unwrap();
+        for percent in 0..100 {
+            writeln!(file, "{{\"percent\":{percent}}}").unwrap();
+        }
+        let mut follower = Follower::new(&job, "n1".to_owned(), ReplyTerms::default());
+        let told: Vec<Progress> = follower
+            .poll(false)
+            .iter()
+            .map(|(_, body)| serde_json::from_slice(body).unwrap())
+            .collect();
+        assert_eq!(told.len(), MAX_LINES);
+        assert_eq!(told.last().unwrap().percent, Some(99.0));
+        assert!(follower.poll(true).is_empty());
+    }
 
     #[test]
     fn a_character_that_is_half_there_waits_for_its_other_half() {
