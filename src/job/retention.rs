@@ -92,15 +92,20 @@ impl Spool {
             job, is_unroutable, ..
         } in settled
         {
-            let work = self.retention.sizes.get(&job.id).copied();
-            let size = size(&job.dir) + work.unwrap_or(0);
+            let own = size(&job.dir);
+            let work = self.retention.sizes.get(&job.id).copied().unwrap_or(0);
             let since = *(self.retention.settled)
                 .entry(job.id.clone())
                 .or_insert(now);
             // A large one that goes leaves its room to those that are older.
-            if now - since <= KEEP_FOR && kept.len() < KEEP_JOBS && bytes + size <= max_bytes {
+            if now - since <= KEEP_FOR && kept.len() < KEEP_JOBS && bytes + own <= max_bytes {
+                let fits = bytes + own + work <= max_bytes;
+                bytes += own + if fits { work } else { 0 };
+                // Its id stays known, however much its script has left.
+                if !fits && let Err(error) = self.remove_work(&job) {
+                    expired.kept.push((job.clone(), error));
+                }
                 kept.push(job.id);
-                bytes += size;
                 continue;
             }
             match self.remove(&job) {
@@ -123,18 +128,24 @@ impl Spool {
     /// Renamed away first: a directory that is half gone looks like a job in another state, and would be
     /// run again. What its script left goes before it, so that it is no later job's.
     fn remove(&self, job: &Job) -> Result<()> {
-        let [jobs, work] = self.trees();
-        let of = |path: &Path| format!("removing {}", path.display());
+        self.remove_work(job)?;
+        let [jobs, _] = self.trees();
+        removal::discard(&job.dir, &jobs)
+            .with_context(|| format!("removing {}", job.dir.display()))?;
+        cgroup::forget(&job.id);
+        Ok(())
+    }
+
+    /// What the job's script has left.
+    fn remove_work(&self, job: &Job) -> Result<()> {
+        let [_, work] = self.trees();
         let tree = job.work_tree();
         match removal::discard(&tree, &work) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).with_context(|| of(&tree));
+                Err(error).with_context(|| format!("removing {}", tree.display()))
             }
-            _ => {}
+            _ => Ok(()),
         }
-        removal::discard(&job.dir, &jobs).with_context(|| of(&job.dir))?;
-        cgroup::forget(&job.id);
-        Ok(())
     }
 
     /// Removes what was put away, and measures what these jobs have, in a thread; one at a time.
@@ -271,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_is_too_large_takes_no_other_with_it() {
+    fn a_script_that_left_too_much_takes_no_id_with_it() {
         let dir = tempfile::tempdir().unwrap();
         let mut spool = Spool::open(dir.path()).unwrap();
         let [small, large] = ["small", "large"].map(|id| new_job(&spool, id));
@@ -288,8 +299,10 @@ mod tests {
         assert_eq!(left(&spool).len(), 2);
         finish_removal(&mut spool);
         assert_eq!(expire(&mut spool), []);
-        assert_eq!(left(&spool), HashSet::from([small.id]));
+        assert_eq!(left(&spool).len(), 2);
         finish_removal(&mut spool);
         assert!(!large.work_tree().exists());
+        assert_eq!(expire(&mut spool), []);
+        assert_eq!(left(&spool), HashSet::from([small.id, large.id]));
     }
 }
