@@ -22,6 +22,7 @@ use async_rs::util::Task;
 use futures_util::task::AtomicWaker;
 use futures_util::{AsyncRead, AsyncWrite, Stream};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -88,14 +89,36 @@ impl Gate {
 
 /// A TCP connection that is not read while its gate is closed.
 pub(crate) struct GatedStream {
-    stream: Compat<TcpStream>,
+    /// Until it is dropped.
+    stream: Option<Compat<TcpStream>>,
     gate: Gate,
+    runtime: Option<Handle>,
 }
 
 impl GatedStream {
     pub(crate) fn new(stream: TcpStream, gate: Gate) -> Self {
-        let stream = stream.compat();
-        Self { stream, gate }
+        Self::of(stream.compat(), gate)
+    }
+
+    fn of(stream: Compat<TcpStream>, gate: Gate) -> Self {
+        Self {
+            stream: Some(stream),
+            gate,
+            runtime: Handle::try_current().ok(),
+        }
+    }
+
+    fn stream(&mut self) -> Pin<&mut Compat<TcpStream>> {
+        Pin::new(self.stream.as_mut().expect("it is not dropped"))
+    }
+}
+
+impl Drop for GatedStream {
+    /// lapin does it in a thread of its own. Outside of the runtime the stream would start another one, with a
+    /// thread, and panic where there is none to be had.
+    fn drop(&mut self) {
+        let _inside = self.runtime.as_ref().map(Handle::enter);
+        self.stream = None;
     }
 }
 
@@ -106,7 +129,7 @@ impl AsyncRead for GatedStream {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         std::task::ready!(self.gate.poll_open(cx));
-        let read = std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let read = std::task::ready!(self.stream().poll_read(cx, buffer))?;
         self.gate.0.read.fetch_add(read, Ordering::SeqCst);
         Poll::Ready(Ok(read))
     }
@@ -118,15 +141,15 @@ impl AsyncWrite for GatedStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        self.stream().poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.stream().poll_flush(cx)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_close(cx)
+        self.stream().poll_close(cx)
     }
 }
 
@@ -185,7 +208,7 @@ impl Reactor for GatedTokio {
         async move {
             let stream = connecting.await?;
             let gate = Gate::default();
-            Ok(GatedStream { stream, gate })
+            Ok(GatedStream::of(stream, gate))
         }
     }
 }
