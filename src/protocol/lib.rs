@@ -5,6 +5,7 @@
 //! values that cannot be wrong, and back. `docs/protocol.md` is its prose.
 
 mod event;
+mod fields;
 mod id;
 mod key;
 mod outcome;
