@@ -32,10 +32,7 @@ impl FromStr for Url {
             anyhow!("not a broker URL: write amqp://user:password@host:port/vhost, with %40 for @, %2F for /, %3F for ?, %23 for # in a password")
         })?;
         // Else what follows the first of them would be shown, and looked up, as a host.
-        if authority(text).is_some_and(|authority| {
-            let after = text.split_once(authority).map_or("", |(_, after)| after);
-            after.contains('@')
-        }) {
+        if parts(text).is_some_and(|(_, after)| after.contains('@')) {
             bail!(
                 "not a broker URL: there is an `@` after the first `/` or `?`. In a user, a password and a virtual host write %40 for @, %2F for /, %3F for ?, %23 for #, %25 for %"
             );
@@ -95,7 +92,7 @@ impl Url {
     /// is an argument.
     pub fn names_password(text: &str) -> bool {
         text.split(',').any(|url| {
-            let userinfo = authority(url).and_then(|authority| authority.rsplit_once('@'));
+            let userinfo = parts(url).and_then(|(authority, _)| authority.rsplit_once('@'));
             userinfo.is_some_and(|(userinfo, _)| userinfo.contains(':'))
         })
     }
@@ -125,14 +122,15 @@ impl fmt::Debug for Url {
     }
 }
 
-fn authority(url: &str) -> Option<&str> {
+/// User, password, host and port, and what follows them.
+fn parts(url: &str) -> Option<(&str, &str)> {
     let (_, rest) = url.split_once("://")?;
-    rest.split(['/', '?']).next()
+    Some(rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())))
 }
 
 /// The address in `amqp://user@[address]:port`.
 fn bracketed(url: &str) -> Option<&str> {
-    let authority = authority(url)?;
+    let (authority, _) = parts(url)?;
     let (_, host) = authority.rsplit_once('@').unwrap_or(("", authority));
     host.strip_prefix('[')?
         .split_once(']')
