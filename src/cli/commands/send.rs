@@ -86,9 +86,9 @@ pub(super) async fn send(
     request.max_output = request.max_output.min(share(view, targets.len()));
     request.timestamp = Some(json!(format!("{:.3}", Timestamp::now())));
     request.origin = Some(origin(&client));
-    let plan = args.plan(&request);
+    let plan = args.plan(&request, content);
     trace.say(format_args!("sending request {}", plan.request));
-    let file = record(&plan, &targets, &request, content);
+    let file = record(&plan, &targets, &request);
     let report = watch(&mut client, &plan, targets, &args.watch, (&trace, file)).await?;
     client.close().await;
     Ok(exit.max(Exit::of_run(&report)))
@@ -103,12 +103,12 @@ pub(super) fn share(view: View, nodes: usize) -> u64 {
 }
 
 impl SendArgs {
-    fn plan(&self, request: &Request) -> Plan {
+    fn plan(&self, request: &Request, content: String) -> Plan {
         Plan {
             request: self.request.clone().unwrap_or_else(RequestId::random),
             action: Action::Execute,
             body: request.encode(),
-            content: Some(request.content()),
+            content: Some(content),
             pickup: Some(self.pickup),
             wait: self.wait.unwrap_or_else(|| default_wait(request.timeout)),
             concurrency: self.concurrency.map(usize::from),
@@ -143,14 +143,14 @@ fn refuse_reuse(id: &RequestId, content: &str) -> Result<()> {
 }
 
 /// Records the targets before anything is sent to them. A run without a record is a run all the same.
-fn record(plan: &Plan, targets: &[Target], request: &Request, content: String) -> Option<RunFile> {
+fn record(plan: &Plan, targets: &[Target], request: &Request) -> Option<RunFile> {
     let start = Start {
         request: plan.request.clone(),
         at: Timestamp::now(),
         what: what(request),
         wait: plan.wait,
         targets: targets.to_vec(),
-        content: Some(content),
+        content: plan.content.clone(),
     };
     match RunFiles::of_this_user().and_then(|runs| runs.create(start)) {
         Ok(file) => Some(file),
