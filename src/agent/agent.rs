@@ -106,8 +106,12 @@ impl Agent {
         let sysinfo = self.sysinfo.seen_from(broker.local_address);
         let connection = broker.events();
         let opened = async {
-            let node_js = connect::has_node_js_agent(&broker, &sysinfo).await;
-            let deliveries = connect::subscribe(&broker, &sysinfo).await?;
+            // Side by side: it is round trips to the broker that a start waits for.
+            let (deliveries, node_js) = tokio::join!(
+                connect::subscribe(&broker, &sysinfo),
+                connect::has_node_js_agent(&broker, &sysinfo),
+            );
+            let deliveries = deliveries?;
             let outbox = outbox::open(broker, sysinfo.node.clone()).await?;
             anyhow::Ok((sysinfo.beside_node_js(node_js), deliveries, outbox))
         };
