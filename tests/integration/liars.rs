@@ -161,12 +161,15 @@ fn two_nodes_of_one_host_name_are_told_apart_and_their_name_means_neither() {
 #[test]
 fn answers_that_never_end_do_not_keep_a_run_from_starting() {
     let node = Node::start();
-    let liars = (0..200).map(|i| {
-        let mut liar = modern(&format!("fake-{i}"));
-        liar["answers_after"] = json!(100);
-        liar
-    });
-    let _liars = FakeNodes::start(&node.vhost.url, liars.collect(), false, |_, _| Vec::new());
+    let start = || {
+        let liars = (0..200).map(|i| {
+            let mut liar = modern(&format!("fake-{i}"));
+            liar["answers_after"] = json!(100);
+            liar
+        });
+        FakeNodes::start(&node.vhost.url, liars.collect(), false, |_, _| Vec::new())
+    };
+    let liars = start();
     let began = Instant::now();
     let uuid = node.agent.uuid.as_str();
     ur(&node.vhost.url, &["exec", "-n", uuid, "true"]).exits(0);
@@ -174,13 +177,8 @@ fn answers_that_never_end_do_not_keep_a_run_from_starting() {
         began.elapsed() < Duration::from_secs(5),
         "of one that is named"
     );
-    drop(_liars);
-    let liars = (0..200).map(|i| {
-        let mut liar = modern(&format!("fake-{i}"));
-        liar["answers_after"] = json!(100);
-        liar
-    });
-    let _liars = FakeNodes::start(&node.vhost.url, liars.collect(), false, |_, _| Vec::new());
+    drop(liars);
+    let _liars = start();
     let began = Instant::now();
     let chosen = format!(".UUID == \"{uuid}\"");
     let said = ur(&node.vhost.url, &["exec", "-w", &chosen, "true"]);

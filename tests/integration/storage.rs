@@ -91,22 +91,31 @@ fn requests_to_a_full_state_directory_are_each_run_or_refused() {
     assert!((1..50).contains(&ran), "{ran} of 50 ran");
 }
 
+/// Runs a command where the agent's own mounts are.
+fn runs_within(node: &Node, words: &[&str]) -> bool {
+    let pid = node.agent.pid().to_string();
+    runs(&["nsenter", "--mount", "--target", &pid], words)
+}
+
+fn make_jobs_read_only(node: &Node) -> String {
+    let jobs = node.agent.state_dir().join("jobs");
+    let jobs = jobs.to_str().expect("a path that is text");
+    for words in [
+        &["mount", "--bind", jobs, jobs][..],
+        &["mount", "-o", "remount,bind,ro", jobs],
+    ] {
+        assert!(runs_within(node, words));
+    }
+    jobs.to_owned()
+}
+
 #[test]
 fn a_state_directory_that_became_read_only_refuses_requests() {
     let Some(setup) = on_tmpfs("size=1m") else {
         return eprintln!("skipped: only root can mount");
     };
     let mut node = Node::with(setup);
-    let pid = node.agent.pid().to_string();
-    let jobs = node.agent.state_dir().join("jobs");
-    let inside = ["nsenter", "--mount", "--target", &pid];
-    let jobs = jobs.to_str().unwrap();
-    for words in [
-        &["mount", "--bind", jobs, jobs][..],
-        &["mount", "-o", "remount,bind,ro", jobs],
-    ] {
-        assert!(runs(&inside, words));
-    }
+    let jobs = make_jobs_read_only(&node);
     let reply = node.ask(&script("true"));
     assert_eq!(code(&reply), "storage", "{reply}");
     assert!(
@@ -114,7 +123,7 @@ fn a_state_directory_that_became_read_only_refuses_requests() {
         "{reply}"
     );
     node.ping();
-    assert!(runs(&inside, &["umount", jobs]));
+    assert!(runs_within(&node, &["umount", &jobs]));
     assert_eq!(node.shell("echo writable"), "writable\n");
 }
 
@@ -136,16 +145,7 @@ fn a_job_whose_state_directory_became_read_only_is_answered_and_can_be_cancelled
         node.send_as(id, until(id).to_string().as_bytes());
         wait_until("it runs", || mark.with_extension(id).exists());
     }
-    let pid = node.agent.pid().to_string();
-    let jobs = node.agent.state_dir().join("jobs");
-    let inside = ["nsenter", "--mount", "--target", &pid];
-    let jobs = jobs.to_str().unwrap();
-    for words in [
-        &["mount", "--bind", jobs, jobs][..],
-        &["mount", "-o", "remount,bind,ro", jobs],
-    ] {
-        assert!(runs(&inside, words));
-    }
+    make_jobs_read_only(&node);
     std::fs::create_dir(gate.with_extension("ends")).unwrap();
     node.cancel("cancelled");
     for id in ids {

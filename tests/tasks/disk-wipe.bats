@@ -142,15 +142,7 @@ twins() { # <tran: ata or end_device>: makes the two DISKS drives of one serial 
     printf 'SEAGATE\n' >"$hardware/vendor"
     printf 'naa.5000c500a1b2c3d4\n' >"$hardware/wwid"
     printf '\0\x80\0\x08  SD0001' >"$hardware/vpd_pg80"
-    DRIVES+=("/dev/$name")
-    # shellcheck disable=SC2016 # for the shell in there
-    on_machine bash -euc '
-      mkdir "/sys/class/block/$1"
-      ln -s "$2"/* "/sys/class/block/$1"
-      ln -s "$3" "/sys/class/block/$1/device"
-      rm -f "/sys/class/block/$1/loop"
-      ln -s "/sys/class/block/$1" "/sys/block/$1"
-      mknod "/dev/$1" b 7 "$4"' - "$name" "$(readlink -f "/sys/block/${disk##*/}")" "$hardware" "${disk#/dev/loop}"
+    show_drive "$name" "$(readlink -f "/sys/block/${disk##*/}")" "$hardware"
     number=$((number + 1))
   done
 }

@@ -143,7 +143,11 @@ drive() { # <class> <number> <loop device>
     scsi) printf 'SEAGATE\n' >"$hardware/vendor" ;;
   esac
   [[ $1 == nvme ]] || printf '\0\x80\0\x08  SD0001' >"$hardware/vpd_pg80"
-  DRIVES+=("/dev/$name")
+  show_drive "$name" "$loop" "$hardware"
+}
+
+show_drive() { # <name> <the loop device's directory in sysfs> <its hardware's>: adds the drive to DRIVES
+  DRIVES+=("/dev/$1")
   # shellcheck disable=SC2016 # for the shell in there
   on_machine bash -euc '
     mkdir "/sys/class/block/$1"
@@ -152,5 +156,5 @@ drive() { # <class> <number> <loop device>
     rm -f "/sys/class/block/$1/loop"
     ln -s "/sys/class/block/$1" "/sys/block/$1"
     mknod "/dev/$1" b 7 "$4"
-  ' - "$name" "$loop" "$hardware" "${3#/dev/loop}"
+  ' - "$1" "$2" "$3" "${2##*/loop}"
 }
