@@ -179,6 +179,7 @@ mod tests {
             "ur exec -a x --timeout 0",
             "ur exec -a x --timeout nan",
             "ur exec -a x --wait -1",
+            "ur exec -a x --wait -n",
             "ur exec -a x --pickup 0",
             "ur exec -a x --env A",
             "ur exec -a x --request a.b",
@@ -186,6 +187,15 @@ mod tests {
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn a_negative_time_is_told_as_a_bad_time() {
+        let told = parse("ur exec -a x --timeout -1").unwrap_err().to_string();
+        assert!(
+            told.contains("'-1' for '--timeout <TIME>': write a time above 0"),
+            "{told}"
+        );
     }
 
     #[test]

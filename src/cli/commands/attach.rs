@@ -9,7 +9,7 @@ use clap::Args;
 use super::broker::BrokerArgs;
 use super::send::{DEFAULT_WAIT, share};
 use super::targets::TargetArgs;
-use super::values::{request_id, seconds};
+use super::values::{duration, request_id};
 use super::watch::{WatchArgs, watch};
 use crate::exit::{Exit, Usage};
 use crate::stderr::tell;
@@ -27,7 +27,7 @@ pub(crate) struct AttachArgs {
     #[arg(value_parser = request_id)]
     request: Option<RequestId>,
     /// How long to wait for a reply [default: as the run]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true)]
     wait: Option<Duration>,
     #[command(flatten)]
     watch: WatchArgs,

@@ -10,7 +10,7 @@ use clap::Args;
 use super::broker::BrokerArgs;
 use super::output::JsonArgs;
 use super::targets::{DiscoverArgs, TargetArgs};
-use super::values::{request_id, seconds};
+use super::values::{duration, request_id};
 use super::watch::interrupted;
 use crate::exit::Exit;
 use crate::view::{Trace, json};
@@ -26,7 +26,7 @@ pub(crate) struct CancelArgs {
     #[arg(value_parser = request_id)]
     request: RequestId,
     /// How long to wait for its end [default: 60]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true)]
     #[arg(default_value = "60", hide_default_value = true)]
     wait: Duration,
     #[command(flatten)]

@@ -9,7 +9,7 @@ use clap::Args;
 use super::broker::BrokerArgs;
 use super::output::JsonArgs;
 use super::targets::{DiscoverArgs, TargetArgs};
-use super::values::seconds;
+use super::values::duration;
 use crate::exit::Exit;
 use crate::view::{Trace, json};
 use client::{Pong, ping as ping_all};
@@ -20,7 +20,7 @@ pub(crate) struct PingArgs {
     #[command(flatten)]
     targets: TargetArgs,
     /// Silence that ends the waiting [default: 5]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true)]
     #[arg(default_value = "5", hide_default_value = true)]
     wait: Duration,
     #[command(flatten)]

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::broker::BrokerArgs;
 use super::targets::TargetArgs;
-use super::values::{request_id, seconds};
+use super::values::{duration, request_id};
 use super::watch::{WatchArgs, watch};
 use crate::exit::{Exit, Usage};
 use crate::stderr::tell;
@@ -34,16 +34,16 @@ pub(crate) struct SendArgs {
     #[command(flatten)]
     targets: TargetArgs,
     /// How long a script may run [default: no limit]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true)]
     pub(super) timeout: Option<Duration>,
     /// How long a node may take to accept the request;
     /// it is not started later [default: 60]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, verbatim_doc_comment)]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true, verbatim_doc_comment)]
     #[arg(default_value = "60", hide_default_value = true)]
     pickup: Duration,
     /// How long to wait for the reply after that
     /// [default: --timeout and 15, else 60]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, verbatim_doc_comment)]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true, verbatim_doc_comment)]
     wait: Option<Duration>,
     /// Nodes at work at a time [default: all]
     #[arg(long, value_name = "N")]

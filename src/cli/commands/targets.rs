@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 
-use super::values::seconds;
+use super::values::duration;
 use crate::exit::Exit;
 use crate::stderr::tell;
 use crate::view::Trace;
@@ -39,7 +39,7 @@ const TARGETS: &str = "Targets, exactly one of";
 pub(crate) struct DiscoverArgs {
     /// Silence that ends a search [default: 1, less once
     /// all that answered the last time have answered]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, verbatim_doc_comment)]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true, verbatim_doc_comment)]
     discover: Option<Duration>,
 }
 
