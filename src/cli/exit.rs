@@ -88,6 +88,7 @@ impl Exit {
         match error.downcast_ref::<Unselectable>() {
             Some(
                 Unselectable::Missing(_)
+                | Unselectable::Down { .. }
                 | Unselectable::NoNode { .. }
                 | Unselectable::UnknownKeys {
                     some_match: false, ..

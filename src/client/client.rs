@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use anyhow::{Result, bail};
 
+use super::Fleet;
 use broker::{Broker, Publisher, Routing, Subscription, Url, error_chain};
 use protocol::RoutingKey;
 
@@ -54,6 +55,11 @@ impl Client {
     /// Where the broker is, without a password.
     pub(super) fn broker_name(&self) -> String {
         self.url.to_string()
+    }
+
+    /// What is remembered of its nodes.
+    pub(super) fn fleet(&self) -> Fleet {
+        Fleet::of(&self.urls)
     }
 
     /// Our address on the network of the broker.

@@ -2,6 +2,7 @@
 //! many nodes there are, so a search ends with a silence; how long a silence depends on what is known. Whatever
 //! answers, it ends: the bounds of what it takes in are in the intake.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -9,9 +10,10 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
 use super::claims::{founded, mark_namesakes};
+use super::fleet;
 use super::intake::Intake;
 use super::known_nodes::KnownNodes;
-use super::{Client, Node, Wanted, by_name};
+use super::{Client, Node, Remembered, Wanted, by_name};
 use broker::{Delivery, Routing, Subscription};
 use protocol::{NodeId, RequestId, RoutingKey, SysinfoRequest};
 
@@ -51,10 +53,12 @@ impl Search {
 }
 
 /// The nodes that answered, and what the operator is to know of answers that were left out.
-#[derive(Default)]
 pub struct Found {
     /// Sorted by hostname; a machine that answers twice is there once.
     pub nodes: Vec<Node>,
+    /// Those that answered some time before and not now, sorted alike. A search for named nodes does not wait for
+    /// the others.
+    pub missing: Vec<Remembered>,
     pub notes: Vec<String>,
 }
 
@@ -78,7 +82,7 @@ pub async fn discover(client: &Client, search: Search) -> Result<Found> {
         max_age: Some(max_age.as_secs_f64()),
     })?;
     if client.send(&question, &body).await? == Routing::Unroutable {
-        return Ok(Found::default());
+        return Ok(found(client, Vec::new(), Vec::new()).await);
     }
     let mut known = KnownNodes::of(&client.broker_name());
     let (intake, end) = collect(&mut subscription, search, &mut known).await?;
@@ -92,7 +96,7 @@ pub async fn discover(client: &Client, search: Search) -> Result<Found> {
             took.as_secs_f64()
         ));
     }
-    let (mut nodes, unfounded) = founded(client, intake.nodes).await?;
+    let (nodes, unfounded) = founded(client, intake.nodes).await?;
     notes.extend(unfounded.iter().map(|claim| {
         let mac = claim.mac.as_deref().unwrap_or("no admin MAC");
         let (hostname, id) = (&claim.hostname, &claim.id);
@@ -102,12 +106,34 @@ pub async fn discover(client: &Client, search: Search) -> Result<Found> {
         End::Silence(missing) => remember(&mut known, missing, &nodes),
         End::ShortSilence | End::TimeIsUp => {}
     }
+    Ok(found(client, nodes, notes).await)
+}
+
+/// Notes who was seen, and adds who was not.
+async fn found(client: &Client, mut nodes: Vec<Node>, mut notes: Vec<String>) -> Found {
     mark_namesakes(&mut nodes);
-    nodes.sort_by(|a, b| {
-        let machine = || (&a.id, &a.mac).cmp(&(&b.id, &b.mac));
-        by_name(&a.hostname, &b.hostname).then_with(machine)
-    });
-    Ok(Found { nodes, notes })
+    nodes.sort_by(in_order);
+    let mut missing = match client.fleet().saw(&nodes).await {
+        Ok(missing) => missing,
+        Err(error) => {
+            notes.push(format!(
+                "nodes that do not answer are not noticed: {error:#}"
+            ));
+            Vec::new()
+        }
+    };
+    fleet::mark_namesakes(&mut missing, &nodes);
+    missing.sort_by(|a, b| in_order(&a.node, &b.node));
+    Found {
+        nodes,
+        missing,
+        notes,
+    }
+}
+
+fn in_order(a: &Node, b: &Node) -> Ordering {
+    let machine = || (&a.id, &a.mac).cmp(&(&b.id, &b.mac));
+    by_name(&a.hostname, &b.hostname).then_with(machine)
 }
 
 /// Why a search ended.

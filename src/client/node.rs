@@ -40,7 +40,7 @@ pub struct Node {
 }
 
 /// The fields that are looked at. Each may hold anything.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Fields<'a> {
     #[serde(borrow, rename = "Hostname")]
     hostname: Option<&'a RawValue>,
@@ -73,6 +73,11 @@ impl Node {
         let value: Value = serde_json::from_slice(sysinfo).ok()?;
         let fields = value.to_string();
         Some(Self::of(id, &serde_json::from_str(&fields).ok()?))
+    }
+
+    /// One that has said nothing.
+    pub(super) fn unknown(id: NodeId) -> Self {
+        Self::of(id, &Fields::default())
     }
 
     /// What it is called wherever people read it.

@@ -10,7 +10,8 @@ use super::facts::{self, FACTS};
 use super::judge::{UnknownKey, judge, unknown_keys};
 use super::names::{NodeName, Wanted, resolve};
 use super::{
-    BadFilter, DuplicateUuid, Filter, NoVerdict, Node, Plain, Search, Target, duplicate_uuids,
+    BadFilter, DuplicateUuid, Filter, NoVerdict, Node, Plain, Remembered, Search, Target,
+    duplicate_uuids,
 };
 use protocol::NodeId;
 
@@ -36,6 +37,11 @@ pub struct Selected {
 pub enum Unselectable {
     /// These were named and did not answer.
     Missing(Vec<String>),
+    /// The same, and some of them are remembered, each with what it is remembered as.
+    Down {
+        down: Vec<(String, Remembered)>,
+        unknown: Vec<String>,
+    },
     /// Of so many nodes that answered, none was asked for.
     NoNode { answered: usize },
     /// Two names for one node.
@@ -113,6 +119,19 @@ impl Selector {
         left_out.extend(duplicates.map(|it| Unselectable::DuplicateUuid(vec![it])));
         Ok(Selected { targets, left_out })
     }
+
+    /// Which of the nodes that did not answer are meant, all of them by name. An expression is about facts, which are
+    /// not remembered: then it is not known.
+    pub fn meant<'a>(&self, missing: &'a [Remembered]) -> Option<Vec<&'a Remembered>> {
+        let missing = missing.iter();
+        match self {
+            Self::All => Some(missing.collect()),
+            Self::Compute => Some(missing.filter(|it| !it.node.is_headnode).collect()),
+            // Where one of these is missing, nothing is sent.
+            Self::Named(_) => Some(Vec::new()),
+            Self::Where(_) => None,
+        }
+    }
 }
 
 /// A target for each UUID, and the UUIDs that are none: those of several machines, one of which may be meant. A
@@ -188,12 +207,47 @@ pub fn matching<'a>(filter: &Arc<Filter>, nodes: &'a [Node]) -> Result<Matching<
     Ok(matching)
 }
 
+impl Unselectable {
+    /// With what is remembered of nodes that did not answer.
+    pub fn remembering(self, missing: &[Remembered]) -> Self {
+        let Self::Missing(names) = self else {
+            return self;
+        };
+        let nodes: Vec<Node> = missing.iter().map(|it| it.node.clone()).collect();
+        let (mut down, mut unknown) = (Vec::new(), Vec::new());
+        for name in names {
+            let found = resolve(&[NodeName(name.clone())], &nodes);
+            let id = found.ok().and_then(|mut found| found.pop());
+            let known = id.and_then(|target| missing.iter().find(|it| it.node.id == target.id));
+            match known {
+                Some(known) => down.push((name, known.clone())),
+                None => unknown.push(name),
+            }
+        }
+        match down.is_empty() {
+            true => Self::Missing(unknown),
+            false => Self::Down { down, unknown },
+        }
+    }
+}
+
 impl fmt::Display for Unselectable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing(names) => {
                 let names: Vec<Plain> = names.iter().map(|name| Plain::of(name)).collect();
                 write!(f, "not found: {}", names.join(", "))
+            }
+            Self::Down { down, unknown } => {
+                for (i, (name, known)) in down.iter().enumerate() {
+                    let name = Plain::of(name);
+                    f.write_str(if i > 0 { "\n" } else { "" })?;
+                    write!(f, "{name} does not answer: last seen {}", known.when())?;
+                }
+                if !unknown.is_empty() {
+                    write!(f, "\n{}", Self::Missing(unknown.clone()))?;
+                }
+                Ok(())
             }
             Self::NoNode { answered: 0 } => f.write_str("no node answered"),
             Self::NoNode { answered } => write!(f, "{answered} nodes answered, none of them meant"),

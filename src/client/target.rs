@@ -23,7 +23,7 @@ pub struct Target {
 }
 
 impl Target {
-    pub(super) fn of(node: &Node) -> Self {
+    pub fn of(node: &Node) -> Self {
         Self {
             id: node.id.clone(),
             mac: node.mac.clone(),

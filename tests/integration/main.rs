@@ -7,6 +7,7 @@ mod cli;
 mod crash;
 mod docs;
 mod exec;
+mod fleet;
 mod flood;
 mod fork_server;
 mod fuzz;

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::broker::BrokerArgs;
 use super::send::{DEFAULT_WAIT, share};
-use super::targets::TargetArgs;
+use super::targets::{Absent, TargetArgs};
 use super::values::{duration, request_id};
 use super::watch::{WatchArgs, watch};
 use crate::exit::{Exit, Usage};
@@ -44,7 +44,7 @@ pub(crate) async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit
     };
     let trace = Trace::new(args.watch.verbose);
     let mut client = broker.connect().await?;
-    let (targets, not_sent, exit) = targets(&client, &args, past.as_ref(), &trace).await?;
+    let (targets, not_sent, absent) = targets(&client, &args, past.as_ref(), &trace).await?;
     let wait = past.as_ref().map(|past| past.start.wait);
     let plan = Plan {
         request: request.clone(),
@@ -69,7 +69,7 @@ pub(crate) async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit
             "ur: not sent to {name}: the run stopped before its turn"
         ));
     }
-    Ok(exit.max(Exit::of_attach(&report, !not_sent.is_empty())))
+    Ok(absent.end(Exit::of_attach(&report, !not_sent.is_empty())))
 }
 
 fn owned((node, outcome): (&NodeId, &Outcome)) -> (NodeId, Outcome) {
@@ -82,12 +82,12 @@ async fn targets(
     args: &AttachArgs,
     past: Option<&PastRun>,
     trace: &Trace,
-) -> Result<(Vec<Target>, Vec<Target>, Exit)> {
+) -> Result<(Vec<Target>, Vec<Target>, Absent)> {
     if let Some(targets) = &args.targets {
         let selector = targets.selector()?;
         let discover = &args.watch.discover;
-        let (found, exit) = discover.find_targets(client, &selector, trace).await?;
-        return Ok((found, Vec::new(), exit));
+        let (found, absent) = discover.find_targets(client, &selector, trace).await?;
+        return Ok((found, Vec::new(), absent));
     }
     let Some(past) = past else {
         let what = "no run of this id is recorded here: name its nodes with -n, -a, -c or -w";
@@ -95,7 +95,7 @@ async fn targets(
     };
     let targets = past.start.targets.iter().cloned();
     let (sent, not_sent) = targets.partition(|target| past.sent.contains(&target.id));
-    Ok((sent, not_sent, Exit::Ok))
+    Ok((sent, not_sent, Absent::of(Vec::new(), false)))
 }
 
 fn list(runs: &RunFiles) -> Result<Exit> {

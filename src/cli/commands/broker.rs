@@ -33,7 +33,7 @@ impl BrokerArgs {
         Client::connect(self.urls()?).await
     }
 
-    fn urls(&self) -> Result<Vec<Url>> {
+    pub(super) fn urls(&self) -> Result<Vec<Url>> {
         if let Some(urls) = &self.amqp_url {
             if Url::names_password(urls) {
                 tell(

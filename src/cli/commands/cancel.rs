@@ -39,7 +39,7 @@ pub(crate) async fn cancel(broker: &BrokerArgs, args: CancelArgs) -> Result<Exit
     let selector = args.targets.selector()?;
     let mut client = broker.connect().await?;
     let discover = &args.discover;
-    let (targets, exit) = discover
+    let (targets, absent) = discover
         .find_targets(&client, &selector, &Trace::off())
         .await?;
     let plan = Plan {
@@ -61,7 +61,7 @@ pub(crate) async fn cancel(broker: &BrokerArgs, args: CancelArgs) -> Result<Exit
     let mut out = io::stdout().lock();
     if let Some(form) = args.json.form() {
         form.write(json::of_report(&report, &plan.request), &mut out)?;
-        return Ok(exit.max(Exit::of_cancel(&report)));
+        return Ok(absent.end(Exit::of_cancel(&report)));
     }
     for result in &report.results {
         let how = match &result.outcome {
@@ -72,5 +72,5 @@ pub(crate) async fn cancel(broker: &BrokerArgs, args: CancelArgs) -> Result<Exit
         writeln!(out, "{}  {how}", result.target.name())?;
     }
     out.flush()?;
-    Ok(exit.max(Exit::of_cancel(&report)))
+    Ok(absent.end(Exit::of_cancel(&report)))
 }

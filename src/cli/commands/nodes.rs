@@ -1,5 +1,6 @@
-//! `ur nodes`: the nodes that answer.
+//! `ur nodes`: the nodes that answer, and those that did once.
 
+use std::collections::HashSet;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
@@ -8,12 +9,16 @@ use clap::Args;
 use serde_json::Value;
 
 use super::broker::BrokerArgs;
-use super::targets::{DiscoverArgs, find_nodes, tell_left_out};
+use super::targets::{Absent, DiscoverArgs, find_nodes, tell_left_out};
 use crate::exit::Exit;
 use crate::stderr::tell;
 use crate::view::json::Form;
 use crate::view::{self, Trace};
-use client::{Filter, Matching, Node, Search, Unselectable, duplicate_uuids, matching};
+use client::{
+    Filter, Fleet, Matching, Node, NodeName, Search, Selector, Unselectable, duplicate_uuids,
+    matching,
+};
+use protocol::NodeId;
 
 #[derive(Debug, Args)]
 #[command(override_usage = "ur nodes [OPTIONS]")]
@@ -30,6 +35,11 @@ pub(crate) struct NodesArgs {
     /// No header
     #[arg(short, long)]
     quiet: bool,
+    /// Remember these nodes no more, so that they are not
+    /// missed. Sends nothing
+    #[arg(long, value_name = "NODE,…", value_delimiter = ',', exclusive = true)]
+    #[arg(verbatim_doc_comment)]
+    forget: Vec<String>,
     /// Trace on stderr what happens when
     #[arg(short, long)]
     verbose: bool,
@@ -38,6 +48,9 @@ pub(crate) struct NodesArgs {
 }
 
 pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> {
+    if !args.forget.is_empty() {
+        return forget(&Fleet::of(&broker.urls()?), &args.forget).await;
+    }
     let trace = Trace::new(args.verbose);
     let filter = args.expression.as_deref().map(Filter::parse).transpose()?;
     let filter = filter.map(Arc::new);
@@ -46,13 +59,11 @@ pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> 
         keep_sysinfo: filter.is_some() || args.json || args.json_lines,
         ..args.discover.search()
     };
-    let all = find_nodes(&client, search, &trace).await?;
+    let found = find_nodes(&client, search, &trace).await?;
+    let (all, missing) = (found.nodes, found.missing);
     client.close().await;
-    if all.is_empty() {
-        return Err(Unselectable::NoNode { answered: 0 }.into());
-    }
     let meant = match &filter {
-        Some(filter) => {
+        Some(filter) if !all.is_empty() => {
             let Matching {
                 nodes,
                 left_out,
@@ -62,17 +73,28 @@ pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> 
             unknown.iter().for_each(|key| tell(&format!("ur: {key}")));
             nodes
         }
-        None => all.iter().collect(),
+        _ => all.iter().collect(),
     };
+    let form = Form::of(args.json, args.json_lines);
+    let missing = Absent::of(missing, filter.is_some());
+    // Nothing but names is remembered: no facts to be asked about, nor to be printed as JSON.
+    let is_listed = filter.is_none() && form.is_none();
+    let listed = if is_listed { &*missing.nodes } else { &[] };
 
     let faults = duplicate_uuids(&all);
     let mut out = BufWriter::new(io::stdout().lock());
-    match Form::of(args.json, args.json_lines) {
+    match form {
         Some(form) => form.write(meant.iter().map(|node| sysinfo(node)), &mut out)?,
-        None if meant.is_empty() => {}
-        None => view::nodes::write(&meant, &faults, !args.quiet, &mut out)?,
+        None if meant.is_empty() && listed.is_empty() => {}
+        None => view::nodes::write(&meant, &faults, listed, !args.quiet, &mut out)?,
     }
     out.flush()?;
+    if !is_listed {
+        missing.tell();
+    }
+    if all.is_empty() {
+        return Err(Unselectable::NoNode { answered: 0 }.into());
+    }
     for fault in &faults {
         tell(&format!("ur: {fault}"));
     }
@@ -81,6 +103,20 @@ pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> 
     } else {
         Exit::Error
     })
+}
+
+async fn forget(fleet: &Fleet, names: &[String]) -> Result<Exit> {
+    let known = fleet.nodes()?;
+    let nodes: Vec<Node> = known.into_iter().map(|known| known.node).collect();
+    let names = names.iter().cloned().map(NodeName).collect();
+    let meant = Selector::Named(names).select(&nodes)?.targets;
+    let meant: HashSet<NodeId> = meant.into_iter().map(|target| target.id).collect();
+    let mut out = io::stdout().lock();
+    for known in fleet.forget(|node| meant.contains(&node.id)).await? {
+        let Node { hostname, id, .. } = &known.node;
+        writeln!(out, "forgot {hostname} ({id}), last seen {}", known.when())?;
+    }
+    Ok(Exit::Ok)
 }
 
 /// All that the node said, laid out anew.

@@ -33,7 +33,7 @@ pub(crate) async fn ping(broker: &BrokerArgs, args: PingArgs) -> Result<Exit> {
     let selector = args.targets.selector()?;
     let client = broker.connect().await?;
     let discover = &args.discover;
-    let (targets, least) = discover
+    let (targets, absent) = discover
         .find_targets(&client, &selector, &Trace::off())
         .await?;
     let pongs = ping_all(&client, &targets, args.wait).await?;
@@ -41,11 +41,11 @@ pub(crate) async fn ping(broker: &BrokerArgs, args: PingArgs) -> Result<Exit> {
 
     let mut out = io::stdout().lock();
     let all = pongs.iter().all(|pong| matches!(pong, Pong::After(_)));
-    let exit = if all { least } else { Exit::NoAnswer };
+    let exit = if all { Exit::Ok } else { Exit::NoAnswer };
     let answers = targets.iter().zip(&pongs);
     if let Some(form) = args.json.form() {
         form.write(answers.map(|(t, pong)| json::of_pong(t, *pong)), &mut out)?;
-        return Ok(exit);
+        return Ok(absent.end(exit));
     }
     let width = targets.iter().map(|t| t.name().len()).max().unwrap_or(0);
     for (target, pong) in answers {
@@ -57,5 +57,5 @@ pub(crate) async fn ping(broker: &BrokerArgs, args: PingArgs) -> Result<Exit> {
         writeln!(out, "{:width$}  {text}", target.name())?;
     }
     out.flush()?;
-    Ok(exit)
+    Ok(absent.end(exit))
 }

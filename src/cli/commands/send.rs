@@ -81,7 +81,7 @@ pub(super) async fn send(
 
     let mut client = broker.connect().await?;
     let discover = &args.watch.discover;
-    let (targets, exit) = discover.find_targets(&client, &selector, &trace).await?;
+    let (targets, absent) = discover.find_targets(&client, &selector, &trace).await?;
     refuse(&targets)?;
     request.max_output = request.max_output.min(share(view, targets.len()));
     request.timestamp = Some(json!(format!("{:.3}", Timestamp::now())));
@@ -91,7 +91,7 @@ pub(super) async fn send(
     let file = record(&plan, &targets, &request);
     let report = watch(&mut client, &plan, targets, &args.watch, (&trace, file)).await?;
     client.close().await;
-    Ok(exit.max(Exit::of_run(&report)))
+    Ok(absent.end(Exit::of_run(&report)))
 }
 
 /// Bytes that are kept of each stream of one of so many nodes.

@@ -8,9 +8,9 @@ use clap::Args;
 use super::values::duration;
 use crate::exit::Exit;
 use crate::stderr::tell;
-use crate::view::Trace;
+use crate::view::{Trace, fold};
 use client::{
-    Client, Found, Node, NodeName, Search, Selected, Selector, Target, Unselectable, discover,
+    Client, Found, NodeName, Remembered, Search, Selected, Selector, Target, Unselectable, discover,
 };
 
 /// Nodes of which it is told one by one why they were left out.
@@ -59,24 +59,34 @@ impl TargetArgs {
 }
 
 impl DiscoverArgs {
-    /// The nodes that `selector` chooses, and how `ur` ends at the least. Fails unless they are exactly what was asked
+    /// The nodes that `selector` chooses, and those that it means besides. Fails unless they are exactly what was asked
     /// for; but a few odd ones among many are left out, and that is told.
     pub(super) async fn find_targets(
         &self,
         client: &Client,
         selector: &Selector,
         trace: &Trace,
-    ) -> Result<(Vec<Target>, Exit)> {
-        let nodes = find_nodes(client, selector.search(self.discover), trace).await?;
-        let Selected { targets, left_out } = selector.select(&nodes)?;
+    ) -> Result<(Vec<Target>, Absent)> {
+        let found = find_nodes(client, selector.search(self.discover), trace).await?;
+        let meant = selector.meant(&found.missing);
+        let mut absent = match meant {
+            Some(meant) => Absent::of(meant.into_iter().cloned().collect(), false),
+            None => Absent::of(found.missing.clone(), true),
+        };
+        let selected = selector.select(&found.nodes).map_err(|why| {
+            if matches!(why, Unselectable::NoNode { .. }) {
+                absent.tell();
+            }
+            why.remembering(&found.missing)
+        });
+        let Selected { targets, left_out } = selected?;
         trace.say(format_args!("{} of them are meant", targets.len()));
         tell_left_out(&left_out);
         let of_several = |why: &Unselectable| matches!(why, Unselectable::DuplicateUuid(_));
-        let exit = match left_out.iter().any(of_several) {
-            true => Exit::NoAnswer,
-            false => Exit::Ok,
-        };
-        Ok((targets, exit))
+        if left_out.iter().any(of_several) {
+            absent.least = Exit::NoAnswer;
+        }
+        Ok((targets, absent))
     }
 
     /// A search for every node that answers.
@@ -85,16 +95,53 @@ impl DiscoverArgs {
     }
 }
 
-pub(super) async fn find_nodes(
-    client: &Client,
-    search: Search,
-    trace: &Trace,
-) -> Result<Vec<Node>> {
+pub(super) async fn find_nodes(client: &Client, search: Search, trace: &Trace) -> Result<Found> {
     trace.say(format_args!("connected; asking who is there"));
-    let Found { nodes, notes } = discover(client, search).await?;
-    trace.say(format_args!("{} nodes answered", nodes.len()));
-    notes.iter().for_each(|note| tell(&format!("ur: {note}")));
-    Ok(nodes)
+    let found = discover(client, search).await?;
+    trace.say(format_args!("{} nodes answered", found.nodes.len()));
+    let notes = found.notes.iter();
+    notes.for_each(|note| tell(&format!("ur: {note}")));
+    Ok(found)
+}
+
+/// The nodes that are remembered, did not answer, and are meant, or may be. Nothing is sent to them.
+pub(super) struct Absent {
+    pub(super) nodes: Vec<Remembered>,
+    /// Whether they are meant is not known.
+    perhaps: bool,
+    /// How `ur` ends at the least for other reasons.
+    least: Exit,
+}
+
+impl Absent {
+    pub(super) fn of(nodes: Vec<Remembered>, perhaps: bool) -> Self {
+        Self {
+            nodes,
+            perhaps,
+            least: Exit::Ok,
+        }
+    }
+
+    /// Says at the end of a command who did not answer. Returns its exit status.
+    pub(super) fn end(&self, exit: Exit) -> Exit {
+        self.tell();
+        match self.nodes.is_empty() || self.perhaps {
+            true => exit.max(self.least),
+            false => exit.max(Exit::NoAnswer),
+        }
+    }
+
+    pub(super) fn tell(&self) {
+        if self.nodes.is_empty() {
+            return;
+        }
+        let names: Vec<String> = self.nodes.iter().map(|it| it.node.name()).collect();
+        let names = fold(names.iter().map(String::as_str));
+        tell(&match self.perhaps {
+            true => format!("ur: did not answer, so -w was not asked about them: {names}"),
+            false => format!("ur: did not answer: {names}"),
+        });
+    }
 }
 
 /// The first few of them, however many there are.

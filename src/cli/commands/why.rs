@@ -10,6 +10,7 @@ use super::broker::BrokerArgs;
 use super::targets::{DiscoverArgs, find_nodes};
 use super::values::request_id;
 use crate::exit::Exit;
+use crate::stderr::tell;
 use crate::view::{Trace, status};
 use client::{Client, NodeName, Plain, Search, Selector, Target, Unselectable, job_status};
 use protocol::{NodeId, RequestId};
@@ -59,19 +60,27 @@ async fn find(client: &Client, args: &WhyArgs) -> Result<Target> {
         wanted: selector.wanted(),
         ..args.discover.search()
     };
-    let nodes = find_nodes(client, search, &Trace::off()).await?;
-    match (selector.select(&nodes), uuid::Uuid::parse_str(&args.node)) {
-        (Err(Unselectable::Missing(_)), Ok(_)) => {
-            let id = NodeId::parse(&args.node).map_err(anyhow::Error::msg)?;
-            Ok(Target {
-                routing_word: id.to_string(),
-                hostname: Plain::name(id.as_str()),
-                has_namesake: false,
-                id,
-                mac: None,
-                agent: None,
-            })
-        }
-        (selected, _) => Ok(selected?.targets.remove(0)),
+    let found = find_nodes(client, search, &Trace::off()).await?;
+    let why = match selector.select(&found.nodes) {
+        Ok(mut selected) => return Ok(selected.targets.remove(0)),
+        Err(why) => why.remembering(&found.missing),
+    };
+    if let Unselectable::Down { down, .. } = &why
+        && let Some((_, known)) = down.first()
+    {
+        tell(&format!("ur: {why}"));
+        return Ok(Target::of(&known.node));
     }
+    if matches!(why, Unselectable::Missing(_)) && uuid::Uuid::parse_str(&args.node).is_ok() {
+        let id = NodeId::parse(&args.node).map_err(anyhow::Error::msg)?;
+        return Ok(Target {
+            routing_word: id.to_string(),
+            hostname: Plain::name(id.as_str()),
+            has_namesake: false,
+            id,
+            mac: None,
+            agent: None,
+        });
+    }
+    Err(why.into())
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::table::Table;
-use client::{DuplicateUuid, Node, Plain};
+use client::{DuplicateUuid, Node, Plain, Remembered};
 
 const HEADER: [&str; 10] = [
     "HOSTNAME", "UUID", "MAC", "IP", "CPUS", "MIB", "DISKS", "AGENT", "SETUP", "HEADNODE",
@@ -11,10 +11,11 @@ const HEADER: [&str; 10] = [
 /// The columns that hold numbers.
 const NUMBERS: &[usize] = &[4, 5, 6];
 
-/// A UUID or a host name that several have is marked.
+/// A UUID or a host name that several have is marked. Those that are missing stand at the end.
 pub(crate) fn write(
     nodes: &[&Node],
     faults: &[DuplicateUuid],
+    missing: &[Remembered],
     header: bool,
     out: &mut dyn Write,
 ) -> io::Result<()> {
@@ -32,7 +33,14 @@ pub(crate) fn write(
         }
         row
     });
-    table.write(rows, out)
+    table.write(rows.chain(missing.iter().map(missing_row)), out)
+}
+
+/// What is remembered of it, and in place of the agent how long it has not been seen.
+fn missing_row(known: &Remembered) -> [String; 10] {
+    let mut row = row(&known.node);
+    row[AGENT] = format!("missing {}", known.age());
+    row
 }
 
 fn row(node: &Node) -> [String; 10] {
@@ -51,6 +59,9 @@ fn row(node: &Node) -> [String; 10] {
     ]
 }
 
+/// The column of it.
+const AGENT: usize = 7;
+
 /// Two of them, where every request runs twice.
 fn agents(node: &Node) -> String {
     let agent = node.agent.as_deref().unwrap_or("node.js");
@@ -64,12 +75,30 @@ fn agents(node: &Node) -> String {
 mod tests {
     use super::*;
     use client::duplicate_uuids;
+    use jiff::{SignedDuration, Timestamp};
     use protocol::NodeId;
     use serde_json::{Value, json};
 
     fn said(uuid: &str, sysinfo: &Value) -> Node {
         let id = NodeId::parse(uuid).unwrap();
         Node::read(id, sysinfo.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_node_that_is_missing_stands_at_the_end_with_what_is_remembered() {
+        let there = said(
+            "u2",
+            &json!({"Hostname": "node2", "Ur Agent": {"version": "0.1.0"}}),
+        );
+        let node = said("u1", &json!({"Hostname": "node1"}));
+        let seen = Timestamp::now() - SignedDuration::from_hours(3);
+        let missing = [Remembered { node, seen }];
+        let mut out = Vec::new();
+        write(&[&there], &[], &missing, false, &mut out).unwrap();
+        let lines = String::from_utf8(out).unwrap();
+        let (first, last) = lines.split_once('\n').unwrap();
+        assert!(first.starts_with("node2  u2") && last.starts_with("node1  u1"));
+        assert!(last.contains("  missing 3 h  "), "{last}");
     }
 
     #[test]
@@ -90,7 +119,7 @@ u2        u2    -                  -            -      -      -  node.js  -     
 ";
         let shown = |nodes: &[&Node], faults: &[DuplicateUuid], header| {
             let mut out = Vec::new();
-            write(nodes, faults, header, &mut out).unwrap();
+            write(nodes, faults, &[], header, &mut out).unwrap();
             String::from_utf8(out).unwrap()
         };
         let all: Vec<&Node> = nodes.iter().collect();

@@ -1,0 +1,323 @@
+//! The fleet as this user has seen it, in a file for each broker: every node that ever answered, and when it did
+//! last. So a command can say which nodes it missed. What nodes say is data of strangers: it is bounded, and plain.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, DirBuilder, File};
+use std::io::{BufWriter, ErrorKind, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use broker::Url;
+use jiff::Timestamp;
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+use tokio::time::{Instant, sleep};
+
+use super::{Node, Plain, run_files};
+use protocol::NodeId;
+
+/// Nodes that are remembered. Of more, those that were not seen for the longest are forgotten.
+const MAX_NODES: usize = 20_000;
+/// How long another `ur` may take to write the same file.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_AGAIN: Duration = Duration::from_millis(10);
+
+/// A node that answered some time ago. Of what it said then, only what it is called by, its agent's version, and whether
+/// it was a headnode.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    pub node: Node,
+    pub seen: Timestamp,
+}
+
+impl Remembered {
+    /// `3 h ago (2026-01-01T00:00:00Z)`
+    pub fn when(&self) -> String {
+        format!("{} ago ({:.0})", self.age(), self.seen)
+    }
+
+    /// How long it has not been seen, in the largest unit that makes sense.
+    pub fn age(&self) -> String {
+        let seconds = Timestamp::now().duration_since(self.seen).as_secs().max(0);
+        match seconds {
+            0..100 => format!("{seconds} s"),
+            100..6000 => format!("{} min", seconds / 60),
+            6000..172_800 => format!("{} h", seconds / 3600),
+            _ => format!("{} d", seconds / 86_400),
+        }
+    }
+}
+
+/// Two that are of the same node at the same time.
+impl PartialEq for Remembered {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.node.id, self.seen) == (&other.node.id, other.seen)
+    }
+}
+
+impl Eq for Remembered {}
+
+/// A line of the file.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    uuid: NodeId,
+    hostname: Plain,
+    mac: Option<String>,
+    ip: Option<Plain>,
+    agent: Option<Plain>,
+    #[serde(default)]
+    headnode: bool,
+    seen: Timestamp,
+}
+
+/// The memory of the nodes of one broker.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    /// `None` where there is no place for it.
+    path: Option<PathBuf>,
+}
+
+impl Fleet {
+    /// Of the broker, or of the cluster, that is reached by these URLs.
+    pub fn of(urls: &[Url]) -> Self {
+        let urls: Vec<String> = urls.iter().map(Url::to_string).collect();
+        let digest = Sha256::digest(urls.join(","));
+        let name: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let dir = run_files::state_dir().ok();
+        Self {
+            path: dir.map(|dir| dir.join("fleet").join(name + ".jsonl")),
+        }
+    }
+
+    /// Every node that is remembered, in no order.
+    pub fn nodes(&self) -> Result<Vec<Remembered>> {
+        match &self.path {
+            Some(path) => Ok(read(path)?.into_values().collect()),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Notes that these are there now, under the names that they give now. Returns the others.
+    pub(super) async fn saw(&self, nodes: &[Node]) -> Result<Vec<Remembered>> {
+        let seen = Timestamp::now();
+        let answered: HashSet<&NodeId> = nodes.iter().map(|node| &node.id).collect();
+        let others = |fleet: &HashMap<NodeId, Remembered>| {
+            let others = fleet.values().filter(|it| !answered.contains(&it.node.id));
+            others.cloned().collect()
+        };
+        let Some(path) = self.path.as_deref().filter(|_| !nodes.is_empty()) else {
+            let known = self.nodes()?.into_iter();
+            return Ok(others(
+                &known.map(|known| (known.node.id.clone(), known)).collect(),
+            ));
+        };
+        let _lock = lock(path).await?;
+        let mut fleet = read(path)?;
+        for node in nodes {
+            let node = Node {
+                sysinfo: None,
+                ..node.clone()
+            };
+            fleet.insert(node.id.clone(), Remembered { node, seen });
+        }
+        write(path, &fleet)?;
+        Ok(others(&fleet))
+    }
+
+    /// Forgets those that `is_meant`, and returns them.
+    pub async fn forget(&self, is_meant: impl Fn(&Node) -> bool) -> Result<Vec<Remembered>> {
+        let Some(path) = &self.path else {
+            return Ok(Vec::new());
+        };
+        let _lock = lock(path).await?;
+        let (forgotten, kept): (HashMap<_, _>, HashMap<_, _>) = read(path)?
+            .into_iter()
+            .partition(|(_, known)| is_meant(&known.node));
+        if !forgotten.is_empty() {
+            write(path, &kept)?;
+        }
+        Ok(forgotten.into_values().collect())
+    }
+}
+
+/// Marks those whose host names are not theirs alone: another node has it by now, or is missing too.
+pub(super) fn mark_namesakes(missing: &mut [Remembered], nodes: &[Node]) {
+    let mut owners: HashMap<Plain, usize> = HashMap::new();
+    let remembered = missing.iter().map(|it| &it.node);
+    for node in remembered.chain(nodes) {
+        *owners.entry(node.hostname.clone()).or_default() += 1;
+    }
+    for known in missing {
+        known.node.has_namesake = owners[&known.node.hostname] > 1;
+    }
+}
+
+/// The right to change the file, until it is dropped. It is on a file beside, as the file itself is replaced.
+async fn lock(path: &Path) -> Result<File> {
+    let locking = || format!("locking {}", path.display());
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder.create(dir).with_context(locking)?;
+    let file = File::create(path.with_extension("lock")).with_context(locking)?;
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(error) if error.kind() != ErrorKind::WouldBlock => {
+                return Err(error).with_context(locking);
+            }
+            Err(_) if Instant::now() >= until => {
+                bail!("{}: another ur holds it", locking());
+            }
+            Err(_) => sleep(LOCK_AGAIN).await,
+        }
+    }
+}
+
+/// Lines that cannot be read are passed over: their nodes are remembered again when they answer.
+fn read(path: &Path) -> Result<HashMap<NodeId, Remembered>> {
+    let text = match fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(HashMap::new()),
+        text => text.with_context(|| format!("reading {}", path.display()))?,
+    };
+    let lines = text.split(|b| *b == b'\n');
+    let lines = lines.filter_map(|line| serde_json::from_slice(line).ok());
+    Ok(lines.map(Line::into_entry).collect())
+}
+
+/// Other searches may read it at the same time.
+fn write(path: &Path, fleet: &HashMap<NodeId, Remembered>) -> Result<()> {
+    let mut nodes: Vec<&Remembered> = fleet.values().collect();
+    nodes.sort_by_key(|known| std::cmp::Reverse(known.seen));
+    nodes.truncate(MAX_NODES);
+    let writing = || format!("writing {}", path.display());
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut file = BufWriter::new(NamedTempFile::new_in(dir).with_context(writing)?);
+    for known in nodes {
+        serde_json::to_writer(&mut file, &Line::of(known)).with_context(writing)?;
+        file.write_all(b"\n").with_context(writing)?;
+    }
+    let file = file.into_inner().with_context(writing)?;
+    file.persist(path).with_context(writing)?;
+    Ok(())
+}
+
+impl Line {
+    fn of(known: &Remembered) -> Self {
+        let node = &known.node;
+        Self {
+            uuid: node.id.clone(),
+            hostname: node.hostname.clone(),
+            mac: node.mac.clone(),
+            ip: node.ip.clone(),
+            agent: node.agent.clone(),
+            headnode: node.is_headnode,
+            seen: known.seen,
+        }
+    }
+
+    fn into_entry(self) -> (NodeId, Remembered) {
+        let node = Node {
+            hostname: self.hostname,
+            mac: self.mac,
+            ip: self.ip,
+            agent: self.agent,
+            is_headnode: self.headnode,
+            ..Node::unknown(self.uuid.clone())
+        };
+        let seen = self.seen;
+        (self.uuid, Remembered { node, seen })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::node::tests::node;
+    use super::*;
+
+    fn fleet(dir: &Path) -> Fleet {
+        let path = Some(dir.join("fleet/x.jsonl"));
+        Fleet { path }
+    }
+
+    fn names(nodes: &[Remembered]) -> Vec<&str> {
+        let mut names: Vec<&str> = nodes.iter().map(|it| &*it.node.hostname).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[tokio::test]
+    async fn those_that_do_not_answer_are_returned_until_they_are_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let fleet = fleet(dir.path());
+        let nodes = [node("u1", "m1", "n1"), node("u2", "m2", "n2")];
+        assert_eq!(names(&fleet.saw(&nodes).await.unwrap()), [""; 0]);
+        let missing = fleet.saw(&nodes[..1]).await.unwrap();
+        assert_eq!(names(&missing), ["n2"]);
+        assert_eq!(missing[0].node.mac, nodes[1].mac);
+        assert_eq!(names(&fleet.saw(&[]).await.unwrap()), ["n1", "n2"]);
+        let gone = fleet.forget(|node| node.id.as_str() == "u2").await.unwrap();
+        assert_eq!(names(&gone), ["n2"]);
+        assert_eq!(names(&fleet.saw(&nodes[..1]).await.unwrap()), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_node_that_was_renamed_is_not_missed_under_its_old_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let fleet = fleet(dir.path());
+        fleet.saw(&[node("u1", "m1", "n1")]).await.unwrap();
+        let renamed = [node("u1", "m1", "n9")];
+        assert_eq!(names(&fleet.saw(&renamed).await.unwrap()), [""; 0]);
+        assert_eq!(names(&fleet.nodes().unwrap()), ["n9"]);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_broken_costs_no_other_and_what_it_says_is_plain() {
+        let dir = tempfile::tempdir().unwrap();
+        let fleet = fleet(dir.path());
+        fleet.saw(&[node("u1", "m1", "n1")]).await.unwrap();
+        let path = fleet.path.as_deref().unwrap();
+        let mut file = File::options().append(true).open(path).unwrap();
+        let odd = r#"{"uuid":"u2","hostname":"n2\u001b","seen":"2026-01-01T00:00:00Z"}"#;
+        writeln!(file, "{{\"uuid\":\n\n{odd}").unwrap();
+        assert_eq!(names(&fleet.nodes().unwrap()), ["n1", "n2\\u{1b}"]);
+    }
+
+    #[tokio::test]
+    async fn several_that_write_at_a_time_lose_no_node() {
+        let dir = tempfile::tempdir().unwrap();
+        let fleet = fleet(dir.path());
+        let each = (0..50).map(|i| {
+            let (id, name, fleet) = (format!("u{i}"), format!("n{i}"), fleet.clone());
+            async move { fleet.saw(&[node(&id, "m", &name)]).await.map(drop) }
+        });
+        futures_util::future::try_join_all(each).await.unwrap();
+        assert_eq!(fleet.nodes().unwrap().len(), 50);
+        let held = lock(fleet.path.as_deref().unwrap()).await.unwrap();
+        let error = fleet.saw(&[node("u1", "m", "n1")]).await.unwrap_err();
+        assert!(error.to_string().contains("another ur holds it"), "{error}");
+        drop(held);
+    }
+
+    #[test]
+    fn of_too_many_the_latest_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        let all = (0..MAX_NODES + 5).map(|i| {
+            let id = NodeId::parse(&format!("u{i}")).unwrap();
+            let seen = Timestamp::from_second(i64::try_from(i).unwrap()).unwrap();
+            let node = Node::unknown(id.clone());
+            (id, Remembered { node, seen })
+        });
+        write(&path, &all.collect()).unwrap();
+        let kept = read(&path).unwrap();
+        let has = |name: &str| kept.contains_key(&NodeId::parse(name).unwrap());
+        assert_eq!(kept.len(), MAX_NODES);
+        assert!(!has("u4") && has("u5"));
+    }
+}
