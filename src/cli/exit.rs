@@ -30,6 +30,37 @@ pub(crate) enum Exit {
     Interrupted = 130,
 }
 
+/// What each means, for people.
+pub(crate) const MEANINGS: [(Exit, &str); 9] = [
+    (Exit::Ok, "every node ran it and exited 0"),
+    (Exit::Error, "error"),
+    (Exit::Usage, "usage"),
+    (
+        Exit::Failed,
+        "some script exited non-zero, was ended, or was refused by its node",
+    ),
+    (
+        Exit::Missing,
+        "a named node was not found, or no node was; nothing was sent",
+    ),
+    (
+        Exit::NoAnswer,
+        "some node was not connected, or did not reply in time",
+    ),
+    (Exit::Undetermined, "the end of some script is unknown"),
+    (Exit::MaxFail, "stopped by --max-fail"),
+    (Exit::Interrupted, "stopped by ^C"),
+];
+
+/// All of them, for the end of a help.
+pub(crate) fn table() -> String {
+    let lines = MEANINGS.map(|(exit, meaning)| format!("\n  {:3}  {meaning}", exit as u8));
+    format!(
+        "Exit status; where several apply, the highest:{}",
+        lines.concat()
+    )
+}
+
 /// What was typed cannot be meant.
 #[derive(Debug)]
 pub(crate) struct Usage(pub(crate) String);

@@ -5,7 +5,7 @@
 //! - `exit`: the exit status, and errors as the operator reads them;
 //! - `view`: what is printed, as tables, groups, JSON, counter, summary. Knows no flags;
 //! - `commands`: a file for each command, with its flags. The flags that several commands share, and
-//!   what they stand for, are in files of their own: `broker`, `targets`, `output`, `watch`, `send`,
+//!   what they stand for, are in files of their own: `command_line`, `examples`, `broker`, `targets`, `output`, `watch`, `send`,
 //!   `input`, `modules`, `values`. No command knows another.
 //!
 //! What travels between headnode and nodes is the business of the crate `client`.
@@ -20,11 +20,10 @@ mod view;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::CommandFactory;
-
 use commands::{Args, Command};
 use commands::{
-    attach, cancel, docs, exec, file, nodes, ping, run, script, snoop, task, tasks, why,
+    attach, cancel, command_line, docs, exec, file, nodes, ping, run, script, snoop, task, tasks,
+    why,
 };
 use exit::Exit;
 
@@ -51,8 +50,9 @@ fn run_command(Args { broker, command }: Args) -> Result<Exit> {
             Command::Cancel(args) => cancel::cancel(&broker, args).await,
             Command::Snoop(args) => snoop::snoop(&broker, args).await,
             Command::Why(args) => why::why(&broker, args).await,
-            Command::Completions { shell } => docs::completions(Args::command(), shell),
-            Command::Man { dir } => docs::manuals(Args::command(), &dir),
+            Command::Help { words } => command_line::help(&words),
+            Command::Completions { shell } => docs::completions(command_line::command(), shell),
+            Command::Man { dir } => docs::manuals(command_line::command(), &dir),
         }
     })
 }

@@ -171,6 +171,11 @@ mod tests {
 
     #[test]
     fn what_an_operator_would_miss_is_found() {
+        let mistyped = json!({"parameters": {"key": {"tpye": "String", "sensitve": true}}});
+        let mistyped = findings(&mistyped, None);
+        for word in ["`parameters.key.tpye`", "`parameters.key.sensitve`"] {
+            assert!(mistyped.contains(word), "{mistyped}");
+        }
         let bare = findings(&json!({"descripton": "x"}), Some(&Lock::default()));
         for word in [
             "`description`",

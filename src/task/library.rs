@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use super::metadata::Metadata;
 use super::module_dir::ModuleDir;
 use super::name::is_word;
+use super::near::{did_you_mean, near};
 use super::{Task, TaskName};
 
 /// A module path: of two directories that have a module, the first one has the whole of it.
@@ -52,21 +53,33 @@ impl Library {
 
     pub fn find(&self, name: &TaskName) -> Result<Task> {
         let modules = self.modules()?;
-        let Some(dir) = modules.get(&name.module) else {
-            let known: Vec<&str> = modules.keys().map(String::as_str).collect();
-            bail!(
-                "there is no module `{}`: the modules are {}; --modulepath adds others",
-                name.module,
-                known.join(", ")
-            );
-        };
-        if !task_names(dir, &name.module)?.contains(name) {
-            bail!(
-                "there is no task {name} in {dir}/{}: ur tasks lists those there are",
-                name.module
-            );
+        if let Some(dir) = modules.get(&name.module)
+            && task_names(dir, &name.module)?.contains(name)
+        {
+            return read_task(dir, name.clone());
         }
-        read_task(dir, name.clone())
+        let names = self.names()?;
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let near = did_you_mean(&near(&name.to_string(), names.iter().map(String::as_str)));
+        match modules.get(&name.module) {
+            Some(dir) => bail!(
+                "there is no task {name} in {dir}/{} (ur task list has all){near}",
+                name.module
+            ),
+            None => bail!(
+                "there is no module `{}` for the task {name} (ur task list has all, --modulepath adds others){near}",
+                name.module
+            ),
+        }
+    }
+
+    /// Of every task, whether or not its metadata is understood.
+    fn names(&self) -> Result<BTreeSet<TaskName>> {
+        let mut names = BTreeSet::new();
+        for (module, dir) in self.modules()? {
+            names.extend(task_names(dir, &module)?);
+        }
+        Ok(names)
     }
 
     /// The content of `<module>/<rest>`; of all files below it if it ends with a slash. By path.

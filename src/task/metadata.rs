@@ -54,9 +54,9 @@ impl Metadata {
             private: object.take("private")?.unwrap_or_default(),
             files: object.take("files")?.unwrap_or_default(),
             implementation: Implementation::choose(&mut object)?,
-            parameters: parameters.map(read_parameters).transpose()?,
             ..Self::default()
         };
+        metadata.read_parameters(parameters)?;
         let extensions: Option<Map<String, Value>> = object.take("extensions")?;
         if let Some(ours) = extensions.as_ref().and_then(|all| all.get("ur")) {
             metadata.ur = Extension::read(ours.clone())?;
@@ -64,6 +64,23 @@ impl Metadata {
         metadata.unread.extend(object.rest());
         metadata.check()?;
         Ok(metadata)
+    }
+
+    fn read_parameters(&mut self, all: Option<Map<String, Value>>) -> Result<()> {
+        self.parameters = all.as_ref().map(|_| BTreeMap::new());
+        for (name, value) in all.into_iter().flatten() {
+            let path = format!("parameters.{name}");
+            ensure!(
+                is_word(&name),
+                "`{path}` is not a name: use a to z, 0 to 9 and _, a letter first"
+            );
+            let (parameter, unread) = Parameter::read(value, &path)?;
+            self.unread.extend(unread);
+            self.parameters
+                .get_or_insert_default()
+                .insert(name, parameter);
+        }
+        Ok(())
     }
 
     pub(super) fn implementation(&self) -> Option<&str> {
@@ -104,7 +121,8 @@ impl Metadata {
 }
 
 impl Parameter {
-    fn read(value: Value, path: &str) -> Result<Self> {
+    /// And the keys that nothing here reads.
+    fn read(value: Value, path: &str) -> Result<(Self, Vec<String>)> {
         let mut object = JsonObject::of(value, path)?;
         let text: Option<String> = object.take("type")?;
         let kind = match text {
@@ -127,25 +145,12 @@ impl Parameter {
                 parameter.kind
             );
         }
-        Ok(parameter)
+        Ok((parameter, object.rest()))
     }
 
     pub(super) fn is_required(&self) -> bool {
         self.default.is_none() && !self.kind.may_be_absent()
     }
-}
-
-fn read_parameters(all: Map<String, Value>) -> Result<BTreeMap<String, Parameter>> {
-    let mut parameters = BTreeMap::new();
-    for (name, value) in all {
-        let path = format!("parameters.{name}");
-        ensure!(
-            is_word(&name),
-            "`{path}` is not a name: use a to z, 0 to 9 and _, a letter first"
-        );
-        parameters.insert(name, Parameter::read(value, &path)?);
-    }
-    Ok(parameters)
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::Task;
 use super::implementation::InputMethod;
 use super::metadata::Parameter;
+use super::near::{did_you_mean, near};
+use super::{Class, Task};
 
 /// The kernel takes no variable of more than 128 KiB, its name included.
 const MAX_ENV_VALUE: usize = 100_000;
@@ -52,7 +53,8 @@ pub struct BadParameter(String);
 impl Task {
     /// Checks the parameters, and puts them where the script looks for them.
     pub fn prepare(&self, given: &Given) -> Result<ScriptInput, BadParameter> {
-        if given.noop && !self.metadata.supports_noop {
+        let changes = self.class() != Some(Class::Inspect);
+        if given.noop && !self.metadata.supports_noop && changes {
             let bad = format!(
                 "{} does not support --noop: it would change things",
                 self.name
@@ -65,7 +67,7 @@ impl Task {
         self.add_defaults(&mut values)?;
         let shown = self.shown(&values);
         values.insert("_task".to_owned(), Value::String(self.name.to_string()));
-        if given.noop {
+        if given.noop && self.metadata.supports_noop {
             values.insert("_noop".to_owned(), Value::Bool(true));
         }
         let input = self.metadata.input();
@@ -99,6 +101,12 @@ impl Task {
             unconfirmed,
             shown,
         })
+    }
+
+    /// How a parameter may be given, such as `level=purge`.
+    pub fn example_of(&self, name: &str) -> Option<String> {
+        let parameter = self.metadata.parameters.as_ref()?.get(name)?;
+        Some(format!("{name}={}", parameter.kind.example()))
     }
 
     /// The parameters that were given, each of its type.
@@ -135,8 +143,10 @@ impl Task {
             }
             if parameter.is_required() {
                 return Err(BadParameter(format!(
-                    "the parameter `{name}` of {} is missing: it is to be {}; ur task show {0} tells more",
-                    self.name, parameter.kind
+                    "the parameter `{name}` of {} is missing: it is to be {}, such as {name}={}; ur task show {0} tells more",
+                    self.name,
+                    parameter.kind,
+                    parameter.kind.example()
                 )));
             }
             if let Some(default) = parameter.default.clone().filter(|value| !value.is_null()) {
@@ -156,9 +166,10 @@ impl Task {
             BadParameter(match names.as_slice() {
                 [] => format!("{} has no parameter `{name}`, nor any other", self.name),
                 names => format!(
-                    "{} has no parameter `{name}`: it has {}",
+                    "{} has no parameter `{name}`; it has {}{}",
                     self.name,
-                    names.join(", ")
+                    names.join(", "),
+                    did_you_mean(&near(name, names.iter().copied()))
                 ),
             })
         })
@@ -171,8 +182,12 @@ impl Task {
             value.to_string()
         };
         BadParameter(format!(
-            "the parameter `{name}` of {} is {is}: it is to be {}",
-            self.name, parameter.kind
+            "the parameter `{name}` of {} is {is}: it is to be {}, such as {name}={}",
+            self.name,
+            parameter.kind,
+            parameter
+                .listed(value)
+                .unwrap_or_else(|| parameter.kind.example())
         ))
     }
 
@@ -189,6 +204,17 @@ impl Task {
                 },
             );
         shown.collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Parameter {
+    /// A text of words with commas, written as the list that was meant by it.
+    fn listed(&self, value: &Value) -> Option<String> {
+        let text = value
+            .as_str()
+            .filter(|text| !self.sensitive && !text.contains('\''))?;
+        let list = Value::Array(text.split(',').map(Value::from).collect());
+        self.kind.accepts(&list).then(|| format!("'{list}'"))
     }
 }
 

@@ -63,7 +63,7 @@ fn what_is_wrong_is_told_by_name_and_type() {
     let serials = ("serials", "[\"S1\"]");
     let unknown = bad(&task, &[serials, ("levle", "x")], json!({}));
     assert!(
-        unknown.contains("`levle`") && unknown.contains("key, label, level"),
+        unknown.contains("`levle`") && unknown.ends_with("serials: did you mean level?"),
         "{unknown}"
     );
     let typed = bad(&task, &[serials, ("level", "x")], json!({}));
@@ -71,6 +71,8 @@ fn what_is_wrong_is_told_by_name_and_type() {
         typed.contains("`level`") && typed.contains("Enum[clear, purge]"),
         "{typed}"
     );
+    let one = bad(&task, &[("serials", "S1,S2")], json!({}));
+    assert!(one.ends_with(r#"such as serials='["S1","S2"]'"#), "{one}");
     let missing = bad(&task, &[], json!({}));
     assert!(missing.contains("`serials`") && missing.contains("Array[String[1], 1]"));
     assert!(bad(&task, &[], json!({"serials": null})).contains("`serials`"));
@@ -166,6 +168,9 @@ fn noop_takes_a_task_that_knows_it() {
     given.noop = true;
     let error = task(&json!({})).prepare(&given).unwrap_err().0;
     assert!(error.contains("does not support --noop"));
+    let inspect = task(&json!({"extensions": {"ur": {"class": "inspect"}}}));
+    let input = inspect.prepare(&given).unwrap();
+    assert!(!input.env.contains_key("PT__noop"));
 }
 
 #[test]

@@ -158,9 +158,25 @@ impl Kind {
             Self::Boolean => "true".to_owned(),
             Self::Integer(from, _) => from.unwrap_or(1).to_string(),
             Self::Float(from, _) => format!("{:?}", from.unwrap_or(1.0)),
-            Self::Array(..) | Self::Tuple(..) => "'[…]'".to_owned(),
+            Self::Array(item, _) => format!("'[{}]'", item.example_in_list()),
+            Self::Tuple(..) => "'[…]'".to_owned(),
             Self::Hash(..) | Self::Struct(_) => "'{…}'".to_owned(),
             _ => "…".to_owned(),
+        }
+    }
+}
+
+impl Kind {
+    /// The same as JSON.
+    fn example_in_list(&self) -> String {
+        let example = self.example();
+        match example
+            .strip_prefix('\'')
+            .and_then(|rest| rest.strip_suffix('\''))
+        {
+            Some(json) => json.to_owned(),
+            None if serde_json::from_str::<Value>(&example).is_ok() => example,
+            None => format!("\"{example}\""),
         }
     }
 }

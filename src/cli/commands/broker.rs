@@ -3,10 +3,11 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use broker::Url;
+use anyhow::{Result, anyhow};
+use broker::{Url, error_chain};
 use clap::Args;
 
+use super::command_line::COMMON;
 use crate::exit::Usage;
 use crate::stderr::tell;
 use client::Client;
@@ -15,22 +16,51 @@ const DEFAULT_URL: &str = "amqp://guest:guest@localhost:5672";
 const AMQP_URL_HELP: &str = "RabbitMQ; URLs with commas are tried in turn\n\
      [env: UR_AMQP_URL]\n[default: amqp://guest:guest@localhost:5672]";
 
-/// What is typed comes before the environment.
+// What is typed comes before the environment. Not a doc comment: that would be the help of every command.
 #[derive(Debug, Args)]
 pub(crate) struct BrokerArgs {
     // Not a doc comment, in which rustdoc takes the brackets for links.
-    #[arg(long, global = true, value_name = "URL", help = AMQP_URL_HELP)]
+    #[arg(long, value_name = "URL", help = AMQP_URL_HELP, help_heading = COMMON)]
     amqp_url: Option<String>,
     /// The same from the first line of a file, where no
     /// other user sees a password [env: UR_AMQP_URL_FILE]
-    #[arg(long, global = true, value_name = "FILE", verbatim_doc_comment)]
-    #[arg(conflicts_with = "amqp_url", display_order = 0)]
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    #[arg(conflicts_with = "amqp_url", help_heading = COMMON)]
     amqp_url_file: Option<PathBuf>,
 }
 
 impl BrokerArgs {
     pub(super) async fn connect(&self) -> Result<Client> {
-        Client::connect(self.urls()?).await
+        Client::connect(self.urls()?)
+            .await
+            .map_err(|error| match self.is_default() {
+                true => anyhow!(
+                    "{}; UR_AMQP_URL is not set: this is the default",
+                    error_chain(&error)
+                ),
+                false => error,
+            })
+    }
+
+    /// What stands behind the command comes before what stands in front of it.
+    pub(super) fn or(self, other: Self) -> Self {
+        match self {
+            Self {
+                amqp_url: None,
+                amqp_url_file: None,
+            } => other,
+            given => given,
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        let is_set = |name| env::var_os(name).is_some();
+        let Self {
+            amqp_url,
+            amqp_url_file,
+        } = self;
+        let is_given = amqp_url.is_some() || amqp_url_file.is_some();
+        !is_given && !is_set("UR_AMQP_URL") && !is_set("UR_AMQP_URL_FILE")
     }
 
     pub(super) fn urls(&self) -> Result<Vec<Url>> {

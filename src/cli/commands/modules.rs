@@ -33,6 +33,13 @@ impl ModuleArgs {
         if task.contains('/') {
             return local(Path::new(task));
         }
+        if Path::new(task).is_file() || task.ends_with(".sh") {
+            let hint = format!(
+                "{task:?} is a file, not a task: did you mean ur script TARGETS {task}? \
+                 A task that is a file has a slash: ur run TARGETS ./{task}"
+            );
+            return Err(Usage(hint).into());
+        }
         self.library().find(&task_name(task)?)
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct RunArgs {
     send: SendArgs,
     #[command(flatten)]
     modules: ModuleArgs,
-    /// Parameters as a JSON object, of a file or as it is
+    /// Parameters as a JSON object: @FILE, or as it is
     #[arg(long, value_name = "@FILE")]
     params: Option<String>,
     /// Tell what would be done, and change nothing
@@ -85,7 +85,10 @@ pub(crate) async fn run(broker: &BrokerArgs, args: RunArgs) -> Result<Exit> {
 fn refuse_unconfirmable(task: &Task, input: &ScriptInput, yes: bool) -> Result<()> {
     let name = &task.name;
     if let Some(parameter) = &input.unconfirmed {
-        let bad = format!("{name} is destructive: `{parameter}` must name what is destroyed");
+        let example = task.example_of(parameter).unwrap_or_default();
+        let bad = format!(
+            "{name} is destructive: `{parameter}` must name what is destroyed, such as {example}"
+        );
         return Err(Usage(bad).into());
     }
     let can_ask = io::stdin().is_terminal() && io::stderr().is_terminal();
@@ -144,11 +147,22 @@ fn parameters(text_or_file: &str) -> Result<Map<String, Value>> {
     // Without the position in a message of serde's there is nothing of the text in it.
     serde_json::from_str(&json).map_err(|error| {
         let (line, column) = (error.line(), error.column());
+        let hint = file_hint(text_or_file);
         Usage(format!(
-            "--params is not a JSON object (line {line}, column {column})"
+            "--params is not a JSON object (line {line}, column {column}){hint}"
         ))
         .into()
     })
+}
+
+/// For an operator who left out the @. What is not the name of a file may be a secret, and is not shown.
+fn file_hint(text: &str) -> String {
+    let is_name = Path::new(text).exists() || text.ends_with(".json");
+    match text {
+        _ if text.starts_with(['@', '{']) => String::new(),
+        file if is_name => format!("; for a file: @{file}"),
+        _ => "; for a file: @FILE".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -189,5 +203,10 @@ mod tests {
             );
         }
         assert!(parameters("@/nonexistent").is_err());
+        let forgotten = parameters("nosuch.json").unwrap_err().to_string();
+        assert!(
+            forgotten.ends_with("for a file: @nosuch.json"),
+            "{forgotten}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! `ur task …`: shows, writes, checks and releases tasks. Needs no broker.
+//! `ur task …`: lists, shows, writes, checks and releases tasks. Needs no broker.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -7,12 +7,15 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 
 use super::modules::{ModuleArgs, task_name};
+use super::tasks::{TasksArgs, tasks};
 use crate::exit::Exit;
 use crate::stderr::tell;
 use task::{Library, Lock, check, create, own_modules, write_pages};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TaskCommand {
+    /// List the tasks
+    List(TasksArgs),
     /// Show what a task does, and its parameters
     Show(ShowArgs),
     /// Write the beginnings of a new task
@@ -49,8 +52,9 @@ pub(crate) struct CheckArgs {
 }
 
 pub(crate) fn task(command: TaskCommand) -> Result<Exit> {
-    let mut out = io::stdout().lock();
+    let out = &mut io::stdout();
     match command {
+        TaskCommand::List(args) => return tasks(&args),
         TaskCommand::Show(args) => {
             let task = args.modules.find(&args.task)?;
             write!(out, "{}", task.page())?;
@@ -63,9 +67,9 @@ pub(crate) fn task(command: TaskCommand) -> Result<Exit> {
                 writeln!(out, "{}", path.display())?;
             }
         }
-        TaskCommand::Check(args) => return checked(&args.dir, &mut out),
+        TaskCommand::Check(args) => return checked(&args.dir, out),
         TaskCommand::Lock(args) => {
-            if checked(&args.dir, &mut out)? != Exit::Ok {
+            if checked(&args.dir, out)? != Exit::Ok {
                 bail!("nothing was recorded");
             }
             writeln!(out, "versions.lock: {} new", locked(&args.dir)?)?;

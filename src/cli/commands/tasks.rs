@@ -1,4 +1,4 @@
-//! `ur tasks`: the list of tasks. Needs no broker.
+//! `ur task list`, or `ur tasks`: the list of tasks. Needs no broker.
 
 use std::io::{self, Write};
 

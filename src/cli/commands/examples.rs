@@ -1,0 +1,107 @@
+//! Examples of every command, for its help and its manual page.
+
+/// Below the name of a command without `ur`: what one types, and what that is for.
+const EXAMPLES: &str = r#"
+nodes
+  ur nodes                                        # who is there
+  ur nodes -w '.Setup | not'                      # who is not set up
+  ur nodes -J | jq -r .Hostname                   # for programs
+exec
+  ur exec -a uptime                               # on all nodes
+  ur exec -n node1,node2 'dmesg | tail -n 5'      # on two; quote the line
+  ur exec -w '.Rack == "r2"' uptime               # on those of a rack
+  ur exec -a --timeout 5m 'apt-get update'        # ended after 5 minutes
+script
+  ur script -n node1 ./flash.sh --force 9.40      # all behind the file is its
+  ur script -a --concurrency 10 ./setup.sh        # ten nodes at a time
+file
+  ur file -a /usr/sbin/smartctl -H /dev/sda       # a program of the node
+run
+  ur run -a inventory::collect                    # a task
+  ur run -n node1 power::reboot grace=30          # with a parameter
+  ur run -n node1 image::write --params @img.json # with those of a file
+  ur run -n node1 disk::wipe --noop               # what would it do?
+  ur run -n node1 ./mytask.sh size=3              # a task that is a file
+tasks
+  ur tasks                                        # the tasks there are
+task
+  ur task list                                    # the tasks there are
+  ur task show disk::erase                        # its parameters, its result
+task list
+  ur task list --modulepath ./modules             # yours, too
+task show
+  ur task show disk::erase                        # its parameters, its result
+task new
+  ur task new site::burn_in                       # in ~/.ur/modules
+task check
+  ur task check ./modules                         # before they are shared
+task lock
+  ur task lock ./modules                          # when they are released
+ping
+  ur ping -a                                      # all agents
+attach
+  ur attach                                       # the latest runs
+  ur attach 3f0c1a2b                              # the answers of one
+cancel
+  ur cancel -n node1 3f0c1a2b                     # end it there
+snoop
+  ur snoop                                        # every message
+  ur snoop 'ur.startup.#'                         # nodes that come up
+why
+  ur why node1 3f0c1a2b                           # what became of it?
+completions
+  source <(ur completions bash)                   # in ~/.bashrc
+  source <(ur completions zsh)                    # in ~/.zshrc
+  ur completions fish | source                    # in config.fish
+help
+  ur help run                                     # of a command
+  ur help task show                               # of one below it
+"#;
+
+/// Those of a command: what one types, and what that is for.
+pub(super) fn of(command: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let mut lines = EXAMPLES.lines();
+    lines.by_ref().find(|line| *line == command);
+    let below = lines.take_while(|line| line.starts_with(' '));
+    below.filter_map(|line| line.trim_start().rsplit_once("# "))
+}
+
+/// As they stand at the end of the command's help.
+pub(super) fn text(command: &str) -> String {
+    let lines: String = of(command)
+        .map(|(line, what)| format!("\n  {line}# {what}"))
+        .collect();
+    if lines.is_empty() {
+        lines
+    } else {
+        format!("Examples:{lines}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::Args;
+    use std::ffi::OsString;
+
+    #[test]
+    fn every_example_is_a_line_that_is_understood() {
+        for line in EXAMPLES.lines().filter(|line| line.starts_with("  ur ")) {
+            let words = words(line.split("# ").next().unwrap_or_default());
+            let words = words.into_iter().take_while(|word| word != "|");
+            assert!(Args::parse_line(words).is_ok(), "{line}");
+        }
+    }
+
+    /// As a shell takes a line with single quotes apart.
+    fn words(line: &str) -> Vec<OsString> {
+        let parts = line
+            .split('\'')
+            .enumerate()
+            .flat_map(|(i, part)| match i % 2 {
+                0 => part.split_whitespace().collect(),
+                _ => vec![part],
+            });
+        parts.map(OsString::from).collect()
+    }
+}
