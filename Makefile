@@ -113,9 +113,8 @@ lint: ## formats, clippy, docs, licences of dependencies, shell scripts
 	tools/forbid
 	tools/deny
 
-pages: ## docs/tasks, a page for each task, from its metadata; and ur-agent's manual page, from its flags
+pages: ## docs/tasks, a page for each task, from its metadata
 	$(CARGO) run --quiet $(SHIPPED) -p ur -- task pages docs/tasks
-	UR_UPDATE=1 $(CARGO) test --quiet -p ur-agent the_manual_page
 
 bench: build ## the benchmarks, against a private RabbitMQ; and image::write beside what one would type instead
 	tools/prerequisites openssh-server:sshd $(SCRIPTS_NEED)

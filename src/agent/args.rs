@@ -1,15 +1,22 @@
 //! Flags and environment: the whole configuration of the agent.
 
+use std::env;
+use std::ffi::OsStr;
+use std::fmt::Display;
 use std::io::{self, Write};
+use std::os::unix::process::parent_id;
 use std::path::PathBuf;
+use std::process;
 
 use broker::Url;
+use clap::builder::Resettable;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Announces this node over RabbitMQ and runs the scripts that the headnode sends.
 #[derive(Parser)]
 #[command(name = "ur-agent", version, about, disable_help_subcommand = true)]
+#[command(override_usage = "ur-agent COMMAND [OPTIONS]", after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub args: AgentArgs,
@@ -17,9 +24,15 @@ pub(crate) struct Cli {
     pub command: Option<Command>,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  ur-agent check                                  # what would be found here?
+  ur-agent run --amqp-url-file /etc/ur/amqp-url   # serve, on that broker
+  echo '{\"script\":\"uptime\"}' | ur-agent exec -    # one request, no broker";
+
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Serve this node until told to stop (the default)
+    /// Serve this node until told to stop
     Run,
     /// Run one request here, without a broker, and print its reply
     Exec {
@@ -85,7 +98,8 @@ pub(crate) struct AgentArgs {
 
 /// Reads the command line, and warns of a password in it.
 pub(crate) fn parse() -> Cli {
-    let matches = Cli::command().get_matches();
+    let command = Cli::command().mut_args(|arg| without_empty_variable(arg, is_empty));
+    let matches = command.get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let given = cli.args.amqp_url.as_deref().unwrap_or_default();
     if is_typed(&matches) && Url::names_password(given) {
@@ -100,6 +114,29 @@ pub(crate) fn parse() -> Cli {
     cli
 }
 
+/// Without a word behind its name the agent tells how it is used: a person who tries it does not mean to join the fleet.
+/// An init that was told to start it by its name alone means just that.
+pub(crate) fn is_tried_out() -> bool {
+    let init = 1;
+    process::id() != init && parent_id() != init
+}
+
+pub(crate) fn help() -> impl Display {
+    Cli::command().render_help()
+}
+
+fn is_empty(variable: &OsStr) -> bool {
+    env::var_os(variable).is_some_and(|value| value.is_empty())
+}
+
+/// A variable without a value, as templates of settings leave them behind, is not set.
+fn without_empty_variable(arg: Arg, is_empty: impl Fn(&OsStr) -> bool) -> Arg {
+    match arg.get_env().is_some_and(is_empty) {
+        true => arg.env(Resettable::Reset),
+        false => arg,
+    }
+}
+
 /// Whether the URL stands on the command line, before or behind a subcommand.
 fn is_typed(matches: &ArgMatches) -> bool {
     let below = matches.subcommand().map(|(_, below)| below);
@@ -111,8 +148,6 @@ fn is_typed(matches: &ArgMatches) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-
     use super::*;
 
     #[test]
@@ -124,16 +159,35 @@ mod tests {
     }
 
     #[test]
-    fn the_manual_page_is_that_of_the_flags() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/ur-agent.1");
-        let mut page = Vec::new();
-        clap_mangen::Man::new(Cli::command())
-            .render(&mut page)
-            .unwrap();
-        if std::env::var_os("UR_UPDATE").is_some() {
-            File::create(path).unwrap().write_all(&page).unwrap();
+    fn a_variable_without_a_value_is_not_set() {
+        let has_env = |is_empty: bool| {
+            let command = Cli::command().mut_args(|arg| without_empty_variable(arg, |_| is_empty));
+            command.get_arguments().any(|arg| arg.get_env().is_some())
+        };
+        assert!(has_env(false) && !has_env(true));
+    }
+
+    #[test]
+    fn the_manual_page_has_every_command_and_flag_and_this_version() {
+        let page = include_str!("../../packaging/ur-agent.1").replace("\\-", "-");
+        let version = concat!("\"ur-agent ", env!("CARGO_PKG_VERSION"), "\"");
+        assert!(page.contains(version), "{version}");
+        for command in Cli::command().get_subcommands() {
+            assert!(
+                page.contains(&format!("\n.B {}\n", command.get_name()))
+                    || page.contains(&format!("\n.BI \"{} ", command.get_name())),
+                "{}",
+                command.get_name()
+            );
         }
-        let kept = std::fs::read(path).unwrap_or_default();
-        assert!(kept == page, "{path} is stale: run make pages");
+        for arg in Cli::command().get_arguments() {
+            let variable = arg
+                .get_env()
+                .map(|name| name.to_string_lossy().into_owned());
+            let flag = arg.get_long().map(|long| format!("--{long}"));
+            for word in flag.into_iter().chain(variable) {
+                assert!(page.contains(&word), "{word}");
+            }
+        }
     }
 }

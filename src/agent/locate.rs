@@ -103,7 +103,9 @@ fn in_config(path: &Path) -> Result<Option<Found>> {
         true => "the config file, whose byte order mark is ignored",
         false => "the config file",
     };
-    let values = input::settings(&text).with_context(reading)?;
+    let mut values = input::settings(&text).with_context(reading)?;
+    // As in the environment: what has no value is not set.
+    values.retain(|_, value| !value.is_empty());
     if let Some(urls) = values.get("UR_AMQP_URL") {
         return found(source, urls).map(Some);
     }
@@ -230,6 +232,8 @@ mod tests {
         };
         write("# broker\nAMQP_HOST=h\nAMQP_PORT=5673\nAMQP_LOGIN=u\nAMQP_PASSWORD=secret\n");
         assert_eq!(shown(in_config(&path).unwrap()), ["amqp://u@h:5673"]);
+        write("UR_AMQP_URL=\nAMQP_HOST=h\nAMQP_PORT=\nAMQP_LOGIN=''\nAMQP_VHOST=\n");
+        assert_eq!(shown(in_config(&path).unwrap()), ["amqp://guest@h:5672"]);
         write("\u{feff}AMQP_HOST=h\nAMQP_PASSWORD=pa$word1\n");
         let found = in_config(&path).unwrap().unwrap();
         assert!(found.source.contains("byte order mark"));

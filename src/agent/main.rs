@@ -53,6 +53,10 @@ fn main() -> ExitCode {
         [_, command, flag, jobs, _room] if command == "supervise" && flag == fork_server::FLAG => {
             fork_server::serve(Path::new(jobs))
         }
+        [_] if args::is_tried_out() => {
+            writeln!(io::stderr(), "{}", args::help()).ok();
+            return ExitCode::from(2);
+        }
         _ => obey(),
     };
     match done {

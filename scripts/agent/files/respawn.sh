@@ -41,7 +41,8 @@ respawn_start() {
   kill -TERM "$old"
   wait_until 30 process_ended "$old" || kill -KILL "$old"
   wait_until 15 respawn_pid >/dev/null && return
-  # Without an agent the node is lost to the headnode.
+  # Without an agent the node is lost to the headnode. One that was started without a command would only print its help.
   log 'init does not start ur-agent again: starting it here, as it was started before'
+  ((${#arguments[@]} > 1)) || arguments+=(run)
   env -i "${environment[@]}" setsid "$file" "${arguments[@]:1}" </dev/null >/dev/null 2>&1 {ur_result}>&- {lock}>&- &
 }

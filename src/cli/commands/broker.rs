@@ -1,6 +1,7 @@
 //! `--amqp-url`, `--amqp-url-file`: which broker, and the connection to it.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
@@ -54,7 +55,7 @@ impl BrokerArgs {
     }
 
     fn is_default(&self) -> bool {
-        let is_set = |name| env::var_os(name).is_some();
+        let is_set = |name| variable(name).is_some();
         let Self {
             amqp_url,
             amqp_url_file,
@@ -76,14 +77,19 @@ impl BrokerArgs {
         if let Some(path) = &self.amqp_url_file {
             return Url::list_in_file(path);
         }
-        if let Some(urls) = env::var_os("UR_AMQP_URL") {
+        if let Some(urls) = variable("UR_AMQP_URL") {
             return listed(&urls.to_string_lossy());
         }
-        match env::var_os("UR_AMQP_URL_FILE") {
+        match variable("UR_AMQP_URL_FILE") {
             Some(path) => Url::list_in_file(Path::new(&path)),
             None => listed(DEFAULT_URL),
         }
     }
+}
+
+/// One without a value is not set.
+fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
 }
 
 fn listed(urls: &str) -> Result<Vec<Url>> {
