@@ -5,8 +5,21 @@ use std::io::{self, Write};
 
 use client::Plain;
 
+const RED: &str = "\x1b[31m";
+const RESET: &str = "\x1b[0m";
+
 pub(crate) fn tell(text: &str) {
-    let line = Plain::lines(text) + "\n";
+    write(Plain::lines(text));
+}
+
+/// A line whose middle is red.
+pub(crate) fn tell_red(pieces: [&str; 3]) {
+    let [before, red, after] = pieces.map(Plain::lines);
+    write([&before, RED, &red, RESET, &after].concat());
+}
+
+fn write(mut line: String) {
+    line.push('\n');
     // There is no other place to say it.
     drop(io::stderr().lock().write_all(line.as_bytes()));
 }

@@ -1,6 +1,8 @@
 //! Output of `ur`: tables, groups of nodes, JSON, the counter, the summary. Knows no flags.
 
+mod colour;
 mod counter;
+mod diff;
 mod ending;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -15,13 +17,19 @@ mod rows;
 mod screen;
 pub(crate) mod status;
 mod stream;
+mod style;
 mod summary;
 mod table;
 mod terminal;
 mod trace;
+mod width;
 
+pub(crate) use colour::When;
 pub(crate) use fold::fold;
+pub(crate) use group::Folding;
 pub(crate) use screen::{Screen, View, Wanted};
+use style::Style;
 pub(crate) use table::Table;
 use terminal::Output;
 pub(crate) use trace::Trace;
+pub(crate) use width::terminal_width;

@@ -98,7 +98,7 @@ pub(super) const FACTS: &[(&str, Kind)] = &[
 ];
 
 /// What `-w` sees of a node that was asked for all it says.
-pub(super) fn of(node: &Node) -> Value {
+pub fn of(node: &Node) -> Value {
     let said = node.sysinfo.as_deref().map_or("{}", |said| said.get());
     let said: Value = serde_json::from_str(said).unwrap_or_default();
     let Value::Object(raw) = said else {

@@ -10,6 +10,7 @@ use jaq_core::load::parse::{Def, Parser, Term};
 use jaq_core::load::{self, Arena, File, Loader};
 use jaq_core::{Compiler, Ctx, Vars, data, unwrap_valr};
 use jaq_json::{Val, read};
+use serde_json::Value;
 
 use super::Plain;
 use super::strict::{COMPARISONS, Strict};
@@ -127,20 +128,40 @@ impl Filter {
 
     /// Whether any output for `json` is true.
     pub fn accepts(&self, json: &[u8]) -> Result<bool, NoVerdict> {
-        let failed = |error: &dyn fmt::Display| NoVerdict::Failed(Plain::of(&error.to_string()));
-        let input = read::parse_single(json).map_err(|error| failed(&error))?;
-        let environment = read::parse_single(self.environment.as_bytes());
-        let environment = environment.map_err(|error| failed(&error))?;
-        let context = Ctx::<Jaq>::new(&self.compiled.lut, Vars::new([environment]));
         let mut is_accepted = false;
-        for output in self.compiled.id.run((context, input)).map(unwrap_valr) {
-            match output.map_err(|error| failed(&error))? {
+        self.run(json, |output| {
+            match output {
                 Val::Null | Val::Bool(false) => {}
                 Val::Bool(true) => is_accepted = true,
                 other => return Err(no_verdict(&other)),
             }
-        }
+            Ok(())
+        })?;
         Ok(is_accepted)
+    }
+
+    /// All outputs for a value.
+    pub fn outputs(&self, value: &Value) -> Result<Vec<Value>, NoVerdict> {
+        let mut outputs = Vec::new();
+        self.run(value.to_string().as_bytes(), |output| {
+            let output = serde_json::from_str(&output.to_string());
+            outputs.push(output.map_err(|error| failed(&error))?);
+            Ok(())
+        })?;
+        Ok(outputs)
+    }
+
+    fn run(
+        &self,
+        json: &[u8],
+        mut take: impl FnMut(Val) -> Result<(), NoVerdict>,
+    ) -> Result<(), NoVerdict> {
+        let input = read::parse_single(json).map_err(|error| failed(&error))?;
+        let environment = read::parse_single(self.environment.as_bytes());
+        let environment = environment.map_err(|error| failed(&error))?;
+        let context = Ctx::<Jaq>::new(&self.compiled.lut, Vars::new([environment]));
+        let mut outputs = self.compiled.id.run((context, input)).map(unwrap_valr);
+        outputs.try_for_each(|output| take(output.map_err(|error| failed(&error))?))
     }
 }
 
@@ -156,6 +177,10 @@ fn term<'s>(tokens: &[Token<&'s str>], text: &'s str) -> Result<Term<&'s str>, B
 /// A definition of ours beside those of the text, which does not live as long.
 fn beside<'s>(def: Def<&'static str>) -> Def<&'s str> {
     def
+}
+
+fn failed(error: &dyn fmt::Display) -> NoVerdict {
+    NoVerdict::Failed(Plain::of(&error.to_string()))
 }
 
 fn no_verdict(value: &Val) -> NoVerdict {
@@ -188,8 +213,8 @@ fn environment() -> String {
             value.to_string_lossy().into(),
         )
     });
-    let object: serde_json::Map<String, serde_json::Value> = variables.collect();
-    serde_json::Value::from(object).to_string()
+    let object: serde_json::Map<String, Value> = variables.collect();
+    Value::from(object).to_string()
 }
 
 impl BadFilter {

@@ -36,6 +36,7 @@ mod target;
 pub use claims::{DuplicateUuid, duplicate_uuids};
 pub use client::Client;
 pub use discovery::{Found, Search, discover};
+pub use facts::of as facts;
 pub use filter::{BadFilter, Filter, NoVerdict};
 pub use fleet::{Fleet, Remembered};
 pub use judge::UnknownKey;

@@ -13,7 +13,7 @@ use super::values::{duration, request_id};
 use super::watch::{WatchArgs, watch};
 use crate::exit::{Exit, Usage};
 use crate::stderr::tell;
-use crate::view::{Table, Trace, View};
+use crate::view::{Table, Trace, View, terminal_width};
 use client::{Action, Client, PastRun, Plan, RunFiles, STATUS_REQUEST, Target};
 use protocol::{Label, NodeId, Outcome, RequestId};
 
@@ -101,8 +101,10 @@ async fn targets(
 fn list(runs: &RunFiles) -> Result<Exit> {
     let runs = runs.list()?;
     let table = Table {
-        header: Some(["REQUEST", "SENT", "NODES", "ENDED", "WHAT"]),
+        header: Some(&["REQUEST", "SENT", "NODES", "ENDED", "WHAT"]),
         numbers: &[2, 3],
+        width: terminal_width(),
+        ..Table::default()
     };
     let rows = runs.iter().map(|run| {
         let start = &run.start;

@@ -13,7 +13,8 @@ use super::targets::{Absent, DiscoverArgs, find_nodes, tell_left_out};
 use crate::exit::Exit;
 use crate::stderr::tell;
 use crate::view::json::Form;
-use crate::view::{self, Trace};
+use crate::view::nodes::{BadColumn, Column, NodeTable, sort};
+use crate::view::{Trace, terminal_width};
 use client::{
     Filter, Fleet, Matching, Node, NodeName, Search, Selector, Unselectable, duplicate_uuids,
     matching,
@@ -32,6 +33,13 @@ pub(crate) struct NodesArgs {
     /// Print a line of JSON for each
     #[arg(short = 'J', long)]
     json_lines: bool,
+    /// Columns: HOSTNAME, UUID…, or jq expressions
+    #[arg(short = 'o', long, value_name = "COLUMN,…", value_parser = columns)]
+    #[arg(conflicts_with_all = ["json", "json_lines"])]
+    output: Option<Columns>,
+    /// Sort by a column or a jq expression
+    #[arg(long, value_name = "COLUMN", value_parser = column)]
+    sort: Option<Arc<Column>>,
     /// No header
     #[arg(short, long)]
     quiet: bool,
@@ -47,6 +55,17 @@ pub(crate) struct NodesArgs {
     discover: DiscoverArgs,
 }
 
+/// Of one `-o`. Without the name clap would take it for an option that comes several times.
+type Columns = Arc<Vec<Column>>;
+
+fn columns(text: &str) -> Result<Columns, BadColumn> {
+    Column::parse_list(text).map(Arc::new)
+}
+
+fn column(text: &str) -> Result<Arc<Column>, BadColumn> {
+    Column::parse(text).map(Arc::new)
+}
+
 pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> {
     if !args.forget.is_empty() {
         return forget(&Fleet::of(&broker.urls()?), &args.forget).await;
@@ -54,41 +73,46 @@ pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> 
     let trace = Trace::new(args.verbose);
     let filter = args.expression.as_deref().map(Filter::parse).transpose()?;
     let filter = filter.map(Arc::new);
+    let columns = args.output.unwrap_or_else(|| Arc::new(Column::usual()));
+    let mut looked_at = columns.iter().chain(args.sort.as_deref());
+    let is_all_said = looked_at.any(Column::needs_sysinfo);
     let client = broker.connect().await?;
     let search = Search {
-        keep_sysinfo: filter.is_some() || args.json || args.json_lines,
+        keep_sysinfo: filter.is_some() || is_all_said || args.json || args.json_lines,
         ..args.discover.search()
     };
     let found = find_nodes(&client, search, &trace).await?;
     let (all, missing) = (found.nodes, found.missing);
     client.close().await;
-    let meant = match &filter {
-        Some(filter) if !all.is_empty() => {
-            let Matching {
-                nodes,
-                left_out,
-                unknown,
-            } = matching(filter, &all)?;
-            tell_left_out(&left_out);
-            unknown.iter().for_each(|key| tell(&format!("ur: {key}")));
-            nodes
-        }
-        _ => all.iter().collect(),
-    };
+    let mut meant = meant(filter.as_ref(), &all)?;
     let form = Form::of(args.json, args.json_lines);
     let missing = Absent::of(missing, filter.is_some());
     // Nothing but names is remembered: no facts to be asked about, nor to be printed as JSON.
-    let is_listed = filter.is_none() && form.is_none();
+    let is_listed = filter.is_none() && form.is_none() && Column::say_agent(&columns);
     let listed = if is_listed { &*missing.nodes } else { &[] };
 
+    if let Some(column) = &args.sort {
+        sort(&mut meant, column);
+    }
     let faults = duplicate_uuids(&all);
     let mut out = BufWriter::new(io::stdout().lock());
+    let mut notes = Vec::new();
     match form {
         Some(form) => form.write(meant.iter().map(|node| sysinfo(node)), &mut out)?,
         None if meant.is_empty() && listed.is_empty() => {}
-        None => view::nodes::write(&meant, &faults, listed, !args.quiet, &mut out)?,
+        None => {
+            let table = NodeTable {
+                columns: &columns,
+                faults: &faults,
+                missing: listed,
+                has_header: !args.quiet,
+                width: terminal_width(),
+            };
+            notes = table.write(&meant, &mut out)?;
+        }
     }
     out.flush()?;
+    notes.iter().for_each(|note| tell(&format!("ur: {note}")));
     if !is_listed {
         missing.tell();
     }
@@ -103,6 +127,21 @@ pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> 
     } else {
         Exit::Error
     })
+}
+
+/// Those that the expression accepts; all without one.
+fn meant<'a>(filter: Option<&Arc<Filter>>, all: &'a [Node]) -> Result<Vec<&'a Node>> {
+    let Some(filter) = filter.filter(|_| !all.is_empty()) else {
+        return Ok(all.iter().collect());
+    };
+    let Matching {
+        nodes,
+        left_out,
+        unknown,
+    } = matching(filter, all)?;
+    tell_left_out(&left_out);
+    unknown.iter().for_each(|key| tell(&format!("ur: {key}")));
+    Ok(nodes)
 }
 
 async fn forget(fleet: &Fleet, names: &[String]) -> Result<Exit> {

@@ -1,9 +1,9 @@
-//! `-j`, `-J`, `-N`, `-I`, `--stream`: what is printed on stdout.
+//! `-j`, `-J`, `-N`, `-I`, `--stream`, `--diff`, `--no-fold`: what is printed on stdout.
 
 use clap::Args;
 
-use crate::view::View;
 use crate::view::json::Form;
+use crate::view::{Folding, View};
 
 pub(super) const OUTPUT: &str = "Output";
 
@@ -26,6 +26,12 @@ pub(crate) struct ViewArgs {
     /// Print output as it is written, by line
     #[arg(long, help_heading = OUTPUT)]
     stream: bool,
+    /// Print what differs from the largest group
+    #[arg(long, help_heading = OUTPUT)]
+    diff: bool,
+    /// Do not group nodes that agree
+    #[arg(long, help_heading = OUTPUT)]
+    no_fold: bool,
 }
 
 /// Of what has but one line for each node.
@@ -48,9 +54,11 @@ impl ViewArgs {
             (self.last_line, View::LastLine),
             (self.immediate, View::Immediate),
             (self.stream, View::Stream),
+            (self.diff, View::Groups(Folding::Diff)),
+            (self.no_fold, View::Groups(Folding::No)),
         ];
         let wanted = views.into_iter().find(|(wanted, _)| *wanted);
-        wanted.map_or(View::Groups, |(_, view)| view)
+        wanted.map_or(View::Groups(Folding::Fold), |(_, view)| view)
     }
 }
 

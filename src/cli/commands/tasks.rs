@@ -8,7 +8,7 @@ use clap::Args;
 use super::modules::ModuleArgs;
 use crate::exit::Exit;
 use crate::stderr::tell;
-use crate::view::Table;
+use crate::view::{Table, terminal_width};
 
 #[derive(Debug, Args)]
 pub(crate) struct TasksArgs {
@@ -22,8 +22,9 @@ pub(crate) struct TasksArgs {
 pub(crate) fn tasks(args: &TasksArgs) -> Result<Exit> {
     let (tasks, broken) = args.modules.library().tasks()?;
     let table = Table {
-        header: (!args.quiet).then_some(["NAME", "VERSION", "CLASS", "DESCRIPTION"]),
-        numbers: &[],
+        header: (!args.quiet).then_some(&["NAME", "VERSION", "CLASS", "DESCRIPTION"]),
+        width: terminal_width(),
+        ..Table::default()
     };
     let public = tasks.iter().filter(|task| !task.is_private());
     let rows = public.map(|task| {

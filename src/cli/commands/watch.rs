@@ -12,7 +12,7 @@ use super::output::{OUTPUT, ViewArgs};
 use super::targets::DiscoverArgs;
 use crate::exit::Exit;
 use crate::stderr::tell;
-use crate::view::{Screen, Trace, Wanted};
+use crate::view::{Screen, Trace, Wanted, When};
 use client::{Client, Plan, Report, RunEvent, RunFile, Target, run};
 
 #[derive(Debug, Args)]
@@ -25,6 +25,10 @@ pub(crate) struct WatchArgs {
     /// escape sequences and all
     #[arg(long, help_heading = OUTPUT, verbatim_doc_comment)]
     raw: bool,
+    /// Colours: auto, always or never [default: auto]
+    #[arg(long, value_name = "WHEN", help_heading = OUTPUT, hide_possible_values = true)]
+    #[arg(default_value = "auto", hide_default_value = true, value_enum)]
+    color: When,
     /// No counter, no summary
     #[arg(short, long, help_heading = OUTPUT)]
     quiet: bool,
@@ -44,6 +48,7 @@ pub(super) async fn watch(
     let view = Wanted {
         view: args.view.view(),
         is_raw: args.raw,
+        colour: args.color,
     };
     let mut screen = Screen::new(targets.len(), view, args.quiet, &plan.request, trace);
     let mut show = |event: RunEvent<'_>| {

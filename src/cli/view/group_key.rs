@@ -1,6 +1,6 @@
 //! The key of a group, in which its nodes agree: how the request ended, and what was printed.
 
-use super::Output;
+use super::Style;
 use super::ending::remark;
 use client::NodeResult;
 use protocol::Text;
@@ -20,7 +20,7 @@ pub(super) struct GroupKey {
 }
 
 impl GroupKey {
-    pub(super) fn of(result: &NodeResult, output: Output) -> Self {
+    pub(super) fn of(result: &NodeResult, style: &Style) -> Self {
         let mut key = Self {
             failed: !result.outcome.is_success(),
             remark: remark(&result.outcome, result.reply.as_deref()),
@@ -38,8 +38,8 @@ impl GroupKey {
             if let Some(result) = TaskResult::of(reply) {
                 key.stdout = result.to_text().into_bytes();
             }
-            key.stdout = output.fit(key.stdout);
-            key.stderr = output.fit(key.stderr);
+            key.stdout = with_line_end(style.output.fit(key.stdout));
+            key.stderr = with_line_end(style.output.fit(key.stderr));
         }
         key
     }
@@ -54,6 +54,14 @@ impl GroupKey {
         let text = &self.stdout;
         !text.strip_suffix(b"\n").unwrap_or(text).contains(&b'\n')
     }
+}
+
+/// It is shown with one anyway: nodes that differ in nothing else agree.
+fn with_line_end(mut text: Vec<u8>) -> Vec<u8> {
+    if text.last().is_some_and(|&last| last != b'\n') {
+        text.push(b'\n');
+    }
+    text
 }
 
 /// Nothing, where a mark in the text says it.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::Output;
+use super::Style;
 use super::group_key::GroupKey;
 use super::rows::write_rows;
 use client::NodeResult;
@@ -10,21 +10,22 @@ use client::NodeResult;
 /// `HOSTNAME  last line that is not blank` of every node that has ended.
 pub(super) struct LastLines {
     rows: Vec<(String, Vec<u8>)>,
-    output: Output,
+    style: Style,
 }
 
 impl LastLines {
-    pub(super) fn new(output: Output) -> Self {
+    pub(super) fn new(style: Style) -> Self {
         let rows = Vec::new();
-        Self { rows, output }
+        Self { rows, style }
     }
 
     pub(super) fn add(&mut self, result: &NodeResult) {
-        let key = GroupKey::of(result, self.output);
+        let key = GroupKey::of(result, &self.style);
         let mut line = last_line(&key.stdout);
         let mut row = Vec::new();
         if key.failed {
-            row = [b"[", key.remark.as_bytes(), b"] "].concat();
+            let remark = self.style.colour.red(&format!("[{}]", key.remark));
+            row = (remark + " ").into_bytes();
             if line.is_empty() {
                 line = last_line(&key.stderr);
             }
@@ -54,7 +55,7 @@ mod tests {
 
     #[test]
     fn the_last_line_is_the_last_that_is_not_blank() {
-        let mut lines = LastLines::new(Output::AsItCame);
+        let mut lines = LastLines::new(Style::plain());
         lines.add(&ok("n2", "a\nb\n \n\n"));
         lines.add(&exit("n1", 3, "why\n"));
         let mut out = Vec::new();

@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use super::colour::{Colour, When};
 use super::counter::Counter;
-use super::group::{Groups, write_one};
+use super::group::{Folding, Groups, write_one};
 use super::last_line::LastLines;
 use super::stream::Streams;
 use super::trace::Trace;
-use super::{Output, json, summary};
+use super::{Output, Style, json, summary};
 use crate::stderr::tell;
 use client::{NodeResult, Report, RunEvent};
 use protocol::{RequestId, Stream};
@@ -18,7 +19,7 @@ use protocol::{RequestId, Stream};
 /// What is printed on stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum View {
-    Groups,
+    Groups(Folding),
     Array,
     Lines,
     LastLine,
@@ -29,15 +30,16 @@ pub(crate) enum View {
 impl View {
     /// Output is kept until then.
     pub(crate) fn is_shown_at_the_end(self) -> bool {
-        matches!(self, Self::Groups | Self::Array | Self::LastLine)
+        matches!(self, Self::Groups(_) | Self::Array | Self::LastLine)
     }
 }
 
-/// The view, and whether a terminal gets output of scripts as it came.
+/// The view, whether a terminal gets output of scripts as it came, when there are colours.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
     pub(crate) view: View,
     pub(crate) is_raw: bool,
+    pub(crate) colour: When,
 }
 
 /// A view and what it keeps. Only [`Kept::Array`] leaves the replies in the report.
@@ -46,13 +48,15 @@ enum Kept {
     Array,
     Lines,
     LastLine(LastLines),
-    Immediate(Output),
+    Immediate(Style),
     Stream(Streams),
 }
 
 pub(crate) struct Screen<'a> {
     kept: Kept,
     quiet: bool,
+    /// Of stderr.
+    colour: Colour,
     trace: &'a Trace,
     request: &'a RequestId,
     counter: Counter,
@@ -74,16 +78,21 @@ impl<'a> Screen<'a> {
         };
         let stdout = output(io::stdout().is_terminal());
         let stderr = output(io::stderr().is_terminal());
+        let style = Style {
+            output: stdout,
+            colour: view.colour.of(&io::stdout()),
+        };
         Self {
             kept: match view.view {
-                View::Groups => Kept::Groups(Groups::new(stdout)),
+                View::Groups(folding) => Kept::Groups(Groups::new(folding, style)),
                 View::Array => Kept::Array,
                 View::Lines => Kept::Lines,
-                View::LastLine => Kept::LastLine(LastLines::new(stdout)),
-                View::Immediate => Kept::Immediate(stdout),
+                View::LastLine => Kept::LastLine(LastLines::new(style)),
+                View::Immediate => Kept::Immediate(style),
                 View::Stream => Kept::Stream(Streams::new(stdout, stderr)),
             },
             quiet,
+            colour: view.colour.of(&io::stderr()),
             trace,
             request,
             counter: Counter::new(nodes, live),
@@ -127,13 +136,14 @@ impl<'a> Screen<'a> {
                 let line = std::iter::once(json::of_result(result, self.request));
                 print(counter, |out| json::Form::Lines.write(line, out))?;
             }
-            Kept::Immediate(output) => print(counter, |out| write_one(result, *output, out))?,
+            Kept::Immediate(style) => print(counter, |out| write_one(result, style, out))?,
             Kept::Stream(streams) => {
                 for stream in [Stream::Stdout, Stream::Stderr] {
                     print_stream(counter, stream, &streams.end(result, stream))?;
                 }
                 if !result.outcome.is_success() {
-                    self.tell(&format!("{}: {}", result.target.name(), result.outcome));
+                    let failure = format!("{}: {}", result.target.name(), result.outcome);
+                    counter.aside(|| self.colour.tell_failure("", &failure, ""));
                 }
             }
         }
@@ -156,7 +166,8 @@ impl<'a> Screen<'a> {
             Kept::Immediate(_) | Kept::Stream(_) => Ok(()),
         })?;
         if !self.quiet {
-            tell(&summary::summary(report, self.started.elapsed()));
+            let [good, bad, took] = summary::summary(report, self.started.elapsed());
+            self.colour.tell_failure(&good, &bad, &took);
         }
         let advice = summary::advice(report, self.request);
         advice.iter().for_each(|line| tell(line));

@@ -10,8 +10,8 @@ use protocol::{Outcome, RequestId, State};
 /// Nodes that are spelled out where a command line is offered.
 const MAX_NAMED: usize = 10;
 
-/// `40 nodes: 38 ok, 1 exit 7 (node4), 1 not connected (node9)  1.2 s`
-pub(super) fn summary(report: &Report, took: Duration) -> String {
+/// `40 nodes: 38 ok, 1 exit 7 (node4), 1 not connected (node9)  1.2 s`, in three pieces: the failures are in the middle.
+pub(super) fn summary(report: &Report, took: Duration) -> [String; 3] {
     let mut endings: Vec<(String, Vec<String>)> = Vec::new();
     for result in &report.results {
         add(&mut endings, ending::kind(&result.outcome), &result.target);
@@ -23,7 +23,15 @@ pub(super) fn summary(report: &Report, took: Duration) -> String {
     bad.sort();
     let count = report.results.len() + report.not_sent.len();
     let nodes = if count == 1 { "node" } else { "nodes" };
-    let good = good.iter().map(|(_, names)| format!("{} ok", names.len()));
+    let good: Vec<String> = good
+        .iter()
+        .map(|(_, names)| format!("{} ok", names.len()))
+        .collect();
+    let comma = if good.is_empty() || bad.is_empty() {
+        ""
+    } else {
+        ", "
+    };
     let bad = bad.iter().map(|(word, names)| {
         format!(
             "{} {word} ({})",
@@ -31,12 +39,12 @@ pub(super) fn summary(report: &Report, took: Duration) -> String {
             fold(names.iter().map(String::as_str))
         )
     });
-    let parts: Vec<String> = good.chain(bad).collect();
-    format!(
-        "{count} {nodes}: {}  {:.1} s",
-        parts.join(", "),
-        took.as_secs_f64()
-    )
+    let bad: Vec<String> = bad.collect();
+    [
+        format!("{count} {nodes}: {}{comma}", good.join("")),
+        bad.join(", "),
+        format!("  {:.1} s", took.as_secs_f64()),
+    ]
 }
 
 fn add(endings: &mut Vec<(String, Vec<String>)>, word: String, target: &Target) {
@@ -137,7 +145,7 @@ mod tests {
     fn the_summary_counts_the_good_and_names_the_rest() {
         let took = Duration::from_millis(1234);
         assert_eq!(
-            summary(&mixed(), took),
+            summary(&mixed(), took).concat(),
             "5 nodes: 2 ok, 2 exit 7 (node[4-5]), 1 not connected (node9)  1.2 s"
         );
         let one = Report {
@@ -145,7 +153,7 @@ mod tests {
             ..Report::default()
         };
         assert_eq!(
-            summary(&one, took),
+            summary(&one, took).concat(),
             "1 node: 1 not connected (node9)  1.2 s"
         );
         assert_eq!(advice(&one, &RequestId::parse("r1").unwrap()), [""; 0]);
