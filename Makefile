@@ -23,23 +23,27 @@ SCRIPTS_NEED := bats busybox jq gdisk:sgdisk fdisk:sfdisk dosfstools:mkfs.vfat c
   openssh-client:ssh sshpass openssl qemu-utils:qemu-img mbuffer xz-utils:xz
 # grub-mkrescue, and what it takes to boot by BIOS and by UEFI.
 GRUB := grub-common:grub-mkrescue grub-pc-bin:/usr/lib/grub/i386-pc/boot.img grub-efi-amd64-bin:/usr/lib/grub/x86_64-efi/acpi.mod
-RAMDISK = target/ramdisk/$(or $(PROFILE),minimal)
+# SUITE=trixie makes ramdisks of that Debian, and boots them, whatever this one is.
+RAMDISKS := target/ramdisk$(addprefix -,$(SUITE))
+RAMDISK = $(RAMDISKS)/$(or $(PROFILE),minimal)
+BUILD_ZFS = tools/prerequisites gcc make binutils:strip libelf1:/lib/x86_64-linux-gnu/libelf.so.1 && boot/zfs $(RAMDISKS)
 # The large ones first: the last to end should be a small one. Tests wait for others half of their time.
 BATS := $(shell ls -S tests/tasks/*.bats) tests/packages/deb.bats
 DEB_NEEDS := debhelper:dh dpkg-dev:dpkg-buildpackage
 BROKER_BATS := tests/tasks/agent-upgrade.bats tests/tasks/power.bats
 BROKER_TESTS := wire run output limits outage crash refuse secrets
+IN_TRIXIE := tools/debian-13 tasks . bats --timing
 AT_ONCE := $(shell expr $$(nproc) + 1)
 # Not by its own name, which make runs even when it is to show what it would do.
 SUBMAKE = $(MAKE) --silent
 # Scenarios in QEMU. Which ramdisk one boots stands in its file.
 QUICK := announce ramdisk
 SCENARIOS = $(patsubst %,tests/vm/%.bats,$(or $(SCENARIO),$(QUICK)))
-PROFILES = $(shell sed -nE 's,.*(load_ramdisk |target/ramdisk/)(minimal|full|zfs).*,\2,p' $(SCENARIOS))
+PROFILES = $(shell sed -nE 's,.*(load_ramdisk |RAMDISKS"?/)(minimal|full|zfs).*,\2,p' $(SCENARIOS))
 VM_NEEDS := rabbitmq-server bats jq python3 cpio zstd qemu-system-x86:qemu-system-x86_64 ovmf:/usr/share/OVMF/OVMF_CODE_4M.fd \
   xorriso mtools:mformat dosfstools:mkfs.vfat fdisk:sfdisk openssh-client:ssh curl mmdebstrap $(GRUB)
 
-.PHONY: help build demo test test-integration test-broker-4 test-chaos test-rooms ramdisk iso vm vm-all vm-demo chaos flood lint pages bench bench-once bench-fleet deb install clean
+.PHONY: help build demo test test-integration test-broker-4 test-trixie test-chaos test-rooms ramdisk iso vm vm-all vm-demo chaos flood lint pages bench bench-once bench-fleet deb install clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -66,6 +70,11 @@ test-broker-4: build
 	tools/prerequisites mmdebstrap python3 busybox
 	UR_BROKER=4 tools/with-broker $(TEST) --test integration -- $(addsuffix ::,$(BROKER_TESTS))
 
+test-trixie: build ## the tasks' tests with Debian 13's programs, on this machine's kernel
+	tools/prerequisites mmdebstrap rabbitmq-server
+	tools/side-by-side $(AT_ONCE) $(patsubst %,'tools/with-broker --private $(IN_TRIXIE) %',$(BROKER_BATS)) \
+	  $(patsubst %,'$(IN_TRIXIE) %',$(filter-out $(BROKER_BATS) %/deb.bats,$(BATS)))
+
 test-chaos:
 	CHAOS_SECONDS=$(or $(CHAOS_SECONDS),60) $(TEST) --test chaos
 
@@ -73,10 +82,9 @@ test-rooms:
 	$(TEST) --lib --bins --no-fail-fast
 
 ramdisk: build ## kernel and initramfs with ur-agent: target/ramdisk/minimal, or PROFILE=full, or PROFILE=zfs
-	tools/prerequisites cpio kmod zstd
-	boot/ramdisk $(or $(PROFILE:zfs=full),minimal) $(BIN)/ur-agent target/ramdisk
-	$(if $(filter zfs,$(PROFILE)),tools/prerequisites gcc make binutils:strip libelf1:/lib/x86_64-linux-gnu/libelf.so.1 && \
-	  boot/zfs target/ramdisk)
+	tools/prerequisites cpio kmod zstd xz-utils:xz
+	SUITE=$(SUITE) boot/ramdisk $(or $(PROFILE:zfs=full),minimal) $(BIN)/ur-agent $(RAMDISKS)
+	$(if $(filter zfs,$(PROFILE)),$(if $(SUITE),tools/debian-13 modules . boot/zfs $(RAMDISKS),$(BUILD_ZFS)))
 
 iso: ramdisk ## an image of it for virtual media: PROFILE=full, ARGUMENTS for its kernel
 	tools/prerequisites xorriso mtools:mformat $(GRUB)
@@ -85,7 +93,7 @@ iso: ramdisk ## an image of it for virtual media: PROFILE=full, ARGUMENTS for it
 vm: ## emulated machines that boot the ramdisk, by the quick scenarios (minutes), or SCENARIO=erase
 	$(foreach profile,$(sort $(PROFILES)),$(MAKE) ramdisk PROFILE=$(profile) && ) true
 	tools/prerequisites $(VM_NEEDS)
-	UR_BIN_DIR=$(CURDIR)/$(BIN) tools/with-broker --private tools/side-by-side 1 $(patsubst %,'bats --timing %',$(SCENARIOS))
+	SUITE=$(SUITE) UR_BIN_DIR=$(CURDIR)/$(BIN) tools/with-broker --private tools/side-by-side 1 $(patsubst %,'bats --timing %',$(SCENARIOS))
 
 vm-all: ## every scenario (an hour) with its time, and what scripts do to md and LVM on a kernel that has them
 	$(MAKE) vm SCENARIO='$(patsubst tests/vm/%.bats,%,$(wildcard tests/vm/*.bats))'

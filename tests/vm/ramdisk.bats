@@ -2,8 +2,9 @@
 # The ramdisk as a file, and its network script on links of a network namespace. No machine is booted.
 
 setup_file() {
+  export RAMDISKS=$BATS_TEST_DIRNAME/../../target/ramdisk${SUITE:+-$SUITE}
   mkdir "$BATS_FILE_TMPDIR/root"
-  zstd -dc "$BATS_TEST_DIRNAME/../../target/ramdisk/minimal/initramfs" | (cd "$BATS_FILE_TMPDIR/root" && cpio --quiet -idm)
+  zstd -dc "$RAMDISKS/minimal/initramfs" | (cd "$BATS_FILE_TMPDIR/root" && cpio --quiet -idm)
 }
 
 setup() {
@@ -16,7 +17,7 @@ setup() {
   local directory
   for directory in one two; do
     mkdir "$BATS_TEST_TMPDIR/$directory"
-    ln -s "$(readlink -f target/ramdisk/packages)" "$BATS_TEST_TMPDIR/$directory/packages"
+    ln -s "$(readlink -f "$RAMDISKS/packages")" "$BATS_TEST_TMPDIR/$directory/packages"
     TMPDIR=$BATS_TEST_TMPDIR/$directory boot/ramdisk minimal "$AGENT" "$BATS_TEST_TMPDIR/$directory"
     # Another second, another order in which the file system lists names.
     touch "$BATS_TEST_TMPDIR/$directory"/*
@@ -27,14 +28,14 @@ setup() {
 
 @test 'the minimal one has at most 40 MB' {
   local bytes
-  bytes=$(cat target/ramdisk/minimal/{vmlinuz,initramfs} | wc -c)
+  bytes=$(cat "$RAMDISKS"/minimal/{vmlinuz,initramfs} | wc -c)
   ((bytes <= 40 * 1000 * 1000))
 }
 
 @test 'the full one has the programs that the tasks need, with the libraries that these need' {
   local root=$BATS_TEST_TMPDIR/full needed
   mkdir "$root"
-  zstd -dc target/ramdisk/full/initramfs | (cd "$root" && cpio --quiet -idm)
+  zstd -dc "$RAMDISKS/full/initramfs" | (cd "$root" && cpio --quiet -idm)
   # ZFS is no package of Debian proper.
   needed=$(jq -r '.extensions.ur.needs[]?' scripts/*/tasks/*.json | sort -u | grep -vxE 'zpool|zfs' | paste -sd ' ')
   run chroot "$root" /bin/sh -c "

@@ -8,7 +8,7 @@ attached=()
 load_ramdisk() { # minimal|full|zfs
   cd "$BATS_TEST_DIRNAME/../.." || return
   [[ -x ${UR_BIN_DIR-}/ur ]] || { printf 'UR_BIN_DIR must name the directory with ur and ur-agent: make vm sets it\n' >&2 && return 1; }
-  export PATH=$UR_BIN_DIR:$PATH RAMDISK=$PWD/target/ramdisk/$1 MACHINES=$BATS_FILE_TMPDIR/machines
+  export PATH=$UR_BIN_DIR:$PATH RAMDISK=$PWD/target/ramdisk${SUITE:+-$SUITE}/$1 MACHINES=$BATS_FILE_TMPDIR/machines
   mkdir -p "$MACHINES"
   [[ -e $RAMDISK/initramfs ]] || { printf 'there is no %s: run make ramdisk PROFILE=%s\n' "$RAMDISK" "$1" >&2 && return 1; }
 }

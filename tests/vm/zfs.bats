@@ -5,7 +5,7 @@ load vm
 load tasks
 
 setup_file() {
-  [[ -e $BATS_TEST_DIRNAME/../../target/ramdisk/zfs/initramfs ]] || skip 'its ramdisk takes ten minutes: make ramdisk PROFILE=zfs'
+  [[ -e $BATS_TEST_DIRNAME/../../target/ramdisk${SUITE:+-$SUITE}/zfs/initramfs ]] || skip 'its ramdisk takes ten minutes: make ramdisk PROFILE=zfs'
   load_ramdisk zfs
   switch_on
 }
