@@ -24,6 +24,14 @@ load erase
   diff "$DRIVE/sanitized" - <<<'--cdw10=12'
 }
 
+@test 'NVMe: the serial number of a controller confirms all of its namespaces that were chosen' {
+  add_disk
+  pretend nvme "${DISKS[@]}"
+  erase 'confirm_serials=["NV0001"]'
+  ((status == 0))
+  verdict erased
+}
+
 @test 'NVMe: a namespace that was not chosen refuses the others of its controller' {
   add_disk
   pretend nvme "${DISKS[@]}"

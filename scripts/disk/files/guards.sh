@@ -10,7 +10,8 @@ declare -A stranger=()    # of each of them that turned out to be a drive of its
 
 # Cluster file systems are in use by machines that this one knows nothing of. By signature, and by partition type for
 # those that hide theirs: VMFS, GPFS; VMFS again in an MBR.
-readonly shared_content='^(gfs2?|ocfs2|VMFS|VMFS_volume_member|aa31e02a-400f-11db-9590-000c2911d1b8|37affc90-ef7d-4e96-91c3-2d7ae055b174|0xfb)$'
+readonly shared_signatures=gfs,gfs2,ocfs2,VMFS,VMFS_volume_member
+readonly shared_content='^('${shared_signatures//,/|}'|aa31e02a-400f-11db-9590-000c2911d1b8|37affc90-ef7d-4e96-91c3-2d7ae055b174|0xfb)$'
 
 refuse() { # <disk> <reason>
   refused[$1]+=${refused[$1]:+; }$2
@@ -104,8 +105,9 @@ identity() { # <disk>: prints what confirms it: its serial number, or the next b
 }
 
 guard_confirmed() { # <confirm_serials, JSON array>: exactly the disks to change must be named
-  local name known=() confirmed=() all key
-  local -A times=() # how often each is named, and not yet used up
+  local name known=() confirmed=() all key drive
+  local -A times=()   # how often each is named, and not yet used up
+  local -A counted=() # the drives that one of these was used up for
   all=$(items "$1")
   [[ -z $all ]] || mapfile -t confirmed <<<"$all"
   for key in "${confirmed[@]}"; do times["$key."]=$((${times["$key."]:-0} + 1)); done
@@ -114,11 +116,18 @@ guard_confirmed() { # <confirm_serials, JSON array>: exactly the disks to change
     known+=("$key")
     if ! is_among "$key" "${confirmed[@]}"; then
       refuse "$name" "confirm_serials does not name it: $key"
+      continue
+    fi
+    # The namespaces of a controller are one drive, with one serial number.
+    drive=$name
+    [[ ! $name =~ ^(nvme[0-9]+)n[0-9]+$ ]] || drive=${BASH_REMATCH[1]}
+    [[ -z ${counted["$drive $key"]:-} ]] || continue
     # Two drives of one serial number are two: one that the operator has not counted is not changed.
-    elif ((${times["$key."]} == 0)); then
+    if ((${times["$key."]} == 0)); then
       refuse "$name" "another disk to change has the same serial number, $key: confirm_serials must name it once for each"
     else
       times["$key."]=$((${times["$key."]} - 1))
+      counted["$drive $key"]=yes
     fi
   done
   for name in "${confirmed[@]}"; do
@@ -212,10 +221,19 @@ contents_of() { # <disk>: prints the types of what is on it: signatures, and par
   done <<<"$table"
 }
 
-signature_at() { # <disk> <offset> <size>: prints nothing if there is none; blkid says so by status 2
-  local status=0
-  blkid --probe --offset "$2" --size "$3" --output export "/dev/$1" | sed -nE 's/^(PT)?TYPE=//p' || status=$?
-  ((status == 0 || status == 2)) || printf 'unclear: more than one signature\n'
+signature_at() { # <disk> <offset> <size>: prints nothing if there is none
+  local status=0 at=(--probe --offset "$2" --size "$3" --output export "/dev/$1")
+  blkid "${at[@]}" | sed -nE 's/^(PT)?TYPE=//p' || status=$?
+  case $status in
+    0) return ;;
+    # Nothing; or, by util-linux 2.41, more than one signature, of which it said 8 before. Asked for those alone that
+    # matter it is not in doubt; wipefs lists all, but only of a whole device.
+    2)
+      blkid "${at[@]}" --match-types "$shared_signatures" | sed -n 's/^TYPE=//p' || true
+      (($2 > 0 || $(wipefs --noheadings --output TYPE "/dev/$1" | sort -u | wc -l) < 2)) || status=8
+      ;;
+  esac
+  ((status == 2)) || printf 'unclear: more than one signature\n'
 }
 
 verdict() { # <disk> <verdict> <reason, or nothing> [<JSON object in one line>]: prints the disk's part of the result
