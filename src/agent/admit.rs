@@ -29,6 +29,8 @@ pub(super) enum Admission {
     /// Its id is known: say how far it is, and its reply again if it has one. Starts nothing.
     Known(Job),
     Cancel(Job),
+    /// A sender asks what runs and waits; the key is that of the answer.
+    List(RoutingKey),
     /// The answer is no, on the key that the request asked to be answered on.
     Refuse(RoutingKey, Box<Reply>),
     /// A broadcast asks every node for its sysinfo; some say how old that may be.
@@ -134,6 +136,7 @@ impl AdmissionControl<'_> {
         let request = match Message::decode(body)? {
             Message::Run(request) => request,
             Message::Status => return Err(unknown(id)),
+            Message::Jobs => return Ok(Admission::List(reply_key(self.node, id.as_str()))),
         };
         self.take(id, *request, key, body)
             .inspect_err(|refusal| self.refusals.remember(id, refusal))
@@ -204,7 +207,7 @@ fn same_content(job: Job, body: &[u8]) -> Result<Job, Refusal> {
 /// The digest of what a message asks for; a status request asks for nothing of its own.
 fn content(body: &[u8]) -> Option<String> {
     match Message::decode(body) {
-        Ok(Message::Status) => None,
+        Ok(Message::Status | Message::Jobs) => None,
         Ok(Message::Run(request)) => Some(request.content()),
         Err(_) => Some(content_of_bytes(body)),
     }

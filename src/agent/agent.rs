@@ -160,13 +160,23 @@ impl Agent {
             Admission::Start(job, terms) => {
                 info!(request = %job.id, "admitted");
                 let state = self.jobs.add(job.clone(), &self.sysinfo.node, terms);
-                self.tell_progress(&job, &Progress::now(state));
+                let before = self.jobs.before(&job);
+                let progress = Progress {
+                    before,
+                    ..Progress::now(state)
+                };
+                self.tell_progress(&job, &progress);
             }
             Admission::Known(job) => {
-                self.replies.enqueue(Outgoing::Status(job.clone()));
+                let before = self.jobs.before(&job);
+                self.replies.enqueue(Outgoing::Status(job.clone(), before));
                 self.reply_if_ended(&job);
             }
             Admission::Cancel(job) => self.cancel(&job),
+            Admission::List(key) => {
+                let listing = self.jobs.listing(key);
+                self.replies.enqueue(Outgoing::Jobs(listing));
+            }
             Admission::Refuse(key, reply) => {
                 let error = reply.error.as_ref();
                 let (code, reason) = error.map(|e| (e.code.to_string(), &e.message)).unzip();

@@ -23,6 +23,8 @@ pub(super) struct Follower {
     job: Job,
     node: String,
     pub terms: ReplyTerms,
+    /// Of a job whose sender knows only that it waits, or was running before the agent was started anew.
+    has_news_of_start: bool,
     progress: u64,
     stdout: u64,
     stderr: u64,
@@ -34,6 +36,7 @@ impl Follower {
             job: job.clone(),
             node,
             terms,
+            has_news_of_start: false,
             progress: 0,
             stdout: 0,
             stderr: 0,
@@ -44,13 +47,21 @@ impl Follower {
     pub(super) fn read(job: &Job) -> Self {
         let node = job.record().map(|record| record.node.to_string());
         let terms = ReplyTerms::read(job).unwrap_or_default();
-        Self::new(job, node.unwrap_or_default(), terms)
+        Self {
+            has_news_of_start: true,
+            ..Self::new(job, node.unwrap_or_default(), terms)
+        }
+    }
+
+    pub(super) fn job(&self) -> &Job {
+        &self.job
     }
 
     /// Notices of what is new, at most one piece of each stream. After the `last` time the reply has the
     /// rest.
     pub(super) fn poll(&mut self, last: bool) -> Vec<(RoutingKey, Vec<u8>)> {
-        let mut news = self.new_progress();
+        let mut news = self.news_of_start(last);
+        news.extend(self.new_progress());
         if self.terms.stream {
             let max = self.terms.max_output;
             news.extend(self.new_output(Stream::Stdout, max, last));
@@ -59,17 +70,21 @@ impl Follower {
         news
     }
 
+    /// That it runs now; its end is told by the reply.
+    fn news_of_start(&mut self, last: bool) -> Vec<(RoutingKey, Vec<u8>)> {
+        let is_told = !std::mem::take(&mut self.has_news_of_start) || last;
+        let body = serde_json::to_vec(&Progress::now(State::Running));
+        let body = body.ok().filter(|_| !is_told);
+        body.map(|body| (self.key(true), body))
+            .into_iter()
+            .collect()
+    }
+
     fn new_progress(&mut self) -> Vec<(RoutingKey, Vec<u8>)> {
         let lines = self.progress_lines().unwrap_or_default();
         let left_out = lines.lines().count().saturating_sub(MAX_LINES);
         let news = lines.lines().skip(left_out).filter_map(|line| {
-            let said: Value = serde_json::from_str(line).ok()?;
-            let progress = Progress {
-                percent: said.get("percent").and_then(Value::as_f64),
-                eta: said.get("eta").and_then(Value::as_f64),
-                msg: said.get("msg").and_then(Value::as_str).map(str::to_owned),
-                ..Progress::now(State::Running)
-            };
+            let progress = progress_of(line)?;
             Some((self.key(true), serde_json::to_vec(&progress).ok()?))
         });
         news.collect()
@@ -135,6 +150,32 @@ impl Follower {
     }
 }
 
+fn progress_of(line: &str) -> Option<Progress> {
+    let said: Value = serde_json::from_str(line).ok()?;
+    Some(Progress {
+        percent: said.get("percent").and_then(Value::as_f64),
+        eta: said.get("eta").and_then(Value::as_f64),
+        msg: said.get("msg").and_then(Value::as_str).map(str::to_owned),
+        ..Progress::now(State::Running)
+    })
+}
+
+/// What a running job's script has said last, as far as it has said anything.
+pub(super) fn latest_progress(job: &Job) -> Progress {
+    let end = || -> std::io::Result<Vec<u8>> {
+        let mut file = job.open_progress()?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LINE)))?;
+        let mut bytes = Vec::new();
+        file.take(LINE).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = end().unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let latest = text.lines().rev().find_map(progress_of);
+    latest.unwrap_or_else(|| Progress::now(State::Running))
+}
+
 /// Leaves a character that is only half there for the next piece.
 fn keep_characters_whole(bytes: &mut Vec<u8>) {
     if let Err(error) = std::str::from_utf8(bytes)
@@ -175,6 +216,17 @@ mod tests {
         assert_eq!(told.len(), MAX_LINES);
         assert_eq!(told.last().unwrap().percent, Some(99.0));
         assert!(follower.poll(true).is_empty());
+        write!(file, "{{\"percent\":10").unwrap();
+        assert_eq!(latest_progress(&job).percent, Some(99.0), "a whole line");
+        let states = |follower: &mut Follower, last| -> Vec<State> {
+            let news = follower.poll(last).into_iter();
+            let news = news.map(|(_, body)| serde_json::from_slice::<Progress>(&body).unwrap());
+            news.map(|progress| progress.state).take(1).collect()
+        };
+        // One that waited before is told to run, unless its end is told at once.
+        std::fs::remove_file(job.work_dir().join("progress")).unwrap();
+        assert_eq!(states(&mut Follower::read(&job), false), [State::Running]);
+        assert_eq!(states(&mut Follower::read(&job), true), []);
     }
 
     #[test]

@@ -12,9 +12,10 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use job::{ExitWatch, Job, OutcomeRecord, Pids, Spool};
-use protocol::{ErrorCode, NodeId, Outcome, Refusal, RequestId, State};
+use protocol::{ErrorCode, NodeId, Outcome, Refusal, RequestId, RoutingKey, State};
 
 use super::follower::Follower;
+use super::job_list::{Listing, MAX_LISTED};
 use super::overdue::Overdue;
 use super::reply::{OwedReply, ReplyTerms, undetermined};
 use super::supervisors::Supervisors;
@@ -160,6 +161,23 @@ impl Jobs {
 
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// How many wait before a job that waits. The latest is asked about most often.
+    pub(super) fn before(&self, job: &Job) -> Option<usize> {
+        self.waiting.iter().rposition(|waiting| waiting == job)
+    }
+
+    /// Those that are listed, the ones that run first.
+    pub(super) fn listing(&self, key: RoutingKey) -> Listing {
+        let running = self.running.values().map(|it| (it.job().clone(), None));
+        let waiting = self.waiting.iter().cloned().zip((0..).map(Some));
+        Listing {
+            key,
+            running: self.running.len(),
+            waiting: self.waiting.len(),
+            jobs: running.chain(waiting).take(MAX_LISTED).collect(),
+        }
     }
 
     pub(super) fn running(&self) -> usize {

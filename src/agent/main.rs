@@ -15,6 +15,7 @@ mod connect;
 mod follower;
 mod heap;
 mod input;
+mod job_list;
 mod jobs;
 mod locate;
 mod outbox;

@@ -17,6 +17,7 @@ use broker::{Acker, Broker, Publisher, Receipt, Routing, is_refusal, message_lim
 use job::Job;
 use protocol::{NodeId, RoutingKey, reply_key};
 
+use super::job_list::Listing;
 use super::reply::{self, MAX_BODY, OwedReply};
 
 /// Messages that wait for their confirm at a time.
@@ -43,7 +44,10 @@ pub(super) enum Outgoing {
     /// To a client that may not have its queue bound yet. Lost with the connection, too.
     Answer(Answer),
     /// A job's life so far, as it is when its turn comes.
-    Status(Job),
+    /// And how many wait before it.
+    Status(Job, Option<usize>),
+    /// What runs and waits, as it is when its turn comes.
+    Jobs(Listing),
     /// Published until some queue has taken it.
     Startup {
         key: String,
@@ -196,13 +200,18 @@ impl Worker {
             }
             Outgoing::Notice { key, body } => (InFlight::Notice, key, Body::Own(body)),
             Outgoing::Startup { key, body } => (InFlight::Startup, key, Body::Own(body)),
-            Outgoing::Status(job) => {
+            Outgoing::Status(job, before) => {
                 let key = RoutingKey::Progress {
                     node: self.node.to_string(),
                     request: job.id.to_string(),
                 };
-                let body = serde_json::to_vec(&reply::status(&job)).context("encoding a status")?;
+                let body = serde_json::to_vec(&reply::status(&job, before))
+                    .context("encoding a status")?;
                 (InFlight::Notice, key.to_string(), Body::Own(body))
+            }
+            Outgoing::Jobs(listing) => {
+                let key = listing.key.to_string();
+                (InFlight::Notice, key, Body::Own(listing.body()))
             }
             Outgoing::Reply(owed) => {
                 let key = reply_key(&self.node, owed.job.id.as_str()).to_string();

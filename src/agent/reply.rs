@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tracing::error;
 
+use super::follower;
 use job::capture::Captured;
 use job::{Job, OutcomeRecord};
 use protocol::{Label, Message, Outcome, Progress, Reply, Request, State, Text};
@@ -39,7 +40,7 @@ impl ReplyTerms {
     pub(super) fn read(job: &Job) -> Option<Self> {
         match job.message() {
             Ok(Message::Run(request)) => Some(Self::of(*request)),
-            Ok(Message::Status) | Err(_) => None,
+            Ok(Message::Status | Message::Jobs) | Err(_) => None,
         }
     }
 }
@@ -168,8 +169,12 @@ fn text(captured: Captured, total: u64) -> Text {
 }
 
 /// A job's life so far, in answer to a status or a second delivery.
-pub(super) fn status(job: &Job) -> Progress {
-    let mut progress = Progress::now(job.state());
+pub(super) fn status(job: &Job, before: Option<usize>) -> Progress {
+    let mut progress = match job.state() {
+        State::Running => follower::latest_progress(job),
+        state => Progress::now(state),
+    };
+    progress.before = before;
     if let Ok(record) = job.record() {
         progress.accepted_at = Some(record.received_at);
     }

@@ -95,8 +95,8 @@ impl FakeBroker {
             let (key, body) = match self.next().await {
                 Outgoing::Notice { key, body } => (key, body),
                 Outgoing::Answer(answer) => (answer.key.clone(), answer.body.to_vec()),
-                Outgoing::Status(job) => {
-                    let body = serde_json::to_vec(&crate::reply::status(&job)).unwrap();
+                Outgoing::Status(job, before) => {
+                    let body = serde_json::to_vec(&crate::reply::status(&job, before)).unwrap();
                     (format!("ur.execute-progress.n1.{}", job.id), body)
                 }
                 Outgoing::Ack(acker) => {

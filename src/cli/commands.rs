@@ -9,14 +9,17 @@ mod examples;
 pub(crate) mod exec;
 pub(crate) mod file;
 mod input;
+pub(crate) mod jobs;
 mod modules;
 pub(crate) mod nodes;
 mod output;
 pub(crate) mod ping;
+mod rolling;
 pub(crate) mod run;
 pub(crate) mod script;
 mod send;
 pub(crate) mod snoop;
+mod steering;
 mod targets;
 pub(crate) mod task;
 pub(crate) mod tasks;
@@ -61,6 +64,8 @@ pub(crate) enum Command {
     Ping(ping::PingArgs),
     /// Collect the replies of a run whose ur is gone
     Attach(attach::AttachArgs),
+    /// Show what runs and waits on nodes
+    Jobs(jobs::JobsArgs),
     /// End a request that is running
     Cancel(cancel::CancelArgs),
     /// Show messages as they pass

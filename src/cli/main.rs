@@ -22,8 +22,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use commands::{Args, Command};
 use commands::{
-    attach, cancel, command_line, docs, exec, file, nodes, ping, run, script, snoop, task, tasks,
-    why,
+    attach, cancel, command_line, docs, exec, file, jobs, nodes, ping, run, script, snoop, task,
+    tasks, why,
 };
 use exit::Exit;
 
@@ -47,6 +47,7 @@ fn run_command(Args { broker, command }: Args) -> Result<Exit> {
             Command::Task(command) => task::task(command),
             Command::Ping(args) => ping::ping(&broker, args).await,
             Command::Attach(args) => attach::attach(&broker, args).await,
+            Command::Jobs(args) => jobs::jobs(&broker, args).await,
             Command::Cancel(args) => cancel::cancel(&broker, args).await,
             Command::Snoop(args) => snoop::snoop(&broker, args).await,
             Command::Why(args) => why::why(&broker, args).await,

@@ -9,17 +9,21 @@ const RED: &str = "\x1b[31m";
 const RESET: &str = "\x1b[0m";
 
 pub(crate) fn tell(text: &str) {
-    write(Plain::lines(text));
+    say(&(Plain::lines(text) + "\n"));
+}
+
+/// The same, and the cursor stays behind it.
+pub(crate) fn ask(text: &str) {
+    say(&Plain::lines(text));
 }
 
 /// A line whose middle is red.
 pub(crate) fn tell_red(pieces: [&str; 3]) {
     let [before, red, after] = pieces.map(Plain::lines);
-    write([&before, RED, &red, RESET, &after].concat());
+    say(&[&before, RED, &red, RESET, &after, "\n"].concat());
 }
 
-fn write(mut line: String) {
-    line.push('\n');
+fn say(plain: &str) {
     // There is no other place to say it.
-    drop(io::stderr().lock().write_all(line.as_bytes()));
+    drop(io::stderr().lock().write_all(plain.as_bytes()));
 }

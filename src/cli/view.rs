@@ -9,6 +9,7 @@ pub(crate) mod fixture;
 mod fold;
 mod group;
 mod group_key;
+pub(crate) mod jobs;
 pub(crate) mod json;
 mod last_line;
 pub(crate) mod nodes;

@@ -102,11 +102,16 @@ pub(super) fn progress(body: &[u8]) -> Option<Progress> {
         return None;
     }
     let mut progress: Progress = serde_json::from_slice(body).ok()?;
-    progress.msg = progress.msg.map(|msg| Plain::of(&msg).into());
+    make_plain(&mut progress);
     if body.len() > MAX_ORIGIN {
         (progress.timestamp, progress.origin) = (None, None);
     }
     Some(progress)
+}
+
+/// What is shown of it, in words that can be shown.
+pub(super) fn make_plain(progress: &mut Progress) {
+    progress.msg = progress.msg.take().map(|msg| Plain::of(&msg).into());
 }
 
 /// `None` for what is no piece of output, or too long to be one.

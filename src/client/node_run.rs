@@ -6,8 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Action, NodeResult, Plan, Target, answer};
-use protocol::{Outcome, Progress, Reply};
+use protocol::{Outcome, Progress, Reply, State};
 
+/// How long a node may say nothing, though it is asked, until it is given up where no other limit is set.
+pub(super) const MAX_SILENCE: Duration = Duration::from_secs(120);
 /// What the operator reads of a node that knows nothing of the request.
 const FORGOTTEN: &str =
     "the node does not know the request: it never arrived, or the node has restarted since";
@@ -20,6 +22,8 @@ pub(super) struct NodeRun {
     /// The request may be in the hands of the node: a queue took it, or that is not known.
     pub(super) taken: bool,
     pub(super) last_progress: Option<Box<Progress>>,
+    /// When it said anything of the request for the last time.
+    last_heard: Option<Instant>,
     /// When a message is to be sent once more.
     pub(super) retry_at: Option<Instant>,
     /// It was asked what became of the request, and has said nothing since.
@@ -48,6 +52,7 @@ impl NodeRun {
             sent_at: None,
             taken: false,
             last_progress: None,
+            last_heard: None,
             retry_at: None,
             status_asked: false,
             unroutable: false,
@@ -69,22 +74,56 @@ impl NodeRun {
 
     pub(super) fn picked_up(&mut self, now: Instant) {
         self.status_asked = false;
+        self.last_heard = Some(now);
         if !self.is_picked_up() {
             self.stage = Stage::PickedUp(now);
         }
     }
 
-    /// Whether its time to answer is over.
-    pub(super) fn is_overdue(&self, plan: &Plan, now: Instant) -> bool {
-        let Plan { pickup, wait, .. } = plan;
-        let (since, limit) = match self.stage {
-            Stage::Waiting | Stage::Ended => return false,
-            Stage::PickedUp(at) => (Some(at), wait),
-            // A Node.js agent does not say when it has picked a request up.
-            _ if self.taken && !self.is_ur_agent() => (self.sent_at, wait),
-            _ => (self.sent_at, pickup.as_ref().unwrap_or(wait)),
+    /// What it says of the request now. The answer to a status leaves out what older agents have said before.
+    pub(super) fn progressed(&mut self, mut progress: Progress) {
+        if let Some(last) = self.last_progress.take()
+            && progress.state == State::Running
+            && (progress.percent, &progress.msg) == (None, &None)
+        {
+            (progress.percent, progress.eta) = (last.percent, last.eta);
+            progress.msg = last.msg;
+        }
+        self.last_progress = Some(Box::new(progress));
+    }
+
+    /// It has given output, so it has started, whatever was said before.
+    pub(super) fn has_output(&mut self) {
+        let known = self.last_progress.as_ref().map(|progress| progress.state);
+        if !matches!(known, Some(State::Running | State::Ended | State::Replied)) {
+            self.last_progress = Some(Box::new(Progress::now(State::Running)));
+        }
+    }
+
+    /// Whether its time to answer is over. While there is no connection, nothing can be heard of it.
+    pub(super) fn is_overdue(
+        &self,
+        plan: &Plan,
+        connected_at: Option<Instant>,
+        now: Instant,
+    ) -> bool {
+        let over = |since: Option<Instant>, limit| since.is_some_and(|it| now - it >= limit);
+        let is_silent = || {
+            let heard = self.last_heard.max(self.sent_at);
+            connected_at.is_some() && over(heard.max(connected_at), MAX_SILENCE)
         };
-        since.is_some_and(|since| now - since >= *limit)
+        match (self.stage, plan.wait, plan.pickup) {
+            (Stage::Waiting | Stage::Ended, ..) => false,
+            (Stage::PickedUp(at), Some(wait), _) => over(Some(at), wait),
+            (Stage::PickedUp(_), None, _) => is_silent(),
+            // A Node.js agent does not say when it has picked a request up.
+            (_, wait, _) if self.taken && !self.is_ur_agent() => {
+                over(self.sent_at, wait.unwrap_or(plan.node_js_wait))
+            }
+            (_, _, Some(pickup)) => over(self.sent_at, pickup),
+            (_, Some(wait), None) => over(self.sent_at, wait),
+            (_, None, None) => is_silent(),
+        }
     }
 
     /// How it ends without a word of the node.
@@ -116,13 +155,15 @@ impl NodeRun {
         self.stage = Stage::Ended;
         let outcome = answer::plain(outcome);
         let last_progress = self.last_progress.take();
-        let elapsed = self.sent_at.map_or(Duration::ZERO, |sent| now - sent);
+        let since = |at: Option<Instant>| at.map_or(Duration::ZERO, |at| now - at);
+        let (elapsed, silence) = (since(self.sent_at), since(self.last_heard));
         self.result.insert(NodeResult {
             target: Arc::clone(&self.target),
             last_progress: last_progress.filter(|_| outcome == Outcome::NoAnswer),
             outcome,
             reply: None,
             unknown_fields: serde_json::Map::new(),
+            silence,
             unroutable: self.unroutable,
             elapsed,
         })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Target;
+use super::{BatchEnd, Target};
 use protocol::{Outcome, Output, Progress, Reply};
 
 /// What happens in a run.
@@ -20,6 +20,15 @@ pub enum RunEvent<'a> {
     /// It is over for this node. A view that has shown the reply may take it out: thousands of outputs
     /// are not kept for nothing.
     Ended(&'a mut NodeResult),
+    /// A second has passed.
+    Tick,
+    /// The operator is about to be asked what becomes of the run.
+    Asking,
+    /// The operator has answered: it goes on as before.
+    GoingOn,
+    /// What still runs is cancelled, as the operator wants.
+    Cancelling,
+    BatchEnded(BatchEnd),
     ConnectionLost(&'a str),
     /// An attempt to connect again has failed; the next one follows.
     NoConnection(&'a str),
@@ -37,6 +46,8 @@ pub struct NodeResult {
     pub unknown_fields: serde_json::Map<String, serde_json::Value>,
     /// The last that a node said of the request that has not answered, if it said anything.
     pub last_progress: Option<Box<Progress>>,
+    /// How long it has said nothing, where it has not answered.
+    pub silence: Duration,
     /// No queue took the last message for it.
     pub unroutable: bool,
     /// Since the request was sent.

@@ -5,14 +5,15 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::{Fuse, FuturesUnordered};
+use futures_util::{Stream, StreamExt};
 use tokio::select;
 use tokio::time::{Instant, Interval, interval, sleep};
 
+use super::plan::{CANCEL_REQUEST, STATUS_REQUEST};
 use super::report::{Report, RunEvent};
 use super::run_state::{Payload, RunState};
-use super::{Client, Plan, STATUS_REQUEST, Target};
+use super::{Client, Plan, Target};
 use broker::{
     Delivery, Publisher, Routing, Subscription, backoff, clock, error_chain, is_refusal,
     message_limit,
@@ -21,16 +22,31 @@ use protocol::{Request, RoutingKey};
 
 /// How exactly time limits are kept.
 const TICK: Duration = Duration::from_millis(100);
+/// How often it is told that time passes.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
 /// How long a new attempt to connect may be put off: a person waits.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// Sends to every target and waits for what becomes of it, or for `stop`. Fails where the broker
-/// refuses the request itself, and if `on_event` does.
+/// What the operator wants of a run that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steer {
+    /// To be asked: [`RunEvent::Asking`] tells the view. What is wanted follows.
+    Ask,
+    /// Another batch, if that is what the run waits for.
+    GoOn,
+    /// To wait no longer. Nodes go on with what they have.
+    Leave,
+    /// That what still runs is ended on its node, and to see that.
+    Cancel,
+}
+
+/// Sends to every target and waits for what becomes of it, as far as `steering` lets it. Fails where the
+/// broker refuses the request itself, and if `on_event` does.
 pub async fn run(
     client: &mut Client,
     plan: &Plan,
     targets: Vec<Target>,
-    stop: impl Future<Output = ()>,
+    steering: impl Stream<Item = Steer>,
     on_event: &mut dyn FnMut(RunEvent<'_>) -> Result<()>,
 ) -> Result<Report> {
     let subscription = client.subscribe(&plan.answers()).await?;
@@ -38,14 +54,15 @@ pub async fn run(
         plan,
         state: RunState::new(targets, plan),
         tick: interval(TICK),
+        told_at: Instant::now(),
         on_event,
     };
-    let mut stop = pin!(stop);
+    let mut steering = pin!(steering.fuse());
     let mut subscription = Some(subscription);
     while let Some(open) = subscription {
-        subscription = match run.session(client, open, stop.as_mut()).await? {
+        subscription = match run.session(client, open, steering.as_mut()).await? {
             SessionEnd::Complete => None,
-            SessionEnd::Disconnected => run.connect_again(client, stop.as_mut()).await?,
+            SessionEnd::Disconnected => run.connect_again(client, steering.as_mut()).await?,
         };
     }
     // An interrupted run has some.
@@ -58,6 +75,8 @@ struct Run<'a> {
     plan: &'a Plan,
     state: RunState<'a>,
     tick: Interval,
+    /// When [`RunEvent::Tick`] was told.
+    told_at: Instant,
     on_event: &'a mut dyn FnMut(RunEvent<'_>) -> Result<()>,
 }
 
@@ -68,7 +87,7 @@ enum SessionEnd {
 }
 
 enum Step {
-    Stop,
+    Steer(Steer),
     Tick,
     Received(Result<Delivery>),
     Published(Published),
@@ -87,10 +106,11 @@ impl Run<'_> {
         &mut self,
         client: &Client,
         mut subscription: Subscription,
-        mut stop: Pin<&mut impl Future<Output = ()>>,
+        mut steering: Pin<&mut Fuse<impl Stream<Item = Steer>>>,
     ) -> Result<SessionEnd> {
         let publisher = client.publisher();
         let mut publishing = FuturesUnordered::new();
+        self.state.connected(Instant::now());
         while !self.state.is_over() {
             while publishing.len() < self.plan.window()
                 && let Some((i, payload)) = self.next()?
@@ -99,7 +119,7 @@ impl Run<'_> {
                 publishing.push(publish(&publisher, i, payload, publication));
             }
             let step = select! {
-                () = &mut stop => Step::Stop,
+                Some(steer) = steering.next() => Step::Steer(steer),
                 _ = self.tick.tick() => Step::Tick,
                 delivery = subscription.receive() => Step::Received(delivery),
                 Some(published) = publishing.next() => Step::Published(published),
@@ -117,14 +137,8 @@ impl Run<'_> {
     fn handle(&mut self, step: Step) -> Result<Result<()>> {
         let now = Instant::now();
         let event = match step {
-            Step::Stop => {
-                self.state.interrupt();
-                None
-            }
-            Step::Tick => {
-                let overdue = self.state.overdue(now);
-                return self.give_up(overdue).map(Ok);
-            }
+            Step::Steer(steer) => return self.steer(steer).map(Ok),
+            Step::Tick => return self.tick(now).map(Ok),
             Step::Received(Ok(delivery)) => self.state.received(&delivery, now),
             Step::Received(Err(error)) => return Ok(Err(error)),
             Step::Published(Published {
@@ -133,7 +147,7 @@ impl Run<'_> {
                 routing,
             }) => match (payload, routing) {
                 (Payload::Request, Ok(routing)) => self.state.sent(to, routing, now),
-                (Payload::StatusRequest, Ok(routing)) => {
+                (Payload::StatusRequest | Payload::Cancel, Ok(routing)) => {
                     self.state.status_asked(to, routing, now);
                     None
                 }
@@ -142,6 +156,36 @@ impl Run<'_> {
         };
         event.map_or(Ok(()), |event| (self.on_event)(event))?;
         Ok(Ok(()))
+    }
+
+    fn steer(&mut self, steer: Steer) -> Result<()> {
+        match steer {
+            Steer::Ask => (self.on_event)(RunEvent::Asking)?,
+            Steer::GoOn => {
+                self.state.go_on();
+                (self.on_event)(RunEvent::GoingOn)?;
+            }
+            Steer::Leave => self.state.leave(),
+            Steer::Cancel => {
+                let unable = self.state.cancel(Instant::now());
+                (self.on_event)(RunEvent::Cancelling)?;
+                self.give_up(unable)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, now: Instant) -> Result<()> {
+        let overdue = self.state.overdue(now);
+        self.give_up(overdue)?;
+        if let Some(event) = self.state.end_of_batch(now) {
+            (self.on_event)(event)?;
+        }
+        if now - self.told_at >= TOLD_EVERY {
+            self.told_at = now;
+            (self.on_event)(RunEvent::Tick)?;
+        }
+        Ok(())
     }
 
     /// Gives back an error that is about the connection, and fails with one that is about us.
@@ -184,10 +228,15 @@ impl Run<'_> {
 
     fn publication(&self, i: usize, payload: Payload) -> Publication {
         let target = self.state.target(i);
-        if payload == Payload::StatusRequest {
+        let question = match payload {
+            Payload::StatusRequest => Some((self.plan.status_key(target), STATUS_REQUEST)),
+            Payload::Cancel => Some((self.plan.cancel_key(target), CANCEL_REQUEST)),
+            Payload::Request => None,
+        };
+        if let Some((key, body)) = question {
             return Publication {
-                key: self.plan.status_key(target),
-                body: STATUS_REQUEST.to_vec(),
+                key,
+                body: body.to_vec(),
                 limit: None,
             };
         }
@@ -212,7 +261,7 @@ impl Run<'_> {
     async fn connect_again(
         &mut self,
         client: &mut Client,
-        mut stop: Pin<&mut impl Future<Output = ()>>,
+        mut steering: Pin<&mut Fuse<impl Stream<Item = Steer>>>,
     ) -> Result<Option<Subscription>> {
         let answers = self.plan.answers();
         let away_since = Instant::now();
@@ -224,11 +273,8 @@ impl Run<'_> {
                     return Ok(None);
                 }
                 select! {
-                    () = &mut stop => self.state.interrupt(),
-                    _ = self.tick.tick() => {
-                        let overdue = self.state.overdue(Instant::now());
-                        self.give_up(overdue)?;
-                    }
+                    Some(steer) = steering.next() => self.steer(steer)?,
+                    _ = self.tick.tick() => self.tick(Instant::now())?,
                     connected = &mut connecting => break connected,
                 }
             };

@@ -25,8 +25,8 @@ pub struct Start {
     pub at: Timestamp,
     /// What was sent, for people.
     pub what: String,
-    /// How long a node may take to answer.
-    pub wait: Duration,
+    /// How long a node may take to answer, if not as long as it says that it runs.
+    pub wait: Option<Duration>,
     pub targets: Vec<Target>,
     /// Of what was sent, without what differs each time. Runs of older versions have none.
     #[serde(default)]
@@ -220,7 +220,7 @@ mod tests {
             request: RequestId::parse(request).unwrap(),
             at: "2026-01-01T00:00:00Z".parse().unwrap(),
             what: "uptime".to_owned(),
-            wait: Duration::from_secs(60),
+            wait: Some(Duration::from_secs(60)),
             targets: Selector::All.select(&nodes).unwrap().targets,
             content: None,
         }
@@ -233,6 +233,7 @@ mod tests {
             reply: None,
             unknown_fields: serde_json::Map::new(),
             last_progress: None,
+            silence: Duration::ZERO,
             unroutable: false,
             elapsed: Duration::ZERO,
         }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::answer::{self, Answer};
 use super::node_run::{NodeRun, Stage};
 use super::report::{Report, RunEvent};
+use super::rolling::Turns;
 use super::{Action, Plan, Target};
 use broker::{Delivery, Routing};
 use protocol::{NodeId, Outcome};
@@ -18,12 +19,15 @@ pub(super) const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// How long a node that has the request may say nothing until it is asked whether it still has it: a
 /// reboot forgets, and does not say so.
 const STATUS_AFTER: Duration = Duration::from_secs(30);
+/// How long a cancelled script may take to end: its agent kills it after five seconds.
+const CANCEL_WAIT: Duration = Duration::from_secs(20);
 
 pub(super) struct RunState<'a> {
     plan: &'a Plan,
     nodes: Vec<NodeRun>,
     by_id: HashMap<NodeId, usize>,
     waiting: VecDeque<usize>,
+    turns: Turns,
     /// Which nodes are to be sent to once more, and when.
     pub(super) retries: BTreeSet<(Instant, usize)>,
     latest_pickup: Option<Pickup>,
@@ -31,7 +35,11 @@ pub(super) struct RunState<'a> {
     failed: usize,
     /// Agents may be connecting again, as we did: one that is not there is not absent yet.
     reconnecting: bool,
+    /// Since when there is a connection, if there is one.
+    connected_at: Option<Instant>,
     interrupted: bool,
+    /// Until when what was cancelled may take to end.
+    cancelled_until: Option<Instant>,
 }
 
 /// That a node has said for the first time that it has the request.
@@ -46,6 +54,7 @@ pub(super) enum Payload {
     Request,
     /// What became of the request? Starts nothing.
     StatusRequest,
+    Cancel,
 }
 
 impl<'a> RunState<'a> {
@@ -54,6 +63,7 @@ impl<'a> RunState<'a> {
         Self {
             by_id: by_id.map(|(i, t)| (t.id.clone(), i)).collect(),
             waiting: (0..targets.len()).collect(),
+            turns: Turns::new(&plan.rolling, &targets),
             nodes: targets.into_iter().map(NodeRun::of).collect(),
             plan,
             retries: BTreeSet::new(),
@@ -61,7 +71,9 @@ impl<'a> RunState<'a> {
             in_flight: 0,
             failed: 0,
             reconnecting: false,
+            connected_at: None,
             interrupted: false,
+            cancelled_until: None,
         }
     }
 
@@ -80,7 +92,7 @@ impl<'a> RunState<'a> {
     pub(super) fn next_to_send(&mut self, now: Instant) -> Option<usize> {
         let most = self.plan.concurrency.unwrap_or(usize::MAX);
         while self.in_flight < most && !self.is_stopped() {
-            let i = self.waiting.pop_front()?;
+            let i = self.turns.next(&mut self.waiting)?;
             self.in_flight += 1;
             let node = &mut self.nodes[i];
             node.sent_at = Some(now);
@@ -96,11 +108,13 @@ impl<'a> RunState<'a> {
     }
 
     pub(super) fn is_stopped(&self) -> bool {
-        self.interrupted || self.failed >= self.plan.max_fail.unwrap_or(usize::MAX)
+        let may_fail = self.plan.max_fail.unwrap_or(usize::MAX);
+        self.interrupted || self.failed >= may_fail
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.interrupted || (self.in_flight == 0 && (self.waiting.is_empty() || self.is_stopped()))
+        let is_left = self.interrupted && self.cancelled_until.is_none();
+        is_left || (self.in_flight == 0 && (self.waiting.is_empty() || self.is_stopped()))
     }
 
     /// The node that is to be sent to once more, and what. A request goes to a Node.js agent a second time
@@ -118,6 +132,9 @@ impl<'a> RunState<'a> {
             }
         };
         let node = &mut self.nodes[i];
+        if self.cancelled_until.is_some() {
+            return Some((i, Payload::Cancel));
+        }
         let repeatable = match self.plan.action {
             Action::Execute | Action::Attach => !node.is_picked_up(),
             Action::Cancel => !node.taken,
@@ -133,7 +150,11 @@ impl<'a> RunState<'a> {
     /// of requests take the broker longer than [`RETRY_AFTER`], and sending them again, twice as long.
     fn behind_others_until(&self, i: usize) -> Option<Instant> {
         let pickup = self.latest_pickup.as_ref()?;
-        let is_behind = !self.nodes[i].is_picked_up() && pickup.sent_at <= self.nodes[i].sent_at;
+        if self.cancelled_until.is_some() {
+            return None;
+        }
+        let node = &self.nodes[i];
+        let is_behind = !node.is_picked_up() && pickup.sent_at <= node.sent_at;
         is_behind.then(|| pickup.at + RETRY_AFTER)
     }
 
@@ -170,7 +191,7 @@ impl<'a> RunState<'a> {
         }
     }
 
-    /// The same for a status request. A node that is not there may be connecting again, as we did.
+    /// The same for a status request and a cancel. A node that is not there may be connecting again, as we did.
     pub(super) fn status_asked(&mut self, i: usize, routing: Routing, now: Instant) {
         let node = &mut self.nodes[i];
         if node.is_in_flight() {
@@ -193,12 +214,14 @@ impl<'a> RunState<'a> {
                 let progress = answer::progress(&delivery.body)?;
                 self.picked_up(i, now);
                 let node = &mut self.nodes[i];
-                let progress = node.last_progress.insert(Box::new(progress));
+                node.progressed(progress);
+                let progress = node.last_progress.as_ref()?;
                 Some(RunEvent::Progress(&node.target, progress))
             }
             Answer::Output => {
                 let output = answer::output(&delivery.body)?;
                 self.picked_up(i, now);
+                self.nodes[i].has_output();
                 Some(RunEvent::Output(&self.nodes[i].target, output))
             }
         }
@@ -253,13 +276,17 @@ impl<'a> RunState<'a> {
             _ => outcome,
         };
         self.in_flight -= 1;
+        self.turns.ended(i);
         self.failed += usize::from(!outcome.is_success());
         Some(RunEvent::Ended(node.end(outcome, now)))
     }
 
     /// The nodes whose time to answer is over.
     pub(super) fn overdue(&self, now: Instant) -> Vec<usize> {
-        self.those(|node| node.is_overdue(self.plan, now))
+        if self.cancelled_until.is_some_and(|until| now >= until) {
+            return self.unanswered();
+        }
+        self.those(|node| node.is_overdue(self.plan, self.connected_at, now))
     }
 
     pub(super) fn give_up(&mut self, i: usize, now: Instant) -> Option<RunEvent<'_>> {
@@ -270,6 +297,7 @@ impl<'a> RunState<'a> {
     /// What was on its way may have arrived or not, and what nodes said may be missed.
     pub(super) fn connection_lost(&mut self, now: Instant) {
         self.reconnecting = true;
+        self.connected_at = None;
         self.latest_pickup = None;
         for i in self.unanswered() {
             let node = &mut self.nodes[i];
@@ -290,9 +318,38 @@ impl<'a> RunState<'a> {
         self.retries.extend(at.map(|at| (at, i)));
     }
 
+    pub(super) fn connected(&mut self, now: Instant) {
+        self.connected_at = Some(now);
+    }
+
+    /// Begins the next batch when its time has come. Says so when one has just ended.
+    pub(super) fn end_of_batch(&mut self, now: Instant) -> Option<RunEvent<'_>> {
+        if self.in_flight > 0 || self.waiting.is_empty() || self.is_stopped() {
+            return None;
+        }
+        self.turns.idle(now).map(RunEvent::BatchEnded)
+    }
+
+    pub(super) fn go_on(&mut self) {
+        self.turns.go_on();
+    }
+
     /// The operator wants to wait no longer.
-    pub(super) fn interrupt(&mut self) {
+    pub(super) fn leave(&mut self) {
         self.interrupted = true;
+        self.cancelled_until = None;
+    }
+
+    /// The operator wants that it ends. Returns the nodes whose agent cannot do that.
+    pub(super) fn cancel(&mut self, now: Instant) -> Vec<usize> {
+        self.interrupted = true;
+        self.cancelled_until = Some(now + CANCEL_WAIT);
+        for i in self.unanswered() {
+            if self.nodes[i].is_ur_agent() {
+                self.schedule(i, Some(now));
+            }
+        }
+        self.those(|node| node.is_in_flight() && !node.is_ur_agent())
     }
 
     fn those(&self, wanted: impl Fn(&NodeRun) -> bool) -> Vec<usize> {

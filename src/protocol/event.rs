@@ -35,6 +35,9 @@ pub struct Progress {
     pub eta: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub msg: Option<String>,
+    /// Of one that is queued: how many wait before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<usize>,
     /// The job's life so far, in the answer to a `status` message and to a second delivery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_at: Option<Timestamp>,
@@ -59,6 +62,7 @@ impl Progress {
             percent: None,
             eta: None,
             msg: None,
+            before: None,
             accepted_at: None,
             started_at: None,
             ended_at: None,

@@ -7,6 +7,7 @@
 mod event;
 mod fields;
 mod id;
+mod job_list;
 mod key;
 mod outcome;
 mod reply;
@@ -15,6 +16,7 @@ mod text;
 
 pub use event::{Ack, Heartbeat, Output, Ping, Progress, State, Stream, SysinfoRequest};
 pub use id::{NodeId, RequestId};
+pub use job_list::{JOBS_REQUEST, JobList, ListedJob};
 pub use key::{BadKey, RoutingKey, reply_key};
 pub use outcome::{ErrorCode, Outcome, REBOOT_STATUS, Refusal};
 pub use reply::{Label, Reply, Usage};

@@ -25,6 +25,8 @@ pub enum Message {
     Run(Box<Request>),
     /// Asks what became of an earlier request of this id. Starts nothing.
     Status,
+    /// Asks what runs and waits on the node, whatever the id. Starts nothing.
+    Jobs,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -144,6 +146,7 @@ impl Message {
             Some("script") => Program::Script(fields.required("script")?),
             Some("file") => Program::File(fields.path("file")?),
             Some("status") => return Ok(Self::Status),
+            Some("jobs") => return Ok(Self::Jobs),
             Some(other) => {
                 return Err(Refusal::bad_request(format!(
                     "unknown `type` {other:?}: use \"script\" or \"file\""

@@ -184,6 +184,51 @@ fn cancel_ends_what_another_ur_waits_for_and_why_shows_the_status() {
 }
 
 #[test]
+fn jobs_shows_what_runs_and_what_waits_and_an_interrupt_may_cancel_it() {
+    let node = Node::with(Setup::args(&["--max-jobs", "1"]));
+    let run = |id: &str, line: &str| {
+        let flags = ["--on-interrupt", "cancel", "--request", id, line];
+        spawn(&node, &[&["exec", "-a"][..], &flags].concat())
+    };
+    let mark = node.agent.dir().join("mark");
+    let progress = r#"echo '{"percent":40,"eta":720}' >>$UR_PROGRESS"#;
+    let line = format!("{progress}; touch {}; sleep 1000", mark.display());
+    let first = run("r1", &line);
+    wait_until("the script runs", || mark.exists());
+    let second = run("r2", "sleep 1000");
+    let mut jobs = Value::Null;
+    wait_until("both are there", || {
+        jobs = json_lines(&ur(&node, &["jobs", "-a", "-J"]).exits(0))[0].clone();
+        jobs["waiting"] == 1
+    });
+    assert_eq!(jobs["running"], 1, "{jobs}");
+    let [running, waiting] = [0, 1].map(|i| &jobs["jobs"][i]);
+    assert_eq!(
+        (&running["request"], &running["percent"]),
+        (&"r1".into(), &40.0.into())
+    );
+    assert_eq!(
+        (&waiting["what"], &waiting["before"]),
+        (&"sleep 1000".into(), &0.into())
+    );
+    let table = ur(&node, &["jobs", "-a"]).exits(0);
+    for word in ["running 40 %, 12 min left", "queued, next", "sleep 1000"] {
+        assert!(table.contains(word), "{table}");
+    }
+    for interrupted in [first, second] {
+        interrupted.interrupt();
+        let said = interrupted.end();
+        assert!(said.err.contains("1 cancelled"), "{}", said.err);
+        said.exits(130);
+    }
+    assert!(
+        ur(&node, &["jobs", "-a"])
+            .err
+            .contains("0 running, 0 waiting; 1 idle")
+    );
+}
+
+#[test]
 fn an_expression_that_is_no_question_sends_nothing() {
     let node = Node::start();
     let mark = node.agent.dir().join("mark");

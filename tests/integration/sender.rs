@@ -156,6 +156,23 @@ fn after_so_many_failures_the_rest_is_not_sent() {
 }
 
 #[test]
+fn a_batch_follows_the_one_before_it_and_none_follows_a_failure() {
+    let vhost = Vhost::new();
+    let names = (1..=4).map(|i| modern(&format!("n{i}"))).collect();
+    let nodes = FakeNodes::start(&vhost.url, names, true, |_, request| {
+        vec![accepted(), exited(i32::from(request.node == "n2"))]
+    });
+    let args = ["exec", "-a", "-J", "--batch", "1,50%,rest", "true"];
+    let said = ur(&vhost.url, &args);
+    for line in ["batch 1 of 3 has ended; 2 nodes follow", "1 not sent (n4)"] {
+        assert!(said.err.contains(line), "{}", said.err);
+    }
+    assert_eq!(json_lines(&said.exits(22)).len(), 4);
+    let sent: Vec<String> = nodes.requests.try_iter().map(|it| it.node).collect();
+    assert_eq!((sent.len(), sent[0].as_str()), (3, "n1"));
+}
+
+#[test]
 fn an_interrupt_stops_the_waiting_and_not_the_script() {
     let mut node = Node::start();
     let dir = node.agent.dir().to_owned();

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::broker::BrokerArgs;
-use super::send::{DEFAULT_WAIT, share};
+use super::send::share;
 use super::targets::{Absent, TargetArgs};
 use super::values::{duration, request_id};
 use super::watch::{WatchArgs, watch};
@@ -15,7 +15,7 @@ use crate::exit::{Exit, Usage};
 use crate::stderr::tell;
 use crate::view::{Table, Trace, View, terminal_width};
 use client::{Action, Client, PastRun, Plan, RunFiles, STATUS_REQUEST, Target};
-use protocol::{Label, NodeId, Outcome, RequestId};
+use protocol::{NodeId, Outcome, RequestId};
 
 #[derive(Debug, Args)]
 #[command(override_usage = "ur attach [OPTIONS] [TARGETS] [REQUEST]")]
@@ -45,20 +45,14 @@ pub(crate) async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit
     let trace = Trace::new(args.watch.verbose);
     let mut client = broker.connect().await?;
     let (targets, not_sent, absent) = targets(&client, &args, past.as_ref(), &trace).await?;
-    let wait = past.as_ref().map(|past| past.start.wait);
+    let wait = past.as_ref().and_then(|past| past.start.wait);
     let plan = Plan {
-        request: request.clone(),
-        action: Action::Attach,
-        body: STATUS_REQUEST.to_vec(),
         content: past.as_ref().and_then(|past| past.start.content.clone()),
-        pickup: None,
-        wait: args.wait.or(wait).unwrap_or(DEFAULT_WAIT),
-        concurrency: None,
-        max_fail: None,
+        wait: args.wait.or(wait),
         stream: args.watch.view.view() == View::Stream,
         max_output: share(args.watch.view.view(), targets.len()),
         earlier: past.iter().flat_map(PastRun::known).map(owned).collect(),
-        label: Label::default(),
+        ..Plan::new(request.clone(), Action::Attach, STATUS_REQUEST.to_vec())
     };
     let file = runs.ok().and_then(|runs| runs.append(&request).ok());
     let report = watch(&mut client, &plan, targets, &args.watch, (&trace, file)).await?;

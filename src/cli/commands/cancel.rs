@@ -1,6 +1,5 @@
 //! `ur cancel`: asks nodes to end a request, and shows how it ended.
 
-use std::collections::HashMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -9,13 +8,13 @@ use clap::Args;
 
 use super::broker::BrokerArgs;
 use super::output::JsonArgs;
+use super::steering::interrupted;
 use super::targets::{DiscoverArgs, TargetArgs};
 use super::values::{duration, request_id};
-use super::watch::interrupted;
 use crate::exit::Exit;
 use crate::view::{Trace, json};
 use client::{Action, Plan, run};
-use protocol::{Label, Outcome, RequestId};
+use protocol::{Outcome, RequestId};
 
 #[derive(Debug, Args)]
 #[command(override_usage = "ur cancel [OPTIONS] TARGETS REQUEST")]
@@ -43,18 +42,8 @@ pub(crate) async fn cancel(broker: &BrokerArgs, args: CancelArgs) -> Result<Exit
         .find_targets(&client, &selector, &Trace::off())
         .await?;
     let plan = Plan {
-        request: args.request,
-        action: Action::Cancel,
-        body: b"{}".to_vec(),
-        content: None,
-        pickup: None,
-        wait: args.wait,
-        concurrency: None,
-        max_fail: None,
-        stream: false,
-        max_output: u64::MAX,
-        label: Label::default(),
-        earlier: HashMap::new(),
+        wait: Some(args.wait),
+        ..Plan::new(args.request, Action::Cancel, b"{}".to_vec())
     };
     let report = run(&mut client, &plan, targets, interrupted()?, &mut |_| Ok(())).await?;
     client.close().await;

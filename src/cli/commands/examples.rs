@@ -11,6 +11,7 @@ exec
   ur exec -n node1,node2 'dmesg | tail -n 5'      # on two; quote the line
   ur exec -w '.Rack == "r2"' uptime               # on those of a rack
   ur exec -a --timeout 5m 'apt-get update'        # ended after 5 minutes
+  ur exec -a --batch 1,10%,rest 'reboot-me'       # one, a tenth, the rest
 script
   ur script -n node1 ./flash.sh --force 9.40      # all behind the file is its
   ur script -a --concurrency 10 ./setup.sh        # ten nodes at a time
@@ -42,6 +43,9 @@ ping
 attach
   ur attach                                       # the latest runs
   ur attach 3f0c1a2b                              # the answers of one
+jobs
+  ur jobs -a                                      # on all nodes
+  ur jobs -n node1 -j                             # for programs
 cancel
   ur cancel -n node1 3f0c1a2b                     # end it there
 snoop

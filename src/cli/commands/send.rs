@@ -1,8 +1,6 @@
 //! Sending a request to the nodes that were chosen, as `ur exec`, `script`, `file` and `run` do, and
 //! their common flags: time limits, how many nodes at a time, when to stop.
 
-use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -11,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::broker::BrokerArgs;
+use super::rolling::RollingArgs;
 use super::targets::TargetArgs;
 use super::values::{duration, request_id};
 use super::watch::{WatchArgs, watch};
@@ -20,10 +19,8 @@ use crate::view::{Trace, View};
 use client::{Action, Client, PastRun, Plain, Plan, RunFile, RunFiles, Start, Target};
 use protocol::{Program, Request, RequestId};
 
-/// How long a reply may take besides the script's own time.
+/// How long the reply of a Node.js agent may take besides the script's own time.
 const ROUND_TRIP: Duration = Duration::from_secs(15);
-/// How long to wait for the reply to a request without a time limit.
-pub(super) const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 /// What all output of a run that is shown at its end may come to, in bytes: it is in memory until then.
 const MAX_HELD_OUTPUT: u64 = 512 * 1024 * 1024;
 /// Characters of what is run that are recorded for people.
@@ -42,15 +39,11 @@ pub(crate) struct SendArgs {
     #[arg(default_value = "60", hide_default_value = true)]
     pickup: Duration,
     /// How long to wait for the reply after that
-    /// [default: --timeout and 15, else 60]
+    /// [default: as long as the node says that it runs]
     #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true, verbatim_doc_comment)]
     wait: Option<Duration>,
-    /// Nodes at work at a time [default: all]
-    #[arg(long, value_name = "N")]
-    concurrency: Option<NonZeroUsize>,
-    /// Send to no more nodes when N have failed
-    #[arg(long, value_name = "N")]
-    max_fail: Option<NonZeroUsize>,
+    #[command(flatten)]
+    rolling: RollingArgs,
     /// The script's working directory
     #[arg(long, value_name = "DIR")]
     cwd: Option<String>,
@@ -86,7 +79,8 @@ pub(super) async fn send(
     request.max_output = request.max_output.min(share(view, targets.len()));
     request.timestamp = Some(json!(format!("{:.3}", Timestamp::now())));
     request.origin = Some(origin(&client));
-    let plan = args.plan(&request, content);
+    let mut plan = args.plan(&request, content);
+    args.rolling.add_to(&mut plan, targets.len());
     trace.say(format_args!("sending request {}", plan.request));
     let file = record(&plan, &targets, &request);
     let report = watch(&mut client, &plan, targets, &args.watch, (&trace, file)).await?;
@@ -104,25 +98,21 @@ pub(super) fn share(view: View, nodes: usize) -> u64 {
 
 impl SendArgs {
     fn plan(&self, request: &Request, content: String) -> Plan {
+        let id = self.request.clone().unwrap_or_else(RequestId::random);
+        let plan = Plan::new(id, Action::Execute, request.encode());
+        let limit = request.timeout;
+        let node_js_wait = limit.map(|limit| limit.saturating_add(ROUND_TRIP));
         Plan {
-            request: self.request.clone().unwrap_or_else(RequestId::random),
-            action: Action::Execute,
-            body: request.encode(),
             content: Some(content),
             pickup: Some(self.pickup),
-            wait: self.wait.unwrap_or_else(|| default_wait(request.timeout)),
-            concurrency: self.concurrency.map(usize::from),
-            max_fail: self.max_fail.map(usize::from),
+            wait: self.wait,
+            node_js_wait: node_js_wait.unwrap_or(plan.node_js_wait),
             stream: request.stream,
             max_output: request.max_output,
-            earlier: HashMap::new(),
             label: request.label.clone(),
+            ..plan
         }
     }
-}
-
-fn default_wait(timeout: Option<Duration>) -> Duration {
-    timeout.map_or(DEFAULT_WAIT, |timeout| timeout.saturating_add(ROUND_TRIP))
 }
 
 /// A node runs an id once, and answers a second request with what the first one did: another one under the same id
@@ -196,13 +186,6 @@ fn origin(client: &Client) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_wait_is_longer_than_the_time_limit() {
-        assert_eq!(default_wait(None), Duration::from_secs(60));
-        let limit = Some(Duration::from_secs(300));
-        assert_eq!(default_wait(limit), Duration::from_secs(315));
-    }
 
     #[test]
     fn a_run_is_recorded_by_its_first_line() {

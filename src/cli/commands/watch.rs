@@ -1,24 +1,30 @@
 //! A run from its first message to its last: sent, shown, recorded. `--discover` and the flags of the
 //! output, which `ur attach` shares with those that send.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
-use tokio::signal::ctrl_c;
+use futures_util::stream::unfold;
 
 use super::output::{OUTPUT, ViewArgs};
+use super::steering::{OnInterrupt, steering};
 use super::targets::DiscoverArgs;
-use crate::exit::Exit;
 use crate::stderr::tell;
 use crate::view::{Screen, Trace, Wanted, When};
-use client::{Client, Plan, Report, RunEvent, RunFile, Target, run};
+use client::{BatchEnd, Between, Client, Plan, Report, RunEvent, RunFile, Target, run};
 
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
     #[command(flatten)]
     pub(super) discover: DiscoverArgs,
+    /// What ^C does to what still runs: leave or cancel
+    /// [default: ask on a terminal, else leave]
+    #[arg(
+        long,
+        value_name = "DO",
+        hide_possible_values = true,
+        verbatim_doc_comment
+    )]
+    on_interrupt: Option<OnInterrupt>,
     #[command(flatten)]
     pub(super) view: ViewArgs,
     /// Print output of scripts to a terminal as it came,
@@ -51,6 +57,10 @@ pub(super) async fn watch(
         colour: args.color,
     };
     let mut screen = Screen::new(targets.len(), view, args.quiet, &plan.request, trace);
+    let (batch_ended, steers) = steering(args.on_interrupt)?;
+    let steers = unfold(steers, async |mut steers| {
+        steers.recv().await.map(|steer| (steer, steers))
+    });
     let mut show = |event: RunEvent<'_>| {
         if let Some(Err(error)) = file.as_mut().map(|file| file.note(&event)) {
             tell(&format!(
@@ -58,25 +68,14 @@ pub(super) async fn watch(
             ));
             file = None;
         }
-        screen.show(event)
+        let asks = matches!(&event, RunEvent::BatchEnded(BatchEnd { between, .. }) if *between == Between::Question);
+        screen.show(event)?;
+        if asks {
+            batch_ended.try_send(()).ok();
+        }
+        Ok(())
     };
-    let report = run(client, plan, targets, interrupted()?, &mut show).await?;
+    let report = run(client, plan, targets, steers, &mut show).await?;
     screen.finish(&report)?;
     Ok(report)
-}
-
-/// Ready after the first ^C. The second ends the program wherever it is.
-pub(super) fn interrupted() -> Result<impl Future<Output = ()>> {
-    use signal_hook::consts::SIGINT;
-    let again = Arc::new(AtomicBool::new(false));
-    let status = i32::from(Exit::Interrupted as u8);
-    signal_hook::flag::register_conditional_shutdown(SIGINT, status, Arc::clone(&again))
-        .and_then(|_| signal_hook::flag::register(SIGINT, again))
-        .context("listening for ^C")?;
-    Ok(async {
-        if ctrl_c().await.is_err() {
-            // Then the flag alone is left: the second ^C ends us.
-            std::future::pending::<()>().await;
-        }
-    })
 }

@@ -27,6 +27,7 @@ pub(crate) fn result(hostname: &str, outcome: Outcome, stdout: &str, stderr: &st
         reply,
         unknown_fields: serde_json::Map::new(),
         last_progress: None,
+        silence: Duration::ZERO,
         unroutable: false,
         elapsed: Duration::from_millis(1200),
     }

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use client::{NodeResult, Pong, Report, Target, is_visible};
-use protocol::{Outcome, RequestId};
+use protocol::{Outcome, Progress, RequestId};
 use task::TaskResult;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +119,13 @@ pub(super) fn of_result(result: &NodeResult, request: &RequestId) -> Value {
     object
 }
 
+/// What a script says of how far it is. Its node has no result yet.
+pub(super) fn of_progress(target: &Target, progress: &Progress, request: &RequestId) -> Value {
+    let mut object = of_target(target, "running", request);
+    object["progress"] = json!(progress);
+    object
+}
+
 fn of_unsent(target: &Target, request: &RequestId) -> Value {
     let mut object = of_target(target, "not_sent", request);
     object["error"] = error("not_sent", "the run stopped before its turn");
@@ -155,7 +162,7 @@ fn of_target(target: &Target, state: &str, request: &RequestId) -> Value {
     object
 }
 
-fn of_node(target: &Target, state: &str) -> Value {
+pub(super) fn of_node(target: &Target, state: &str) -> Value {
     let mut object = json!({"uuid": target.id, "hostname": target.hostname, "state": state});
     if let Some(mac) = &target.mac {
         object["mac"] = json!(mac);
@@ -171,7 +178,7 @@ fn error(code: &str, message: &str) -> Value {
 mod tests {
     use super::super::fixture::result;
     use super::*;
-    use protocol::{ErrorCode, Progress, Refusal, State};
+    use protocol::{ErrorCode, Refusal, State};
 
     #[test]
     fn an_array_is_written_as_if_it_were_one_value() {

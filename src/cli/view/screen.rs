@@ -1,7 +1,8 @@
 //! The screen of a run: what is printed, and when: at once, as each node ends, or at the end.
 
+use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -11,10 +12,13 @@ use super::group::{Folding, Groups, write_one};
 use super::last_line::LastLines;
 use super::stream::Streams;
 use super::trace::Trace;
-use super::{Output, Style, json, summary};
-use crate::stderr::tell;
-use client::{NodeResult, Report, RunEvent};
-use protocol::{RequestId, Stream};
+use super::{Output, Style, json, progress, summary};
+use crate::stderr::{ask, tell};
+use client::{BatchEnd, Between, NodeResult, Report, RunEvent, Target};
+use protocol::{NodeId, Progress, RequestId, Stream};
+
+/// How often `--stream` tells how far a node is.
+const STREAMED_EVERY: Duration = Duration::from_secs(1);
 
 /// What is printed on stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +64,8 @@ pub(crate) struct Screen<'a> {
     trace: &'a Trace,
     request: &'a RequestId,
     counter: Counter,
+    /// What each node has said last of how far it is, and when that was printed.
+    told: HashMap<NodeId, (Instant, String)>,
     started: Instant,
 }
 
@@ -96,6 +102,7 @@ impl<'a> Screen<'a> {
             trace,
             request,
             counter: Counter::new(nodes, live),
+            told: HashMap::new(),
             started: Instant::now(),
         }
     }
@@ -105,6 +112,7 @@ impl<'a> Screen<'a> {
         self.trace.event(&event);
         match event {
             RunEvent::Ended(result) => self.ended(result),
+            RunEvent::Progress(target, progress) => self.progressed(target, progress),
             RunEvent::Output(target, output) => match &mut self.kept {
                 Kept::Stream(streams) => {
                     let lines = streams.add(target, &output);
@@ -122,8 +130,86 @@ impl<'a> Screen<'a> {
                 self.tell("ur: reconnected; asking the nodes for the status of the request");
                 Ok(())
             }
-            _ => Ok(()),
+            RunEvent::Tick => {
+                let line = self.counter.minute().filter(|_| !self.quiet);
+                line.iter().for_each(|line| self.tell(line));
+                Ok(())
+            }
+            event => {
+                self.steered(&event);
+                Ok(())
+            }
         }
+    }
+
+    /// What the operator is asked, and has answered.
+    fn steered(&self, event: &RunEvent<'_>) {
+        match event {
+            RunEvent::Asking => {
+                self.counter.hide(true);
+                let (count, names) = self.counter.at_work();
+                let nodes = if count == 1 { "node has" } else { "nodes have" };
+                ask(&format!(
+                    "\nur: {count} {nodes} not answered: {names}\n\
+                     ur: cancel what runs there? [y: cancel, n: leave it running, c: go on waiting] "
+                ));
+            }
+            RunEvent::GoingOn => self.counter.hide(false),
+            RunEvent::Cancelling => {
+                self.counter.hide(false);
+                let (_, names) = self.counter.at_work();
+                self.tell(&format!("ur: cancelling on {names}; ^C leaves them alone"));
+            }
+            RunEvent::BatchEnded(end) => self.batch_ended(end),
+            _ => {}
+        }
+    }
+
+    fn batch_ended(&self, end: &BatchEnd) {
+        let BatchEnd {
+            batch,
+            batches,
+            next,
+            between,
+        } = end;
+        let nodes = if *next == 1 { "node" } else { "nodes" };
+        let line = format!("ur: batch {batch} of {batches} has ended");
+        match between {
+            Between::Nothing if self.quiet => {}
+            Between::Nothing => self.tell(&format!("{line}; {next} {nodes} follow")),
+            Between::Pause(pause) if !self.quiet => {
+                let pause = progress::time(*pause);
+                self.tell(&format!("{line}; {next} {nodes} follow in {pause}"));
+            }
+            Between::Pause(_) => {}
+            Between::Question => {
+                self.counter.hide(true);
+                ask(&format!("\n{line}; go on with {next} {nodes}? [y/n] "));
+            }
+        }
+    }
+
+    /// Where nothing else is told as it comes: what a script says of how far it is, each word once.
+    fn progressed(&mut self, target: &Target, progress: &Progress) -> Result<()> {
+        let is_live = matches!(self.kept, Kept::Lines | Kept::Stream(_));
+        if !is_live || !progress::is_told(progress) {
+            return Ok(());
+        }
+        let (now, words) = (Instant::now(), progress::state(progress));
+        let is_lines = matches!(self.kept, Kept::Lines);
+        if let Some((at, last)) = self.told.get(&target.id)
+            && (*last == words || (!is_lines && now - *at < STREAMED_EVERY))
+        {
+            return Ok(());
+        }
+        if is_lines {
+            let line = std::iter::once(json::of_progress(target, progress, self.request));
+            print(&self.counter, |out| json::Form::Lines.write(line, out))?;
+        } else if !self.quiet {
+            self.tell(&format!("{}: {words}", target.name()));
+        }
+        self.told.insert(target.id.clone(), (now, words));
+        Ok(())
     }
 
     fn ended(&mut self, result: &mut NodeResult) -> Result<()> {

@@ -9,9 +9,6 @@ use super::{ending, progress};
 use client::{JobStatus, Plain, Target};
 use protocol::{ErrorCode, Outcome, Progress, State};
 
-/// Seconds that a script may say it has left: a year.
-const MAX_ETA: f64 = 365.0 * 86400.0;
-
 pub(crate) fn lines(status: &JobStatus, target: &Target, waited: Duration) -> Vec<String> {
     if !status.connected {
         let line = "the node is not connected: no agent listens for its requests";
@@ -63,7 +60,8 @@ fn without_record(outcome: &Outcome, how: &str) -> Vec<String> {
 fn before_the_end(progress: &Progress) -> Vec<String> {
     let sent = progress.timestamp.as_ref().and_then(Value::as_str);
     let sent = sent.and_then(|text| text.parse().ok());
-    let sender = sender(progress.origin.as_ref());
+    let sender = sender(progress.origin.as_ref())
+        .unwrap_or_else(|| "an unknown sender (the request has no origin)".to_owned());
     let mut lines = vec![
         line(sent, &format!("published by {sender}")),
         line(progress.accepted_at, "accepted by the node"),
@@ -71,12 +69,16 @@ fn before_the_end(progress: &Progress) -> Vec<String> {
             (Some(at), _) => line(Some(at), "started"),
             (None, State::Running) => line(None, "started"),
             (None, State::Ended | State::Replied) => line(None, "no start is recorded"),
-            (None, _) => line(None, "queued on the node, not started yet"),
+            // It is started at once; when, the node does not say yet.
+            (None, State::Accepted) => line(None, "started"),
+            (None, _) => line(
+                None,
+                &format!("{}; not started yet", progress::state(progress)),
+            ),
         },
     ];
     if progress.state == State::Running {
-        let so_far = so_far(progress);
-        lines.push(line(Some(progress.at), &format!("running{so_far}")));
+        lines.push(line(Some(progress.at), &progress::state(progress)));
     }
     lines
 }
@@ -95,26 +97,19 @@ fn the_end(progress: &Progress, how: Option<String>, took: Option<u64>) -> [Stri
     ]
 }
 
-fn so_far(progress: &Progress) -> String {
-    let percent = progress::percent(progress).map(|percent| format!(" {percent} %"));
-    let eta = progress.eta.filter(|eta| (0.0..=MAX_ETA).contains(eta));
-    let eta = eta.map(|eta| format!(", {eta:.0} s left"));
-    let msg = progress.msg.as_ref().map(|msg| format!(": {msg}"));
-    [percent, eta, msg].into_iter().flatten().collect()
-}
-
 fn line(at: Option<Timestamp>, what: &str) -> String {
     let at = at.map_or("?".to_owned(), |at| format!("{at:.3}"));
     format!("{at:24}  {what}")
 }
 
-fn sender(origin: Option<&Value>) -> String {
+/// `root@head`; `None` where the request does not say.
+pub(super) fn sender(origin: Option<&Value>) -> Option<String> {
     let field = |name| origin.and_then(|o| o.get(name)).and_then(Value::as_str);
     let field = |name| field(name).map(Plain::name);
     match (field("user"), field("hostname")) {
-        (Some(user), Some(hostname)) => format!("{user}@{hostname}"),
-        (Some(name), None) | (None, Some(name)) => name.into(),
-        (None, None) => "an unknown sender (the request has no origin)".to_owned(),
+        (Some(user), Some(hostname)) => Some(format!("{user}@{hostname}")),
+        (Some(name), None) | (None, Some(name)) => Some(name.into()),
+        (None, None) => None,
     }
 }
 
@@ -170,7 +165,7 @@ mod tests {
             told(None, Some(Outcome::Refused(unknown))).contains("has no record of this request")
         );
         let waiting = told(Some(Progress::now(State::Queued)), None);
-        assert!(waiting.contains("queued on the node"), "{waiting}");
+        assert!(waiting.contains("queued; not started yet"), "{waiting}");
         assert!(waiting.contains("an unknown sender (the request has no origin)"));
     }
 

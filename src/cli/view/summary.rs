@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::ending;
+use super::counter::LONG_SILENCE;
 use super::fold::fold;
+use super::{ending, progress};
 use client::{NodeResult, Report, Target};
-use protocol::{Outcome, RequestId, State};
+use protocol::{Outcome, Progress, RequestId};
 
 /// Nodes that are spelled out where a command line is offered.
 const MAX_NAMED: usize = 10;
@@ -61,7 +62,11 @@ pub(super) fn advice(report: &Report, request: &RequestId) -> Vec<String> {
     let no_answer = |result: &&NodeResult| result.outcome == Outcome::NoAnswer;
     let unanswered: Vec<&NodeResult> = report.results.iter().filter(no_answer).collect();
     for result in &unanswered {
-        add(&mut silent, how_far(result).to_owned(), &result.target);
+        add(
+            &mut silent,
+            how_far(result, unanswered.len()),
+            &result.target,
+        );
     }
     let mut lines: Vec<String> = silent
         .iter()
@@ -103,18 +108,25 @@ fn cancellable(unanswered: &[&NodeResult]) -> Option<String> {
     (!names.is_empty()).then(|| names.join(","))
 }
 
-fn how_far(result: &NodeResult) -> &'static str {
-    match result.last_progress.as_ref().map(|progress| progress.state) {
-        Some(State::Running) => "running, by its last message",
-        Some(State::Accepted | State::Queued) => "accepted, and not known to have started",
-        Some(State::Ended | State::Replied) => "the script has ended, its reply has not arrived",
-        Some(State::Unknown) => "in a state that this version does not know",
-        None if result.target.agent.is_none() => {
-            "a Node.js agent, which sends nothing but the reply"
+/// Of one of so many nodes: of a few, how far each is; of many, what they have in common.
+fn how_far(result: &NodeResult, nodes: usize) -> String {
+    let Some(heard) = &result.last_progress else {
+        return match result.target.agent {
+            None => "a Node.js agent, which sends nothing but the reply",
+            Some(_) if result.unroutable => "its agent is no longer connected",
+            Some(_) => "its agent did not acknowledge the request",
         }
-        None if result.unroutable => "its agent is no longer connected",
-        None => "its agent did not acknowledge the request",
+        .to_owned();
+    };
+    let words = match nodes {
+        0..=MAX_NAMED => progress::state(heard),
+        _ => progress::state(&Progress::now(heard.state)),
+    };
+    if result.silence <= LONG_SILENCE {
+        return words;
     }
+    let silence = progress::time(result.silence);
+    format!("{words} when last heard of, {silence} ago")
 }
 
 #[cfg(test)]
@@ -124,7 +136,7 @@ mod tests {
     use super::super::fixture::result;
     use super::*;
     use client::Plain;
-    use protocol::Progress;
+    use protocol::State;
 
     fn mixed() -> Report {
         let exit = |name, status| result(name, Outcome::Exited { status }, "", "");
@@ -163,7 +175,11 @@ mod tests {
     fn silence_is_told_with_how_far_it_came_and_what_to_ask() {
         let silent = |name| result(name, Outcome::NoAnswer, "", "");
         let mut running = silent("node2");
-        running.last_progress = Some(Box::new(Progress::now(State::Running)));
+        running.silence = Duration::from_secs(120);
+        running.last_progress = Some(Box::new(Progress {
+            percent: Some(40.0),
+            ..Progress::now(State::Running)
+        }));
         Arc::make_mut(&mut running.target).agent = Some(Plain::name("0.1.0"));
         let mut report = Report {
             results: vec![silent("node1"), running, silent("node3")],
@@ -172,7 +188,7 @@ mod tests {
         let request = RequestId::parse("r1").unwrap();
         let expected = [
             "no answer from node[1,3]: a Node.js agent, which sends nothing but the reply",
-            "no answer from node2: running, by its last message",
+            "no answer from node2: running 40 % when last heard of, 2 min ago",
             "to go on waiting: ur attach r1",
             "to learn more: ur why node1 r1",
         ];

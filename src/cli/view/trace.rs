@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::progress;
 use crate::stderr::tell;
 use client::{RunEvent, Target};
+use protocol::State;
 
 pub(crate) struct Trace(Option<Instant>);
 
@@ -36,9 +37,11 @@ impl Trace {
             RunEvent::Sent(target) => say(target, &"sent"),
             RunEvent::Resending(target) => say(target, &"not acknowledged, sent again"),
             RunEvent::Progress(target, progress) => {
-                let state = format!("{:?}", progress.state).to_lowercase();
-                let far = progress::words(progress).map(|far| format!(" {far}"));
-                say(target, &format!("{state}{}", far.unwrap_or_default()));
+                let far = match progress.state {
+                    State::Accepted => "accepted".to_owned(),
+                    _ => progress::state(progress),
+                };
+                say(target, &far);
             }
             RunEvent::Ended(result) => say(&result.target, &result.outcome),
             RunEvent::NoConnection(why) => self.say(format_args!("not connected yet: {why}")),

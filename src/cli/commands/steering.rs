@@ -1,0 +1,216 @@
+//! What the operator wants of a run that goes on: ^C, and the questions that a terminal is asked.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal, Read};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use futures_util::{Stream, stream};
+use signal_hook::consts::SIGINT;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::{select, task};
+
+use crate::exit::Exit;
+use crate::stderr::ask;
+use client::Steer;
+
+/// What ^C does to what still runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnInterrupt {
+    Leave,
+    Cancel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    Interrupt,
+    Batch,
+}
+
+/// Whether there is a person who can be asked.
+pub(super) fn has_terminal() -> bool {
+    io::stderr().is_terminal() && (io::stdin().is_terminal() || File::open("/dev/tty").is_ok())
+}
+
+/// Stops the waiting at the first ^C. The second ends the program wherever it is.
+pub(super) fn interrupted() -> Result<impl Stream<Item = Steer>> {
+    let interrupts = Interrupts::listen(1)?;
+    Ok(stream::unfold(interrupts, async |mut interrupts| {
+        let next = interrupts.come.recv().await;
+        next.map(|()| (Steer::Leave, interrupts))
+    }))
+}
+
+/// The same, or cancels, or asks: as was typed, and as there is a terminal. What is sent asks about the next batch.
+pub(super) fn steering(on_interrupt: Option<OnInterrupt>) -> Result<(Sender<()>, Receiver<Steer>)> {
+    let (batch_ended, batches) = channel(1);
+    let (steer, steers) = channel(1);
+    let on_interrupt = match on_interrupt {
+        None if !has_terminal() => Some(OnInterrupt::Leave),
+        on_interrupt => on_interrupt,
+    };
+    // Where the first ^C does not leave, the second does, and the third ends the program.
+    let more = usize::from(on_interrupt != Some(OnInterrupt::Leave));
+    let interrupts = Interrupts::listen(1 + more)?;
+    let steering = Steering {
+        on_interrupt,
+        interrupts,
+        batches,
+        answers: None,
+        steer,
+    };
+    task::spawn(steering.go());
+    Ok((batch_ended, steers))
+}
+
+struct Steering {
+    on_interrupt: Option<OnInterrupt>,
+    interrupts: Interrupts,
+    batches: Receiver<()>,
+    answers: Option<Receiver<String>>,
+    steer: Sender<Steer>,
+}
+
+impl Steering {
+    /// Until the run is over: then nothing takes what is wanted.
+    async fn go(mut self) {
+        let mut is_cancelled = false;
+        loop {
+            let steer = select! {
+                come = self.interrupts.come.recv() => match (come, self.on_interrupt) {
+                    (None, _) => return,
+                    (_, Some(OnInterrupt::Leave)) => Steer::Leave,
+                    _ if is_cancelled => Steer::Leave,
+                    (_, Some(OnInterrupt::Cancel)) => Steer::Cancel,
+                    (_, None) => {
+                        if self.steer.send(Steer::Ask).await.is_err() {
+                            return;
+                        }
+                        self.answer(Question::Interrupt).await
+                    }
+                },
+                Some(()) = self.batches.recv() => self.answer(Question::Batch).await,
+            };
+            is_cancelled = steer == Steer::Cancel;
+            if steer == Steer::GoOn {
+                self.interrupts.forget();
+            }
+            if self.steer.send(steer).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// What is typed; ^C leaves.
+    async fn answer(&mut self, question: Question) -> Steer {
+        let answers = self.answers.get_or_insert_with(lines_of_terminal);
+        // What was typed before the question is no answer to it.
+        while answers.try_recv().is_ok() {}
+        loop {
+            let line = select! {
+                line = answers.recv() => line,
+                _ = self.interrupts.come.recv() => None,
+            };
+            let Some(line) = line else {
+                return Steer::Leave;
+            };
+            match question.meaning(&line) {
+                Some(steer) => return steer,
+                None => ask(question.again()),
+            }
+        }
+    }
+}
+
+impl Question {
+    fn meaning(self, line: &str) -> Option<Steer> {
+        match (self, line.trim().to_lowercase().as_str()) {
+            (Self::Interrupt, "y" | "yes") => Some(Steer::Cancel),
+            (Self::Interrupt, "c") | (Self::Batch, "y" | "yes") => Some(Steer::GoOn),
+            (_, "n" | "no") => Some(Steer::Leave),
+            _ => None,
+        }
+    }
+
+    fn again(self) -> &'static str {
+        match self {
+            Self::Interrupt => "y, n or c? ",
+            Self::Batch => "y or n? ",
+        }
+    }
+}
+
+/// Each ^C, until there are too many of them: then the program ends wherever it is.
+struct Interrupts {
+    come: Receiver<()>,
+    count: Arc<AtomicUsize>,
+}
+
+impl Interrupts {
+    fn listen(most: usize) -> Result<Self> {
+        let (mut read, write) = UnixStream::pair().context("listening for ^C")?;
+        signal_hook::low_level::pipe::register(SIGINT, write).context("listening for ^C")?;
+        let (tell, come) = channel(8);
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        let listen = move || {
+            while read.read_exact(&mut [0]).is_ok() {
+                if counted.fetch_add(1, Ordering::SeqCst) >= most {
+                    signal_hook::low_level::exit(i32::from(Exit::Interrupted as u8));
+                }
+                // The loop that is to hear it may hang, which is what the count is for.
+                tell.try_send(()).ok();
+            }
+        };
+        thread::Builder::new()
+            .spawn(listen)
+            .context("listening for ^C")?;
+        Ok(Self { come, count })
+    }
+
+    fn forget(&self) {
+        self.count.store(0, Ordering::SeqCst);
+    }
+}
+
+/// What is typed, line by line, also where stdin is something else.
+fn lines_of_terminal() -> Receiver<String> {
+    let (tell, lines) = channel(8);
+    let read = move || {
+        let stdin = io::stdin();
+        let terminal: Box<dyn BufRead> = match File::open("/dev/tty") {
+            _ if stdin.is_terminal() => Box::new(stdin.lock()),
+            Ok(terminal) => Box::new(BufReader::new(terminal)),
+            Err(_) => return,
+        };
+        for line in terminal.lines().map_while(io::Result::ok) {
+            if tell.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    };
+    // Without it there is no answer, which leaves what runs.
+    drop(thread::Builder::new().spawn(read));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_means_what_was_asked_and_anything_else_nothing() {
+        let meanings =
+            |question: Question| ["y", " N\r", "c", "", "maybe"].map(|line| question.meaning(line));
+        let (cancel, leave, go_on) = (Some(Steer::Cancel), Some(Steer::Leave), Some(Steer::GoOn));
+        assert_eq!(
+            meanings(Question::Interrupt),
+            [cancel, leave, go_on, None, None]
+        );
+        assert_eq!(meanings(Question::Batch), [go_on, leave, None, None, None]);
+    }
+}
