@@ -84,6 +84,16 @@ pub(super) fn claim(path: &Path, bytes: &[u8]) -> Result<bool> {
     claim().with_context(|| format!("claiming {}", path.display()))
 }
 
+/// Like [`claim`], of a file with nothing in it: one step, and none that leaves something behind.
+pub(super) fn claim_empty(path: &Path) -> Result<bool> {
+    let mut options = OpenOptions::new();
+    match options.write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => sync_dir(parent(path)).map(|()| true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("claiming {}", path.display())),
+    }
+}
+
 /// Like [`write_json`], but into the blocks of the file `reserved`, which becomes `path`: so that there is
 /// room for it on a disk that has been filled since.
 pub(super) fn write_json_reserved(
@@ -192,6 +202,7 @@ mod tests {
         let path = dir.path().join("pid");
         assert!(claim(&path, b"1").unwrap());
         assert!(!claim(&path, b"2").unwrap());
+        assert!(!claim_empty(&path).unwrap());
         assert_eq!(fs::read_to_string(&path).unwrap(), "1");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }

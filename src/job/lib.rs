@@ -160,7 +160,7 @@ impl Job {
     /// Takes the right to start the job, so that it is not started any more. `false` if a supervisor has taken it.
     /// What is taken is an empty file, which a full disk has a place for.
     pub fn claim_unstarted(&self) -> Result<bool> {
-        atomic_file::claim(&self.path("pid"), &[])
+        atomic_file::claim_empty(&self.path("pid"))
     }
 
     /// Remembers that the broker has confirmed the reply. A power cut may take that back: then the same
