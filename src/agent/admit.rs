@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
+use tracing::info;
 
 use job::{Created, Job, Spool};
 use protocol::{
@@ -155,6 +156,7 @@ impl AdmissionControl<'_> {
             return Err(Refusal::new(ErrorCode::Refused, message));
         }
         let limit = request.start_before;
+        let origin = request.origin.as_ref().map(ToString::to_string);
         // Its text is in the body still, once is enough.
         let terms = ReplyTerms::of(request);
         if let Some(limit) = limit
@@ -172,7 +174,11 @@ impl AdmissionControl<'_> {
             return Err(Refusal::new(ErrorCode::Busy, message));
         }
         match self.spool.create(id, (self.node, key), body)? {
-            Created::New(job) => Ok(Admission::Start(job, terms)),
+            Created::New(job) => {
+                // Who says to have sent it, and what: the job's directory is gone after an hour.
+                info!(request = %job.id, sha256 = terms.content, origin, "admitted");
+                Ok(Admission::Start(job, terms))
+            }
             Created::Existing(job) => same_content(job, body).map(Admission::Known),
         }
     }

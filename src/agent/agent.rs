@@ -158,7 +158,6 @@ impl Agent {
         self.replies.enqueue(Outgoing::Ack(delivery.acker));
         match admission {
             Admission::Start(job, terms) => {
-                info!(request = %job.id, "admitted");
                 let state = self.jobs.add(job.clone(), &self.sysinfo.node, terms);
                 let before = self.jobs.before(&job);
                 let progress = Progress {
