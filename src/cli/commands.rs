@@ -18,6 +18,7 @@ mod rolling;
 pub(crate) mod run;
 pub(crate) mod script;
 mod send;
+pub(crate) mod show_targets;
 pub(crate) mod snoop;
 mod steering;
 mod targets;
@@ -47,6 +48,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Show the nodes that answer
     Nodes(nodes::NodesArgs),
+    /// Show whom a command would be sent to
+    Targets(show_targets::ShowTargetsArgs),
     /// Run a command line
     Exec(exec::ExecArgs),
     /// Run a local file, with arguments

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::stderr::tell;
 use broker::error_chain;
-use client::{BadFilter, Report, Unselectable};
+use client::{BadFilter, BadNodeSet, Report, Unselectable};
 use protocol::Outcome;
 use task::BadParameter;
 
@@ -113,12 +113,16 @@ impl Exit {
     }
 
     fn of_error(error: &anyhow::Error) -> Self {
-        if error.is::<Usage>() || error.is::<BadFilter>() || error.is::<BadParameter>() {
+        if error.is::<Usage>()
+            || error.is::<BadFilter>()
+            || error.is::<BadNodeSet>()
+            || error.is::<BadParameter>()
+        {
             return Self::Usage;
         }
         match error.downcast_ref::<Unselectable>() {
             Some(
-                Unselectable::Missing(_)
+                Unselectable::Missing { .. }
                 | Unselectable::Down { .. }
                 | Unselectable::NoNode { .. }
                 | Unselectable::UnknownKeys {
@@ -213,7 +217,9 @@ mod tests {
     #[test]
     fn an_error_is_told_by_its_kind() {
         let of = |error: anyhow::Error| Exit::of_error(&error);
-        assert_eq!(of(Unselectable::Missing(vec![]).into()), Exit::Missing);
+        let (names, near) = (Vec::new(), Vec::new());
+        let missing = Unselectable::Missing { names, near };
+        assert_eq!(of(missing.into()), Exit::Missing);
         let twice = Unselectable::Repeated(String::new(), String::new());
         assert_eq!(of(twice.into()), Exit::Usage);
         assert_eq!(of(Usage(String::new()).into()), Exit::Usage);

@@ -22,8 +22,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use commands::{Args, Command};
 use commands::{
-    attach, cancel, command_line, docs, exec, file, jobs, nodes, ping, run, script, snoop, task,
-    tasks, why,
+    attach, cancel, command_line, docs, exec, file, jobs, nodes, ping, run, script, show_targets,
+    snoop, task, tasks, why,
 };
 use exit::Exit;
 
@@ -39,6 +39,7 @@ fn run_command(Args { broker, command }: Args) -> Result<Exit> {
     runtime.block_on(async {
         match command {
             Command::Nodes(args) => nodes::nodes(&broker, args).await,
+            Command::Targets(args) => show_targets::show_targets(&broker, args).await,
             Command::Exec(args) => exec::exec(&broker, args).await,
             Command::Script(args) => script::script(&broker, args).await,
             Command::File(args) => file::file(&broker, args).await,

@@ -8,6 +8,7 @@ use std::fmt;
 use anyhow::Result;
 use futures_util::future::try_join_all;
 
+use super::names::Directory;
 use super::plan::STATUS_REQUEST;
 use super::{Client, Node, Plain};
 use broker::Routing;
@@ -44,16 +45,13 @@ pub fn duplicate_uuids(nodes: &[Node]) -> Vec<DuplicateUuid> {
 
 /// Marks the nodes whose host names do not tell them from all others.
 pub(super) fn mark_namesakes(nodes: &mut [Node]) {
-    let mut owners: HashMap<Plain, HashSet<NodeId>> = HashMap::new();
-    for node in nodes.iter() {
-        let name = owners.entry(node.hostname.clone()).or_default();
-        name.insert(node.id.clone());
-        // A host name may be another's UUID.
-        let uuid = owners.entry(Plain::name(node.id.as_str())).or_default();
-        uuid.insert(node.id.clone());
-    }
-    for node in nodes {
-        node.has_namesake = owners[&node.hostname].len() > 1;
+    let directory = Directory::of(nodes);
+    let marks: Vec<bool> = nodes
+        .iter()
+        .map(|node| directory.has_namesake(node))
+        .collect();
+    for (node, has_namesake) in nodes.iter_mut().zip(marks) {
+        node.has_namesake = has_namesake;
     }
 }
 

@@ -6,7 +6,6 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use anyhow::Result;
-use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
 use super::claims::{founded, mark_namesakes};
@@ -273,7 +272,7 @@ fn read(delivery: &Delivery, keep_sysinfo: bool) -> Option<Node> {
     let mut node = Node::read(NodeId::parse(&node).ok()?, &delivery.body)?;
     if keep_sysinfo {
         let text = String::from_utf8(delivery.body.clone()).ok()?;
-        node.sysinfo = Some(RawValue::from_string(text).ok()?);
+        node.keep(text).ok()?;
     }
     Some(node)
 }

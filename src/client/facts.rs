@@ -1,11 +1,13 @@
 //! Facts: sysinfo as `-w` sees it, each field of its type. Agents write numbers and flags as texts where SmartOS
 //! does, and a node may write what it likes: what is not of its type is null. docs/ur.md has the same table.
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use Kind::{Boolean, Number, Text, Texts};
 
 use super::Node;
+use protocol::NodeId;
 
 /// The key below which everything stands as the node said it.
 pub(super) const RAW: &str = "raw";
@@ -97,19 +99,29 @@ pub(super) const FACTS: &[(&str, Kind)] = &[
     ("Zpool Creation", Number),
 ];
 
+/// Keys that an expression has to put in quotes.
+pub(super) fn blank_keys() -> impl Iterator<Item = &'static str> {
+    let tables = [FACTS, DISK, INTERFACE].into_iter().flatten();
+    tables.map(|(key, _)| *key).filter(|key| key.contains(' '))
+}
+
 /// What `-w` sees of a node that was asked for all it says.
 pub fn of(node: &Node) -> Value {
-    let said = node.sysinfo.as_deref().map_or("{}", |said| said.get());
+    of_said(&node.id, node.sysinfo.as_deref())
+}
+
+pub(super) fn of_said(id: &NodeId, said: Option<&RawValue>) -> Value {
+    let said = said.map_or("{}", |said| said.get());
     let said: Value = serde_json::from_str(said).unwrap_or_default();
     let Value::Object(raw) = said else {
         return Value::Object(Map::new());
     };
     let mut facts = object(&raw, FACTS);
     // The key of its answer names it: that is what is sent to.
-    facts.insert("UUID".to_owned(), node.id.as_str().into());
+    facts.insert("UUID".to_owned(), id.as_str().into());
     let hostname = facts.entry("Hostname").or_insert(Value::Null);
     if hostname.as_str().is_none_or(str::is_empty) {
-        *hostname = node.id.as_str().into();
+        *hostname = id.as_str().into();
     }
     facts.insert(RAW.to_owned(), Value::Object(raw));
     Value::Object(facts)
@@ -159,14 +171,12 @@ fn read(text: &str, is_right: fn(&Value) -> bool) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::NodeId;
     use serde_json::json;
 
     fn facts(sysinfo: &Value) -> Value {
         let id = NodeId::parse("u1").unwrap();
-        let mut node = Node::read(id, sysinfo.to_string().as_bytes()).unwrap();
-        node.sysinfo = serde_json::value::to_raw_value(sysinfo).ok();
-        of(&node)
+        let said = serde_json::value::to_raw_value(sysinfo).unwrap();
+        of_said(&id, Some(&said))
     }
 
     #[test]

@@ -12,8 +12,8 @@ use jaq_core::{Compiler, Ctx, Vars, data, unwrap_valr};
 use jaq_json::{Val, read};
 use serde_json::Value;
 
-use super::Plain;
 use super::strict::{COMPARISONS, Strict};
+use super::{Plain, facts};
 
 /// What jq has and jaq has not.
 const BESIDES: &str = r#"
@@ -126,18 +126,18 @@ impl Filter {
         })
     }
 
-    /// Whether any output for `json` is true.
-    pub fn accepts(&self, json: &[u8]) -> Result<bool, NoVerdict> {
-        let mut is_accepted = false;
+    /// Whether any output for `json` is true. `None` where all are null, or there is none.
+    pub fn verdict(&self, json: &[u8]) -> Result<Option<bool>, NoVerdict> {
+        let mut verdict = None;
         self.run(json, |output| {
             match output {
-                Val::Null | Val::Bool(false) => {}
-                Val::Bool(true) => is_accepted = true,
+                Val::Null => {}
+                Val::Bool(yes) => verdict = Some(verdict == Some(true) || yes),
                 other => return Err(no_verdict(&other)),
             }
             Ok(())
         })?;
-        Ok(is_accepted)
+        Ok(verdict)
     }
 
     /// All outputs for a value.
@@ -244,7 +244,11 @@ impl fmt::Display for BadFilter {
             self.message
         )?;
         writeln!(f, "  {}", self.text)?;
-        write!(f, "  {:column$}^", "")
+        write!(f, "  {:column$}^", "")?;
+        match facts::blank_keys().find(|key| self.text.contains(&format!(".{key}"))) {
+            Some(key) => write!(f, "\na key with blanks is written in quotes: .\"{key}\""),
+            None => Ok(()),
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 fn verdict(text: &str, value: &Value) -> Result<bool, NoVerdict> {
     let filter = Filter::parse(text).unwrap();
-    filter.accepts(value.to_string().as_bytes())
+    let verdict = filter.verdict(value.to_string().as_bytes())?;
+    Ok(verdict == Some(true))
 }
 
 fn accepts(text: &str, value: &Value) -> bool {
@@ -102,6 +103,10 @@ fn a_bad_expression_is_shown_with_the_place_where_it_goes_wrong_and_the_dialect(
         "bad expression: nosuch is an undefined filter (this is jq as jaq 3 has it)\n  .Setup | nosuch\n           ^"
     );
     assert!(shown(".[\"x]").contains('^'));
+    for text in [".MiB of Memory > 3", ".Disks[].Size in GB > 3"] {
+        assert!(shown(text).contains("in quotes: .\""), "{}", shown(text));
+    }
+    assert!(shown(".MiB of Memory > 3").ends_with(".\"MiB of Memory\""));
     assert!(shown("").contains("expected"));
     assert!(shown("halt").contains("undefined"));
 }

@@ -1,16 +1,21 @@
 //! The judgement of many nodes by one expression, on a thread of its own: an expression may never end, or fill the
-//! memory, and the operator is to learn that before anything is sent.
+//! memory, and the operator is to learn that before anything is sent. One node after the other: what a stranger says is
+//! in memory as a tree for as long as he is judged.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 use std::{fmt, fs};
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::{Filter, NoVerdict, Plain};
+use super::facts::{self, FACTS};
+use super::{Filter, NoVerdict, Node, Plain, Unselectable};
+use protocol::NodeId;
+use task::near;
 
 /// For one node. The usual expression takes a fraction of a millisecond.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -19,38 +24,129 @@ const PULSE: Duration = Duration::from_millis(10);
 const MAX_KIB: u64 = 512 * 1024;
 /// Only what is touched is taken; a recursion that is not a loop needs some.
 const STACK: usize = 256 * 1024 * 1024;
+/// Keys that are remembered, to tell those that look like a misspelt one.
+const MAX_KEYS: usize = 10_000;
 
-pub(super) type Verdict = Result<bool, NoVerdict>;
+/// The nodes that a filter accepts, by their places, and those on which it failed.
+#[derive(Debug)]
+pub struct Matching {
+    pub nodes: Vec<usize>,
+    pub left_out: Vec<(usize, Unselectable)>,
+    /// Keys that no node has; then it accepts none.
+    pub unknown: Vec<UnknownKey>,
+}
 
-/// The verdict on each of `facts`, as far as the expression came. There are fewer than facts where it did not end.
-pub(super) fn judge(filter: &Arc<Filter>, facts: &[Value]) -> Vec<Verdict> {
-    let texts: Vec<String> = facts.iter().map(Value::to_string).collect();
-    let (tell, told) = channel();
-    let judge = Arc::clone(filter);
-    let at_work = thread::Builder::new().stack_size(STACK).spawn(move || {
-        for text in texts {
-            if tell.send(judge.accepts(text.as_bytes())).is_err() {
-                return;
+/// Asks `filter` about nodes that were asked for all they say. An odd node on which it fails, or gives what is neither
+/// true nor false, is left out. An expression that fails everywhere is wrong itself, and so is one that gives values
+/// and says true or false to no node.
+pub fn matching(filter: &Arc<Filter>, nodes: &[&Node]) -> Result<Matching, Unselectable> {
+    let judged = judge(filter, nodes);
+    if let Some(node) = nodes.get(judged.verdicts.len()) {
+        let node = node.name();
+        return Err(Unselectable::Endless { node });
+    }
+    let mut matching = Matching {
+        nodes: Vec::new(),
+        left_out: Vec::new(),
+        unknown: judged.unknown,
+    };
+    let (mut is_decided, mut value) = (false, None);
+    for (i, verdict) in judged.verdicts.into_iter().enumerate() {
+        match verdict {
+            Ok(decision) => {
+                is_decided |= decision.is_some();
+                matching
+                    .nodes
+                    .extend(decision.filter(|yes| *yes).map(|_| i));
+            }
+            Err(why) => {
+                if matches!(why, NoVerdict::Value(..)) && value.is_none() {
+                    value = Some(matching.left_out.len());
+                }
+                let node = nodes[i].name();
+                matching
+                    .left_out
+                    .push((i, Unselectable::NoVerdict { node, why }));
             }
         }
-    });
-    let mut verdicts = Vec::new();
+    }
+    let wrong = match value {
+        Some(first) if !is_decided => Some(first),
+        _ => (matching.left_out.len() == nodes.len()).then_some(0),
+    };
+    if let Some(wrong) = wrong.filter(|_| !nodes.is_empty()) {
+        return Err(matching.left_out.swap_remove(wrong).1);
+    }
+    if !matching.nodes.is_empty() && !matching.unknown.is_empty() {
+        return Err(Unselectable::UnknownKeys {
+            keys: matching.unknown,
+            some_match: true,
+        });
+    }
+    Ok(matching)
+}
+
+/// Whether an output is true, or one is false at least.
+type Verdict = Result<Option<bool>, NoVerdict>;
+
+/// As far as the expression came: there are fewer verdicts than nodes where it did not end.
+#[derive(Default)]
+struct Judged {
+    verdicts: Vec<Verdict>,
+    unknown: Vec<UnknownKey>,
+}
+
+enum Told {
+    Verdict(Verdict),
+    Unknown(Vec<UnknownKey>),
+}
+
+fn judge(filter: &Arc<Filter>, nodes: &[&Node]) -> Judged {
+    let said = nodes
+        .iter()
+        .map(|node| (node.id.clone(), node.sysinfo.clone()));
+    let said: Vec<(NodeId, Option<Arc<RawValue>>)> = said.collect();
+    let (tell, told) = channel();
+    let filter = Arc::clone(filter);
+    let at_work = thread::Builder::new()
+        .stack_size(STACK)
+        .spawn(move || work(&filter, said, &tell));
+    let mut judged = Judged::default();
     if at_work.is_err() {
-        return verdicts;
+        return judged;
     }
     let (before, mut latest) = (resident_kib(), Instant::now());
     loop {
         match told.recv_timeout(PULSE) {
-            Ok(verdict) => {
-                verdicts.push(verdict);
+            Ok(Told::Verdict(verdict)) => {
+                judged.verdicts.push(verdict);
                 latest = Instant::now();
             }
+            Ok(Told::Unknown(unknown)) => judged.unknown = unknown,
             Err(RecvTimeoutError::Timeout)
                 if latest.elapsed() < PATIENCE && resident_kib() < before + MAX_KIB => {}
             // It is left behind: `ur` ends now, and the thread with it.
-            Err(_) => return verdicts,
+            Err(_) => return judged,
         }
     }
+}
+
+fn work(filter: &Filter, said: Vec<(NodeId, Option<Arc<RawValue>>)>, tell: &Sender<Told>) {
+    let mut keys = Keys::read_by(filter);
+    for (id, said) in said {
+        let facts = facts::of_said(&id, said.as_deref());
+        keys.look(&facts);
+        let text = facts.to_string();
+        drop(facts);
+        if tell
+            .send(Told::Verdict(filter.verdict(text.as_bytes())))
+            .is_err()
+        {
+            return;
+        }
+    }
+    // Whoever does not wait any more need not know.
+    drop(tell.send(Told::Unknown(keys.unknown())));
 }
 
 fn resident_kib() -> u64 {
@@ -79,66 +175,43 @@ impl fmt::Display for UnknownKey {
     }
 }
 
-const MAX_NEAR: usize = 3;
+/// The keys that an expression reads and no node has had yet, and those that nodes have.
+struct Keys {
+    missing: BTreeSet<String>,
+    known: BTreeSet<String>,
+}
 
-/// The keys that an expression reads and that no node has.
-pub(super) fn unknown_keys(
-    keys: &BTreeSet<String>,
-    documented: impl Iterator<Item = &'static str>,
-    facts: &[Value],
-) -> Vec<UnknownKey> {
-    let mut missing: BTreeSet<&str> = keys.iter().map(String::as_str).collect();
-    for name in documented {
-        missing.remove(name);
-    }
-    for fact in facts {
-        if missing.is_empty() {
-            return Vec::new();
+impl Keys {
+    fn read_by(filter: &Filter) -> Self {
+        let mut missing = filter.keys.clone();
+        for (name, _) in FACTS {
+            missing.remove(*name);
         }
-        each_key(fact, &mut |key| {
-            missing.remove(key);
+        Self {
+            missing,
+            known: BTreeSet::new(),
+        }
+    }
+
+    fn look(&mut self, facts: &Value) {
+        if !self.missing.is_empty() {
+            each_key(facts, &mut |key| {
+                self.missing.remove(key);
+                if self.known.len() < MAX_KEYS && !self.known.contains(key) {
+                    self.known.insert(key.to_owned());
+                }
+            });
+        }
+    }
+
+    fn unknown(self) -> Vec<UnknownKey> {
+        let Self { missing, known } = self;
+        let unknown = missing.into_iter().map(|key| UnknownKey {
+            near: near(&key, known.iter().map(String::as_str)),
+            key,
         });
+        unknown.collect()
     }
-    let mut known = BTreeSet::new();
-    let mut learn = |key: &str| {
-        if !known.contains(key) {
-            known.insert(key.to_owned());
-        }
-    };
-    facts.iter().for_each(|fact| each_key(fact, &mut learn));
-    let missing = missing.into_iter().map(|key| UnknownKey {
-        key: key.to_owned(),
-        near: near(key, &known),
-    });
-    missing.collect()
-}
-
-/// Those that differ from it in a third of its letters at most.
-fn near(key: &str, known: &BTreeSet<String>) -> Vec<String> {
-    let key = key.to_lowercase();
-    let most = key.chars().count().div_ceil(3);
-    let steps = known
-        .iter()
-        .map(|name| (steps(&key, &name.to_lowercase()), name));
-    let mut near: Vec<(usize, &String)> = steps.filter(|(steps, _)| *steps <= most).collect();
-    near.sort();
-    let names = near.into_iter().map(|(_, name)| name.clone());
-    names.take(MAX_NEAR).collect()
-}
-
-/// How many letters are to be put in, left out or changed to make one word of another (Levenshtein).
-fn steps(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in other.iter().enumerate() {
-            let changed = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[other.len()]
 }
 
 fn each_key(value: &Value, visit: &mut impl FnMut(&str)) {
@@ -163,20 +236,56 @@ mod tests {
         Arc::new(Filter::parse(text).unwrap())
     }
 
+    fn said(what: &[Value]) -> Vec<Node> {
+        let one = |(i, said): (usize, &Value)| {
+            let id = NodeId::parse(&format!("u{i}")).unwrap();
+            let mut node = Node::read(id, b"{}").unwrap();
+            node.keep(said.to_string()).unwrap();
+            node
+        };
+        what.iter().enumerate().map(one).collect()
+    }
+
+    fn judged(text: &str, what: &[Value]) -> Judged {
+        let nodes = said(what);
+        judge(&filter(text), &nodes.iter().collect::<Vec<_>>())
+    }
+
+    fn matched(text: &str, what: &[Value]) -> Result<Matching, Unselectable> {
+        let nodes = said(what);
+        matching(&filter(text), &nodes.iter().collect::<Vec<_>>())
+    }
+
     #[test]
-    fn each_of_the_facts_gets_its_verdict() {
-        let facts = [json!({"a": 1}), json!({"a": "x"}), json!({})];
-        let verdicts = judge(&filter(".a == 1"), &facts);
-        assert_eq!(verdicts[0], Ok(true));
+    fn each_node_gets_its_verdict() {
+        let verdicts = judged(".a == 1", &[json!({"a": 1}), json!({"a": "x"}), json!({})]).verdicts;
+        assert_eq!(verdicts[0], Ok(Some(true)));
         assert!(matches!(verdicts[1], Err(NoVerdict::Failed(_))));
-        assert_eq!(verdicts[2], Ok(false));
+        assert_eq!(verdicts[2], Ok(Some(false)));
     }
 
     #[test]
     fn an_expression_that_does_not_end_is_ended() {
         let began = Instant::now();
-        assert_eq!(judge(&filter("def f: f; f"), &[json!({})]), []);
+        assert_eq!(judged("def f: f; f", &[json!({})]).verdicts, []);
         assert!(began.elapsed() < PATIENCE * 3);
+    }
+
+    #[test]
+    fn a_text_where_others_have_a_flag_costs_its_node_the_place_and_no_other() {
+        let flags = [
+            json!({"Flag": true}),
+            json!({"Flag": "x"}),
+            json!({"Flag": false}),
+            json!({}),
+        ];
+        let found = matched(".Flag", &flags).unwrap();
+        assert_eq!(found.nodes, [0]);
+        assert_eq!(found.left_out.len(), 1);
+        assert!(found.left_out[0].1.to_string().contains("u1"));
+        // To no node it says true or false: that is no question.
+        assert!(matched(".Flag", &flags[1..2]).is_err());
+        assert!(matched(".Flag", &[flags[3].clone(), flags[1].clone()]).is_err());
     }
 
     #[test]
@@ -185,13 +294,9 @@ mod tests {
             json!({"Rack": "r1", "Disks": {"sda": {}}}),
             json!({"Ruck": [{"deep": 1}]}),
         ];
-        let unknown = |keys: &[&str]| {
-            let keys = keys.iter().map(|key| (*key).to_owned()).collect();
-            unknown_keys(&keys, ["Setup"].into_iter(), &facts)
-        };
-        assert_eq!(unknown(&["Rack", "sda", "deep", "Setup"]), []);
-        let found = unknown(&["rak"]);
-        assert_eq!(found[0].near[0], "Rack");
-        assert_eq!(unknown(&["zzzz"])[0].near, [""; 0]);
+        let unknown = |text: &str| judged(text, &facts).unknown;
+        assert_eq!(unknown(".Rack, .sda, .deep, .Setup"), []);
+        assert_eq!(unknown(".rak")[0].near[0], "Rack");
+        assert_eq!(unknown(".zzzz")[0].near, [""; 0]);
     }
 }

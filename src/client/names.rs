@@ -2,66 +2,79 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Node, Target, Unselectable, duplicate_uuids};
-use protocol::NodeId;
+use super::Node;
+use task::near;
 
-/// A node as a person names it: its UUID, its UUID-MAC, or its hostname.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Letters of the beginning of a UUID, and those with which it is as good as a host name.
+const MIN_BEGINNING: usize = 4;
+const SURE_BEGINNING: usize = 8;
+const UUID_LEN: usize = 36;
+
+/// A node as a person names it: by host name, short name, UUID, UUID-MAC, the beginning of its UUID, MAC or IP address,
+/// or as `ur` prints it, `name(UUID)`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NodeName(pub String);
 
 impl NodeName {
-    fn is_uuid_and_mac_of(&self, node: &Node) -> bool {
+    pub(super) fn is_uuid_and_mac_of(&self, node: &Node) -> bool {
         let Some(mac) = &node.mac else { return false };
         self.0.eq_ignore_ascii_case(&format!("{}-{mac}", node.id))
     }
 
-    fn is_uuid_of(&self, node: &Node) -> bool {
-        self.0.eq_ignore_ascii_case(node.id.as_str()) || self.is_uuid_and_mac_of(node)
+    /// The UUID of a name as `ur` prints it.
+    fn uuid_beside(&self) -> Option<&str> {
+        let (_, uuid) = self.0.strip_suffix(')')?.rsplit_once('(')?;
+        Some(uuid)
     }
 
-    /// A node chooses its host name. What looks like a UUID means the node of that UUID, and no other that calls
-    /// itself so.
-    fn is_hostname_of(&self, node: &Node) -> bool {
-        let looks_like_uuid = |text: &str| uuid::Uuid::try_parse(text).is_ok();
-        node.hostname == *self.0 && !self.0.get(..36).is_some_and(looks_like_uuid)
+    /// By which names are compared: the case of letters does not matter.
+    pub(super) fn key(&self) -> String {
+        self.uuid_beside().unwrap_or(&self.0).to_lowercase()
     }
 
-    fn means(&self, node: &Node) -> bool {
-        self.is_uuid_of(node) || self.is_hostname_of(node)
-    }
-
-    fn key(&self) -> String {
-        self.0.to_ascii_lowercase()
-    }
-
-    /// Those of `nodes` that it means: by UUID, and by host name only where there is none of that UUID.
-    fn chosen<'a>(&self, nodes: &[&'a Node]) -> Vec<&'a Node> {
-        let those = |is_meant: fn(&Self, &Node) -> bool| {
-            let nodes = nodes.iter().copied();
-            nodes
-                .filter(|node| is_meant(self, node))
-                .collect::<Vec<_>>()
-        };
-        match those(Self::is_uuid_of) {
-            none if none.is_empty() => those(Self::is_hostname_of),
-            some => some,
-        }
+    /// It means the node of that UUID, and no other that calls itself so.
+    fn is_uuid(&self) -> bool {
+        self.uuid_beside().is_some() || looks_like_uuid(&self.0)
     }
 }
 
-/// The [`NodeName::key`] of every name that may mean `node`: thousands of names are looked up, not compared.
-fn keys_of(node: &Node) -> Vec<String> {
-    let mut names = vec![node.hostname.to_string(), node.id.to_string()];
+fn looks_like_uuid(text: &str) -> bool {
+    let uuid = text.get(..UUID_LEN).map(uuid::Uuid::try_parse);
+    uuid.is_some_and(|uuid| uuid.is_ok())
+}
+
+/// The keys of a node's UUID, which no other node can have.
+fn uuid_keys(node: &Node) -> Vec<String> {
+    let mut keys = vec![node.id.as_str().to_lowercase()];
     let mac = node.mac.as_ref();
-    names.extend(mac.map(|mac| format!("{}-{mac}", node.id)));
-    let mut keys: Vec<String> = names.into_iter().map(|name| NodeName(name).key()).collect();
-    keys.dedup();
+    keys.extend(mac.map(|mac| format!("{}-{mac}", node.id).to_lowercase()));
     keys
+}
+
+/// The keys of what a node says of itself. What looks like a UUID is none of them.
+pub(super) fn said_keys(node: &Node) -> Vec<String> {
+    let hostname = node.hostname.to_lowercase();
+    let mut keys = Vec::new();
+    if !looks_like_uuid(&hostname) {
+        let short = hostname.split_once('.').map(|(short, _)| short.to_owned());
+        keys.extend(short.filter(|short| !short.is_empty()));
+        keys.push(hostname);
+    }
+    if let Some(mac) = &node.mac {
+        keys.extend([mac.to_lowercase(), mac.to_lowercase().replace(':', "-")]);
+    }
+    keys.extend(node.ip.as_ref().map(|ip| ip.to_lowercase()));
+    keys
+}
+
+fn beginnings(id: &str) -> impl Iterator<Item = String> {
+    let id = id.to_lowercase();
+    (MIN_BEGINNING..id.len()).filter_map(move |end| Some(id.get(..end)?.to_owned()))
 }
 
 /// Who has not answered yet, where that can be known.
 #[derive(Debug)]
-pub struct Wanted(Option<HashMap<String, Vec<NodeName>>>);
+pub struct Wanted(Option<HashSet<String>>);
 
 impl Wanted {
     /// Where no names say which nodes are to answer.
@@ -69,12 +82,8 @@ impl Wanted {
         Self(None)
     }
 
-    pub(super) fn named(names: &[NodeName]) -> Self {
-        let mut missing: HashMap<String, Vec<NodeName>> = HashMap::new();
-        for name in names {
-            missing.entry(name.key()).or_default().push(name.clone());
-        }
-        Self(Some(missing))
+    pub(super) fn named<'a>(names: impl IntoIterator<Item = &'a NodeName>) -> Self {
+        Self(Some(names.into_iter().map(NodeName::key).collect()))
     }
 
     /// It was named, and has not answered yet.
@@ -82,7 +91,9 @@ impl Wanted {
         let Some(missing) = &self.0 else {
             return false;
         };
-        keys_of(node).iter().any(|key| missing.contains_key(key))
+        let mut keys = uuid_keys(node).into_iter().chain(said_keys(node));
+        keys.any(|key| missing.contains(&key))
+            || beginnings(node.id.as_str()).any(|key| missing.contains(&key))
     }
 
     /// Crosses a node off, and says whether all that were named are there now, so that waiting for more
@@ -91,62 +102,86 @@ impl Wanted {
         let Some(missing) = &mut self.0 else {
             return false;
         };
-        for key in keys_of(node) {
-            if let Some(names) = missing.get_mut(&key) {
-                names.retain(|name| !name.means(node));
-                if names.is_empty() {
-                    missing.remove(&key);
-                }
-            }
+        let keys = uuid_keys(node).into_iter().chain(said_keys(node));
+        for key in keys.chain(beginnings(node.id.as_str())) {
+            missing.remove(&key);
         }
         missing.is_empty()
     }
 }
 
-/// The node of each name. Fails where a name means none or several, or two names mean one, or the machine that is
-/// meant cannot be told from another of its UUID.
-pub(super) fn resolve(names: &[NodeName], nodes: &[Node]) -> Result<Vec<Target>, Unselectable> {
-    let wanted: HashSet<String> = names.iter().map(NodeName::key).collect();
-    let mut by_key: HashMap<String, Vec<&Node>> = HashMap::new();
-    for node in nodes {
-        for key in keys_of(node) {
-            if wanted.contains(&key) {
-                by_key.entry(key).or_default().push(node);
-            }
-        }
-    }
-    let mut duplicates = duplicate_uuids(nodes);
-    let mut targets = Vec::new();
-    let mut missing = Vec::new();
-    let mut names_of: HashMap<NodeId, &NodeName> = HashMap::new();
-    for name in names {
-        let meant = by_key
-            .get(&name.key())
-            .map_or(Vec::new(), |nodes| name.chosen(nodes));
-        let Some(first) = meant.first() else {
-            missing.push(name.0.clone());
-            continue;
+/// The names of the nodes that answered: thousands are looked up, not compared.
+pub(super) struct Directory<'a> {
+    nodes: &'a [Node],
+    by_uuid: HashMap<String, Vec<usize>>,
+    by_said: HashMap<String, Vec<usize>>,
+    /// Sorted.
+    uuids: Vec<(String, usize)>,
+}
+
+impl<'a> Directory<'a> {
+    pub(super) fn of(nodes: &'a [Node]) -> Self {
+        let mut directory = Self {
+            nodes,
+            by_uuid: HashMap::new(),
+            by_said: HashMap::new(),
+            uuids: Vec::new(),
         };
-        if meant.iter().any(|node| node.id != first.id) {
-            let ids = meant.iter().map(|node| node.id.clone()).collect();
-            return Err(Unselectable::Ambiguous(name.0.clone(), ids));
-        }
-        // Also two machines of one UUID, each with its MAC: their replies have the same key.
-        if let Some(earlier) = names_of.insert(first.id.clone(), name) {
-            return Err(Unselectable::Repeated(earlier.0.clone(), name.0.clone()));
-        }
-        let duplicate = duplicates.iter().position(|it| it.id == first.id);
-        let is_one_machine = meant.iter().all(|node| node.mac == first.mac);
-        targets.push(match duplicate {
-            None if !name.is_uuid_and_mac_of(first) => Target::of(first),
-            Some(i) if !is_one_machine || first.mac.is_none() => {
-                return Err(Unselectable::DuplicateUuid(vec![duplicates.remove(i)]));
+        for (i, node) in nodes.iter().enumerate() {
+            for key in uuid_keys(node) {
+                directory.by_uuid.entry(key).or_default().push(i);
             }
-            _ => Target::with_mac(first),
+            for key in said_keys(node) {
+                directory.by_said.entry(key).or_default().push(i);
+            }
+            directory.uuids.push((node.id.as_str().to_lowercase(), i));
+        }
+        directory.uuids.sort();
+        directory
+    }
+
+    /// The nodes that `name` means: by UUID, and by what they say only where there is none of that UUID. More than
+    /// one is a question to the operator.
+    pub(super) fn meant(&self, name: &NodeName) -> Vec<usize> {
+        let key = name.key();
+        if let Some(nodes) = self.by_uuid.get(&key) {
+            return nodes.clone();
+        }
+        if name.is_uuid() {
+            return Vec::new();
+        }
+        let mut meant = self.by_said.get(&key).cloned().unwrap_or_default();
+        if key.len() >= SURE_BEGINNING || (meant.is_empty() && key.len() >= MIN_BEGINNING) {
+            meant.extend(self.beginning_with(&key));
+            meant.sort_unstable();
+            meant.dedup();
+        }
+        meant
+    }
+
+    fn beginning_with(&self, key: &str) -> impl Iterator<Item = usize> {
+        let first = self.uuids.partition_point(|(uuid, _)| uuid.as_str() < key);
+        let rest = self.uuids.get(first..).unwrap_or_default().iter();
+        rest.take_while(move |(uuid, _)| uuid.starts_with(key))
+            .map(|(_, i)| *i)
+    }
+
+    /// Whether a node's host name may be taken for another node.
+    pub(super) fn has_namesake(&self, node: &Node) -> bool {
+        let name = NodeName(node.hostname.to_string());
+        let key = name.key();
+        let owners = self.by_uuid.get(&key).into_iter().flatten();
+        let mut others = owners.copied().chain(self.meant(&name));
+        others.any(|i| self.nodes[i].id != node.id)
+    }
+
+    /// Host names that look like the one that is missing.
+    pub(super) fn near(&self, name: &NodeName) -> Vec<String> {
+        let shorts = self.nodes.iter().filter_map(|node| {
+            let short = node.hostname.split('.').next();
+            short.filter(|_| !name.0.contains('.'))
         });
+        let names = self.nodes.iter().map(|node| &*node.hostname);
+        near(&name.0, names.chain(shorts))
     }
-    if missing.is_empty() {
-        return Ok(targets);
-    }
-    Err(Unselectable::Missing(missing))
 }

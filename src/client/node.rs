@@ -1,6 +1,8 @@
 //! A node as its sysinfo describes it. Of the thousands of bytes that a node says of itself, the few that
 //! nodes are listed and chosen by are kept; all of them only where a command asks for them.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -36,7 +38,7 @@ pub struct Node {
     /// Booted as one.
     pub is_headnode: bool,
     /// All that it said, if the search was for that.
-    pub sysinfo: Option<Box<RawValue>>,
+    pub sysinfo: Option<Arc<RawValue>>,
 }
 
 /// The fields that are looked at. Each may hold anything.
@@ -80,6 +82,12 @@ impl Node {
         Self::of(id, &Fields::default())
     }
 
+    /// Keeps all that it said.
+    pub(super) fn keep(&mut self, said: String) -> serde_json::Result<()> {
+        self.sysinfo = Some(RawValue::from_string(said)?.into());
+        Ok(())
+    }
+
     /// What it is called wherever people read it.
     pub fn name(&self) -> String {
         name(&self.hostname, &self.id, self.has_namesake)
@@ -87,7 +95,7 @@ impl Node {
 
     fn of(id: NodeId, fields: &Fields<'_>) -> Self {
         let hostname = text(fields.hostname).filter(|name| !name.is_empty());
-        let hostname = hostname.map(|name| Plain::name(&name));
+        let hostname = hostname.map(|name| Plain::hostname(&name));
         let disks = value(fields.disks);
         let nics = value(fields.nics);
         let admin = nics
@@ -171,11 +179,9 @@ pub(super) mod tests {
                 "eth1": {"MAC Address": mac, "ip4addr": "10.0.0.7", "NIC Names": ["admin"]},
             },
         });
-        let node = read(uuid, &sysinfo);
-        Node {
-            sysinfo: serde_json::value::to_raw_value(&sysinfo).ok(),
-            ..node
-        }
+        let mut node = read(uuid, &sysinfo);
+        node.keep(sysinfo.to_string()).unwrap();
+        node
     }
 
     fn read(uuid: &str, sysinfo: &Value) -> Node {

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 const MAX_TEXT: usize = 1000;
 const MAX_NAME: usize = 64;
 
-/// One line without anything that a terminal obeys. There is no other way to one than through [`Plain::of`] and
-/// [`Plain::name`], so what has this type can be printed.
+/// One line without anything that a terminal obeys. There is no other way to one than through its
+/// constructors, so what has this type can be printed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "String")]
 pub struct Plain(String);
@@ -25,6 +25,20 @@ impl Plain {
     /// The same for what stands in a table or a heading.
     pub fn name(text: &str) -> Self {
         Self(escaped(text, MAX_NAME))
+    }
+
+    /// A host name: besides, the signs are escaped that part names in a node set.
+    pub fn hostname(text: &str) -> Self {
+        let mut plain = String::new();
+        for c in escaped(text, MAX_NAME).chars() {
+            match c {
+                c if c.is_whitespace() || "[](),!&*?@".contains(c) => {
+                    plain.extend(c.escape_unicode());
+                }
+                c => plain.push(c),
+            }
+        }
+        Self(plain)
     }
 
     /// A text of several lines, each of them plain.
@@ -111,6 +125,16 @@ mod tests {
         let read: Plain = serde_json::from_str(r#""a\u001b""#).unwrap();
         assert_eq!(&*read, "a\\u{1b}");
         assert_eq!(Plain::lines("a\x1b\nb"), "a\\u{1b}\nb");
+    }
+
+    #[test]
+    fn a_host_name_cannot_be_taken_for_a_node_set() {
+        let name = Plain::hostname("@n[1-2],a b*(u1)");
+        assert_eq!(
+            &*name,
+            "\\u{40}n\\u{5b}1-2\\u{5d}\\u{2c}a\\u{20}b\\u{2a}\\u{28}u1\\u{29}"
+        );
+        assert_eq!(&*Plain::hostname("knoten-ü2.dc1"), "knoten-ü2.dc1");
     }
 
     #[test]

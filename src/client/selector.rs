@@ -1,28 +1,39 @@
 //! Selection: which of the nodes that answered a command is for. Refuses whatever is not exactly what was
 //! meant: nothing has been sent by then, and nothing is.
 
-use std::collections::{HashMap, HashSet};
-use std::fmt;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::facts::{self, FACTS};
-use super::judge::{UnknownKey, judge, unknown_keys};
-use super::names::{NodeName, Wanted, resolve};
+use super::chosen::{Choice, Meant, targets};
+use super::judge::{Matching, matching};
+use super::names::Directory;
 use super::{
-    BadFilter, DuplicateUuid, Filter, NoVerdict, Node, Plain, Remembered, Search, Target,
-    duplicate_uuids,
+    BadFilter, Filter, Node, NodeName, Pattern, Remembered, Search, Target, Unselectable, Wanted,
 };
-use protocol::NodeId;
 
 /// What was asked for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Selector {
     All,
     /// All but headnodes.
     Compute,
+    /// One part of what was typed: a name, or a range of them.
     Named(Vec<NodeName>),
+    Like(Pattern),
     Where(Arc<Filter>),
+    /// What was defined elsewhere. It may mean nobody.
+    Group(Box<Selector>),
+    /// From the left to the right.
+    Set(Vec<(Operator, Selector)>),
+}
+
+/// How a part of a set is joined with what stands before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    Or,
+    And,
+    Without,
 }
 
 /// The targets, and the nodes that are none though they may have been meant, each with the reason.
@@ -32,46 +43,53 @@ pub struct Selected {
     pub left_out: Vec<Unselectable>,
 }
 
-/// Why nothing can be sent.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Unselectable {
-    /// These were named and did not answer.
-    Missing(Vec<String>),
-    /// The same, and some of them are remembered, each with what it is remembered as.
-    Down {
-        down: Vec<(String, Remembered)>,
-        unknown: Vec<String>,
-    },
-    /// Of so many nodes that answered, none was asked for.
-    NoNode { answered: usize },
-    /// Two names for one node.
-    Repeated(String, String),
-    /// One hostname for several nodes.
-    Ambiguous(String, Vec<NodeId>),
-    /// One UUID for several machines.
-    DuplicateUuid(Vec<DuplicateUuid>),
-    /// The expression says neither yes nor no to this node.
-    NoVerdict { node: String, why: NoVerdict },
-    /// It did not end on this node.
-    Endless { node: String },
-    /// It reads keys that no node has, most likely misspelt. Some nodes would have been meant all the same, or none.
-    UnknownKeys {
-        keys: Vec<UnknownKey>,
-        some_match: bool,
-    },
-}
-
 impl Selector {
     pub fn compile(expression: &str) -> Result<Self, BadFilter> {
         let filter = Filter::parse(expression)?;
         Ok(Self::Where(Arc::new(filter)))
     }
 
+    /// Those of both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self::Set(vec![(Operator::Or, self), (Operator::And, other)])
+    }
+
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self::Set(vec![(Operator::Or, self), (Operator::Without, other)])
+    }
+
     /// Which nodes have to answer, where that can be known.
     pub fn wanted(&self) -> Wanted {
+        let mut names = Vec::new();
+        match self.names(&mut names) {
+            true => Wanted::named(names),
+            false => Wanted::unknown(),
+        }
+    }
+
+    /// Gathers the names of all nodes that it can mean, and says whether that are all.
+    fn names<'a>(&'a self, names: &mut Vec<&'a NodeName>) -> bool {
         match self {
-            Self::Named(names) => Wanted::named(names),
-            _ => Wanted::unknown(),
+            Self::All | Self::Compute | Self::Like(_) | Self::Where(_) => false,
+            Self::Named(those) => {
+                names.extend(those);
+                true
+            }
+            Self::Group(selector) => selector.names(names),
+            Self::Set(parts) => {
+                let mut all = true;
+                for (operator, part) in parts {
+                    match operator {
+                        Operator::Or => all &= part.names(names),
+                        // These narrow it; a second list of names is waited for, too.
+                        Operator::And if !all => all = part.names(names),
+                        Operator::And | Operator::Without => {}
+                    }
+                }
+                all
+            }
         }
     }
 
@@ -80,209 +98,275 @@ impl Selector {
         Search {
             quiet,
             wanted: self.wanted(),
-            keep_sysinfo: matches!(self, Self::Where(_)),
+            keep_sysinfo: self.asks_for_facts(),
         }
     }
 
-    /// The targets among `nodes`, in their order; by name in the order of the names.
+    fn asks_for_facts(&self) -> bool {
+        match self {
+            Self::Where(_) => true,
+            Self::Group(selector) => selector.asks_for_facts(),
+            Self::Set(parts) => parts.iter().any(|(_, part)| part.asks_for_facts()),
+            _ => false,
+        }
+    }
+
+    /// The targets among `nodes`: by name in the order of the names, else in theirs.
     pub fn select(&self, nodes: &[Node]) -> Result<Selected, Unselectable> {
-        let (mut left_out, mut unknown) = (Vec::new(), Vec::new());
-        let chosen = match self {
-            Self::All => nodes.iter().collect(),
-            Self::Compute => nodes.iter().filter(|node| !node.is_headnode).collect(),
-            Self::Where(filter) => {
-                let matching = matching(filter, nodes)?;
-                (left_out, unknown) = (matching.left_out, matching.unknown);
-                matching.nodes
-            }
-            Self::Named(names) => {
-                let targets = resolve(names, nodes)?;
-                return Ok(Selected { targets, left_out });
-            }
+        self.select_knowing(nodes, &[])
+    }
+
+    /// The same, where some that did not answer are remembered.
+    pub fn select_knowing(
+        &self,
+        nodes: &[Node],
+        missing: &[Remembered],
+    ) -> Result<Selected, Unselectable> {
+        let missing: Vec<Node> = missing.iter().map(|it| it.node.clone()).collect();
+        let candidates = Candidates {
+            nodes,
+            directory: Directory::of(nodes),
+            remembered: Directory::of(&missing),
         };
-        let (targets, duplicates) = one_for_each(&chosen, nodes);
-        if targets.is_empty() && !unknown.is_empty() {
-            return Err(Unselectable::UnknownKeys {
-                keys: unknown,
-                some_match: false,
-            });
+        let meant = self.meant(&candidates, None)?;
+        if !meant.missing.is_empty() {
+            return Err(candidates.missing(&meant.missing));
         }
-        if targets.is_empty() {
-            return Err(match duplicates {
-                none if none.is_empty() => Unselectable::NoNode {
-                    answered: nodes.len(),
-                },
-                some => Unselectable::DuplicateUuid(some),
-            });
-        }
-        let duplicates = duplicates.into_iter();
-        left_out.extend(duplicates.map(|it| Unselectable::DuplicateUuid(vec![it])));
-        Ok(Selected { targets, left_out })
+        targets(meant, nodes)
     }
 
-    /// Which of the nodes that did not answer are meant, all of them by name. An expression is about facts, which are
-    /// not remembered: then it is not known.
-    pub fn meant<'a>(&self, missing: &'a [Remembered]) -> Option<Vec<&'a Remembered>> {
-        let missing = missing.iter();
-        match self {
-            Self::All => Some(missing.collect()),
-            Self::Compute => Some(missing.filter(|it| !it.node.is_headnode).collect()),
-            // Where one of these is missing, nothing is sent.
-            Self::Named(_) => Some(Vec::new()),
-            Self::Where(_) => None,
-        }
-    }
-}
-
-/// A target for each UUID, and the UUIDs that are none: those of several machines, one of which may be meant. A
-/// UUID is chosen if all that was said under it is.
-fn one_for_each(chosen: &[&Node], nodes: &[Node]) -> (Vec<Target>, Vec<DuplicateUuid>) {
-    let mut answers: HashMap<&NodeId, usize> = HashMap::new();
-    for node in nodes {
-        *answers.entry(&node.id).or_default() += 1;
-    }
-    for node in chosen {
-        answers.entry(&node.id).and_modify(|left| *left -= 1);
-    }
-    let mut duplicates = duplicate_uuids(nodes);
-    let ids: HashSet<&NodeId> = chosen.iter().map(|node| &node.id).collect();
-    duplicates.retain(|it| ids.contains(&it.id));
-    let several: HashSet<&NodeId> = duplicates.iter().map(|it| &it.id).collect();
-    let mut seen = HashSet::new();
-    let targets = chosen
-        .iter()
-        .filter(|node| answers[&node.id] == 0 && !several.contains(&node.id))
-        .filter(|node| seen.insert(&node.id))
-        .map(|node| Target::of(node))
-        .collect();
-    (targets, duplicates)
-}
-
-/// The nodes that a filter accepts, and those on which it failed.
-#[derive(Debug)]
-pub struct Matching<'a> {
-    pub nodes: Vec<&'a Node>,
-    pub left_out: Vec<Unselectable>,
-    /// Keys that no node has; then it accepts none.
-    pub unknown: Vec<UnknownKey>,
-}
-
-/// Asks `filter` about nodes that were asked for all they say. An odd node on which it fails is left out; an expression
-/// that fails everywhere is wrong itself, and so is one that says neither yes nor no.
-pub fn matching<'a>(filter: &Arc<Filter>, nodes: &'a [Node]) -> Result<Matching<'a>, Unselectable> {
-    let facts: Vec<_> = nodes.iter().map(facts::of).collect();
-    let verdicts = judge(filter, &facts);
-    if let Some(node) = nodes.get(verdicts.len()) {
-        let node = node.name();
-        return Err(Unselectable::Endless { node });
-    }
-    let mut matching = Matching {
-        nodes: Vec::new(),
-        left_out: Vec::new(),
-        unknown: unknown_keys(&filter.keys, FACTS.iter().map(|(name, _)| *name), &facts),
-    };
-    for (node, verdict) in nodes.iter().zip(verdicts) {
-        let no_verdict = |why| Unselectable::NoVerdict {
-            node: node.name(),
-            why,
-        };
-        match verdict {
-            Ok(true) => matching.nodes.push(node),
-            Ok(false) => {}
-            Err(why @ NoVerdict::Failed(_)) => matching.left_out.push(no_verdict(why)),
-            Err(why @ NoVerdict::Value(..)) => return Err(no_verdict(why)),
-        }
-    }
-    if matching.left_out.len() == nodes.len()
-        && let Some(first) = matching.left_out.pop()
-    {
-        return Err(first);
-    }
-    if !matching.nodes.is_empty() && !matching.unknown.is_empty() {
-        return Err(Unselectable::UnknownKeys {
-            keys: matching.unknown,
-            some_match: true,
-        });
-    }
-    Ok(matching)
-}
-
-impl Unselectable {
-    /// With what is remembered of nodes that did not answer.
-    pub fn remembering(self, missing: &[Remembered]) -> Self {
-        let Self::Missing(names) = self else {
-            return self;
-        };
+    /// Which of the nodes that did not answer are meant, none of them by its name: where one of these is missing,
+    /// nothing is sent. An expression is about facts, which are not remembered: then it is not known.
+    pub fn absent<'a>(&self, missing: &'a [Remembered]) -> Option<Vec<&'a Remembered>> {
         let nodes: Vec<Node> = missing.iter().map(|it| it.node.clone()).collect();
-        let (mut down, mut unknown) = (Vec::new(), Vec::new());
-        for name in names {
-            let found = resolve(&[NodeName(name.clone())], &nodes);
-            let id = found.ok().and_then(|mut found| found.pop());
-            let known = id.and_then(|target| missing.iter().find(|it| it.node.id == target.id));
-            match known {
-                Some(known) => down.push((name, known.clone())),
-                None => unknown.push(name),
-            }
-        }
-        match down.is_empty() {
-            true => Self::Missing(unknown),
-            false => Self::Down { down, unknown },
-        }
+        let absent = self.among_absent(&nodes, false)?;
+        let missing = missing.iter().zip(0..);
+        let meant = missing.filter(|(_, i)| absent.contains(i));
+        Some(meant.map(|(it, _)| it).collect())
     }
-}
 
-impl fmt::Display for Unselectable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn among_absent(&self, nodes: &[Node], excludes: bool) -> Option<HashSet<usize>> {
+        let those = |is_meant: &dyn Fn(&Node) -> bool| {
+            let nodes = nodes.iter().zip(0..).filter(|(node, _)| is_meant(node));
+            Some(nodes.map(|(_, i)| i).collect())
+        };
         match self {
-            Self::Missing(names) => {
-                let names: Vec<Plain> = names.iter().map(|name| Plain::of(name)).collect();
-                write!(f, "not found: {}", names.join(", "))
+            Self::All => those(&|_| true),
+            Self::Compute => those(&|node| !node.is_headnode),
+            Self::Named(_) if !excludes => Some(HashSet::new()),
+            Self::Named(names) => {
+                let directory = Directory::of(nodes);
+                Some(
+                    names
+                        .iter()
+                        .flat_map(|name| directory.meant(name))
+                        .collect(),
+                )
             }
-            Self::Down { down, unknown } => {
-                for (i, (name, known)) in down.iter().enumerate() {
-                    let name = Plain::of(name);
-                    f.write_str(if i > 0 { "\n" } else { "" })?;
-                    write!(f, "{name} does not answer: last seen {}", known.when())?;
+            Self::Like(pattern) => those(&|node| pattern.matches(&node.hostname)),
+            Self::Where(_) => None,
+            Self::Group(selector) => selector.among_absent(nodes, excludes),
+            Self::Set(parts) => {
+                let mut meant = Some(HashSet::new());
+                for (operator, part) in parts {
+                    let excludes = excludes || *operator == Operator::Without;
+                    let other = part.among_absent(nodes, excludes);
+                    meant = match (operator, meant, other) {
+                        (Operator::Or, Some(a), Some(b)) => Some(&a | &b),
+                        (Operator::And, Some(a), Some(b)) => Some(&a & &b),
+                        (Operator::Without, Some(a), Some(b)) => Some(&a - &b),
+                        (Operator::And, Some(nobody), _) | (Operator::Without, Some(nobody), _)
+                            if nobody.is_empty() =>
+                        {
+                            Some(nobody)
+                        }
+                        (Operator::And, _, Some(nobody)) if nobody.is_empty() => Some(nobody),
+                        _ => None,
+                    };
                 }
-                if !unknown.is_empty() {
-                    write!(f, "\n{}", Self::Missing(unknown.clone()))?;
-                }
-                Ok(())
+                meant
             }
-            Self::NoNode { answered: 0 } => f.write_str("no node answered"),
-            Self::NoNode { answered } => write!(f, "{answered} nodes answered, none of them meant"),
-            Self::Repeated(one, other) if one == other => write!(f, "{one} is named twice"),
-            Self::Repeated(one, other) => write!(f, "{one} and {other} are the same node"),
-            Self::Ambiguous(name, ids) => {
-                write!(f, "{name} is the hostname of several nodes:")?;
-                ids.iter().try_for_each(|id| write!(f, " {id}"))
+        }
+    }
+
+    /// `within` is what it narrows: other nodes need not be judged.
+    fn meant<'a>(
+        &'a self,
+        candidates: &Candidates<'_>,
+        within: Option<&[Choice<'_>]>,
+    ) -> Result<Meant<'a>, Unselectable> {
+        let all = 0..candidates.nodes.len();
+        Ok(match self {
+            Self::All => Meant::of(all),
+            Self::Compute => Meant::of(all.filter(|i| !candidates.nodes[*i].is_headnode)),
+            Self::Named(names) => candidates.named(names),
+            Self::Like(pattern) => {
+                let meant = Meant::of(all.filter(|i| candidates.is_like(pattern, *i)));
+                meant.or_else_missing(&pattern.written)
             }
-            Self::DuplicateUuid(faults) => {
-                for (i, duplicate) in faults.iter().enumerate() {
-                    if i > 0 {
-                        f.write_str("\n")?;
+            Self::Where(filter) => {
+                let judged: Vec<usize> = match within {
+                    Some(within) => within.iter().map(|choice| choice.node).collect(),
+                    None => all.collect(),
+                };
+                candidates.judged(filter, &judged)?
+            }
+            Self::Group(selector) => Meant {
+                nobody: Vec::new(),
+                ..selector.meant(candidates, within)?
+            },
+            Self::Set(parts) => {
+                let mut meant = Meant::default();
+                for (i, (operator, part)) in parts.iter().enumerate() {
+                    match operator {
+                        Operator::Or => meant.add(part.meant(candidates, None)?),
+                        Operator::And => part.narrow(&mut meant, &parts[..i], candidates)?,
+                        Operator::Without => part.exclude_from(&mut meant, candidates)?,
                     }
-                    write!(f, "{duplicate}")?;
                 }
-                f.write_str("\naddress one of them as UUID-MAC")
+                meant
             }
-            Self::NoVerdict { node, why } => f.write_str(&why.about(node)),
-            Self::Endless { node } => write!(
-                f,
-                "the expression does not end on {node}, or takes too much memory: it was ended"
-            ),
-            Self::UnknownKeys { keys, .. } => {
-                for (i, unknown) in keys.iter().enumerate() {
-                    f.write_str(if i > 0 { "\n" } else { "" })?;
-                    write!(f, "{unknown}")?;
-                }
-                Ok(())
+        })
+    }
+
+    /// Of names that did not answer, those count that both sides may mean.
+    fn narrow<'a>(
+        &'a self,
+        meant: &mut Meant<'a>,
+        before: &[(Operator, Self)],
+        candidates: &Candidates<'_>,
+    ) -> Result<(), Unselectable> {
+        let mut other = self.meant(candidates, Some(&meant.chosen))?;
+        let is_there = |name: &String| !meant.missing.contains(name);
+        other
+            .missing
+            .retain(|name| is_there(name) && all_cover(before, name) != Some(false));
+        meant
+            .missing
+            .retain(|name| self.covers(name) != Some(false));
+        meant.narrow(other);
+        Ok(())
+    }
+
+    /// What is excluded must be somebody, unless it is known that he is not there: a slip would send to him.
+    fn exclude_from(
+        &self,
+        meant: &mut Meant<'_>,
+        candidates: &Candidates<'_>,
+    ) -> Result<(), Unselectable> {
+        let other = self.meant(candidates, None)?;
+        let is_known = |name: &String| {
+            let name = NodeName(name.clone());
+            !candidates.remembered.meant(&name).is_empty()
+        };
+        let is_strange = |name: &&String| !meant.missing.contains(name) && !is_known(name);
+        let strange: Vec<String> = other.nobody.iter().filter(is_strange).cloned().collect();
+        if !strange.is_empty() {
+            return Err(candidates.missing(&strange));
+        }
+        meant.missing.retain(|name| self.covers(name) != Some(true));
+        meant.remove(&other, candidates.nodes);
+        Ok(())
+    }
+
+    /// Whether it means a node of that name, which did not answer. `None` if that cannot be told.
+    fn covers(&self, missing: &str) -> Option<bool> {
+        match self {
+            Self::All => Some(true),
+            Self::Compute | Self::Where(_) => None,
+            Self::Named(names) => {
+                let key = NodeName(missing.to_owned()).key();
+                Some(names.iter().any(|name| name.key() == key))
             }
+            Self::Like(pattern) => Some(pattern.matches(missing)),
+            Self::Group(selector) => selector.covers(missing),
+            Self::Set(parts) => all_cover(parts, missing),
         }
     }
 }
 
-impl std::error::Error for Unselectable {}
+fn all_cover(parts: &[(Operator, Selector)], missing: &str) -> Option<bool> {
+    let mut covers = Some(false);
+    for (operator, part) in parts {
+        let other = part.covers(missing);
+        covers = match operator {
+            Operator::Or if covers == Some(true) || other == Some(true) => Some(true),
+            Operator::Or => covers.and(other),
+            Operator::And if covers == Some(false) || other == Some(false) => Some(false),
+            Operator::And => covers.and(other),
+            Operator::Without if covers == Some(false) || other == Some(true) => Some(false),
+            Operator::Without => other.and(covers),
+        };
+    }
+    covers
+}
+
+/// What is chosen from.
+struct Candidates<'n> {
+    nodes: &'n [Node],
+    directory: Directory<'n>,
+    /// Those that did not answer.
+    remembered: Directory<'n>,
+}
+
+impl Candidates<'_> {
+    fn named<'a>(&self, names: &'a [NodeName]) -> Meant<'a> {
+        let mut meant = Meant::default();
+        for name in names {
+            let those = self.directory.meant(name);
+            if those.is_empty() {
+                meant.missing.push(name.0.clone());
+            }
+            let choices = those.into_iter();
+            let choices = choices.map(|node| Choice {
+                node,
+                name: Some(name),
+            });
+            meant.chosen.extend(choices);
+        }
+        if meant.chosen.is_empty() {
+            meant.nobody.clone_from(&meant.missing);
+        }
+        meant
+    }
+
+    fn is_like(&self, pattern: &Pattern, i: usize) -> bool {
+        pattern.matches(&self.nodes[i].hostname)
+    }
+
+    fn judged<'a>(
+        &self,
+        filter: &Arc<Filter>,
+        judged: &[usize],
+    ) -> Result<Meant<'a>, Unselectable> {
+        let nodes: Vec<&Node> = judged.iter().map(|i| &self.nodes[*i]).collect();
+        let Matching {
+            nodes,
+            left_out,
+            unknown,
+        } = matching(filter, &nodes)?;
+        let place = |place: usize| judged[place];
+        Ok(Meant {
+            unjudged: left_out.iter().map(|(i, _)| place(*i)).collect(),
+            left_out: left_out.into_iter().map(|(_, why)| why).collect(),
+            unknown,
+            ..Meant::of(nodes.into_iter().map(place))
+        })
+    }
+
+    fn missing(&self, names: &[String]) -> Unselectable {
+        let mut near = Vec::new();
+        for name in names.iter().take(3) {
+            near.extend(self.directory.near(&NodeName(name.clone())));
+        }
+        let mut seen = HashSet::new();
+        near.retain(|name| seen.insert(name.clone()));
+        Unselectable::Missing {
+            names: names.to_vec(),
+            near,
+        }
+    }
+}
 
 #[cfg(test)]
 #[path = "selector_tests.rs"]

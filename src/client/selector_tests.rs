@@ -3,7 +3,7 @@
 use super::super::node::tests::node;
 use serde_json::json;
 
-use super::super::Plain;
+use super::super::{Groups, NodeSets, Plain};
 use super::*;
 
 fn three() -> Vec<Node> {
@@ -62,10 +62,9 @@ fn every_missing_name_is_told() {
 }
 
 #[test]
-fn a_node_with_two_names_is_refused() {
-    let message = |names: &[&str]| by_name(names, &three()).unwrap_err().to_string();
-    assert_eq!(message(&["node1", "u1"]), "node1 and u1 are the same node");
-    assert_eq!(message(&["u1", "u1"]), "u1 is named twice");
+fn a_node_with_two_names_is_one() {
+    let found = by_name(&["node1", "u1", "NODE1"], &three());
+    assert_eq!(found.unwrap(), ["u1"]);
 }
 
 #[test]
@@ -73,7 +72,7 @@ fn a_hostname_of_two_nodes_is_refused() {
     let mut nodes = three();
     nodes.push(node("u4", "00:00:00:00:00:04", "node1"));
     let message = by_name(&["node1"], &nodes).unwrap_err().to_string();
-    assert_eq!(message, "node1 is the hostname of several nodes: u1 u4");
+    assert_eq!(message, "node1 means several nodes: node1(u1) node1(u4)");
 }
 
 #[test]
@@ -131,7 +130,7 @@ fn a_uuid_means_the_node_that_has_it_and_not_one_that_calls_itself_so() {
     nodes.push(node("u9", "00:00:00:00:00:09", uuid));
     assert!(matches!(
         by_name(&[uuid], &nodes),
-        Err(Unselectable::Missing(_))
+        Err(Unselectable::Missing { .. })
     ));
     let named = Selector::Named(vec![NodeName(uuid.to_owned())]);
     assert!(!named.wanted().answered(&nodes[3]));
@@ -162,9 +161,9 @@ fn a_node_that_shares_its_host_name_is_called_by_its_uuid_too() {
 #[test]
 fn an_odd_node_on_which_the_expression_fails_is_left_out_alone() {
     let mut nodes = three();
-    nodes[1].sysinfo = serde_json::value::to_raw_value(&json!({"Rack": 7})).ok();
+    nodes[1].keep(json!({"Rack": 7}).to_string()).unwrap();
     for node in [0, 2] {
-        nodes[node].sysinfo = serde_json::value::to_raw_value(&json!({"Rack": "r1"})).ok();
+        nodes[node].keep(json!({"Rack": "r1"}).to_string()).unwrap();
     }
     let selector = Selector::compile(r#".Rack == "r1""#).unwrap();
     let selected = selector.select(&nodes).unwrap();
@@ -212,4 +211,143 @@ fn an_expression_that_is_no_question_means_nobody() {
         words(&Selector::compile(".Hostnam? == null").unwrap()).len(),
         3
     );
+}
+
+const UUIDS: [&str; 3] = [
+    "1b4e28ba-2fa1-11d2-883f-0016d3cca427",
+    "1b4e99ff-2fa1-11d2-883f-0016d3cca427",
+    "cafe0001-2fa1-11d2-883f-0016d3cca427",
+];
+
+fn of_uuids() -> Vec<Node> {
+    let names = ["web1.dc1", "Web2.dc1", "db1"];
+    let nodes = UUIDS.iter().zip(names).zip(1..);
+    let mut nodes: Vec<Node> = nodes
+        .map(|((uuid, name), i)| node(uuid, &format!("02:00:00:00:00:0{i}"), name))
+        .collect();
+    for (node, i) in nodes.iter_mut().zip(1..) {
+        node.ip = Some(Plain::name(&format!("192.0.2.{i}")));
+    }
+    nodes
+}
+
+fn meant(text: &str, nodes: &[Node]) -> Result<Vec<String>, Unselectable> {
+    let selector = NodeSets::new(&Groups::default()).parse(text).unwrap();
+    let selected = selector.select(nodes)?;
+    Ok(selected.targets.iter().map(Target::name).collect())
+}
+
+#[test]
+fn a_node_is_named_by_short_name_address_or_the_beginning_of_its_uuid_in_any_case() {
+    let nodes = of_uuids();
+    for (name, expected) in [
+        ("web1", "web1.dc1"),
+        ("WEB1.DC1", "web1.dc1"),
+        ("web2", "Web2.dc1"),
+        ("02:00:00:00:00:03", "db1"),
+        ("02-00-00-00-00-03", "db1"),
+        ("192.0.2.2", "Web2.dc1"),
+        ("1b4e28", "web1.dc1"),
+        ("CAFE", "db1"),
+        ("1B4E99FF-2fa1", "Web2.dc1"),
+        ("db1(CAFE0001-2fa1-11d2-883f-0016d3cca427)", "db1"),
+    ] {
+        assert_eq!(meant(name, &nodes).unwrap(), [expected], "{name}");
+        let selector = Selector::Named(vec![NodeName(name.to_owned())]);
+        let mut wanted = selector.wanted();
+        assert!(
+            nodes.iter().fold(false, |_, node| wanted.answered(node)),
+            "{name}"
+        );
+    }
+    for name in ["1b4", "1b4e28bb", "db1(cafe)", "web"] {
+        assert!(
+            matches!(meant(name, &nodes), Err(Unselectable::Missing { .. })),
+            "{name}"
+        );
+    }
+    let told = meant("1b4e", &nodes).unwrap_err().to_string();
+    assert!(
+        told.contains("1b4e means several nodes") && told.contains(UUIDS[1]),
+        "{told}"
+    );
+    let told = meant("wbe1", &nodes).unwrap_err().to_string();
+    assert!(told.contains("did you mean web1"), "{told}");
+}
+
+#[test]
+fn a_name_that_another_node_gave_itself_is_a_question_and_not_an_answer() {
+    let mut nodes = of_uuids();
+    let liars = ["web1", "192.0.2.2", "cafe0001"];
+    nodes.extend(
+        liars
+            .iter()
+            .zip(4..)
+            .map(|(name, i)| node(&format!("u{i}"), "m", name)),
+    );
+    super::super::claims::mark_namesakes(&mut nodes);
+    for (name, i) in liars.iter().zip(3..) {
+        assert!(
+            matches!(meant(name, &nodes), Err(Unselectable::Ambiguous(..))),
+            "{name}"
+        );
+        assert!(nodes[i].has_namesake, "{name}");
+        assert_eq!(meant(&nodes[i].name(), &nodes).unwrap(), [nodes[i].name()]);
+    }
+    // By chance such a short name begins a UUID.
+    nodes.push(node("u7", "m7", "cafe"));
+    assert_eq!(meant("cafe", &nodes).unwrap(), ["cafe"]);
+}
+
+#[test]
+fn sets_are_joined_from_the_left_and_what_is_missing_counts_where_it_is_meant() {
+    let nodes = three();
+    for (set, expected) in [
+        ("node[1-3]", "node1 node2 node3"),
+        ("node3,node[1-2]", "node3 node1 node2"),
+        ("NODE*", "node1 node2 node3"),
+        ("node[1-3]!node2", "node1 node3"),
+        ("node[1-2]&node[2-3]", "node2"),
+        ("node[1-4]!node4", "node1 node2 node3"),
+        ("node[1-4]!node[3-5]", "node1 node2"),
+        ("node[1-4]&node[1-2]", "node1 node2"),
+        ("node[1-2]&node[2-9]", "node2"),
+        ("*&node[1-2]", "node1 node2"),
+        ("node?!u1,node1", "node2 node3 node1"),
+    ] {
+        assert_eq!(meant(set, &nodes).unwrap().join(" "), expected, "{set}");
+    }
+    for (set, missing) in [
+        ("node[1-5]", "not found: node4, node5"),
+        ("db*,node1", "not found: db*"),
+        ("node[1-5]!node5", "not found: node4"),
+        ("node[1-3]!nodee3", "not found: nodee3"),
+        ("*!db*", "not found: db*"),
+        ("node[1-5]&node[2-4]", "not found: node4"),
+    ] {
+        let told = meant(set, &nodes).unwrap_err().to_string();
+        assert!(told.starts_with(missing), "{set}: {told}");
+    }
+}
+
+#[test]
+fn an_exclusion_holds_whatever_else_was_said_under_the_uuid_or_cannot_be_told() {
+    let mut nodes = three();
+    nodes.push(node("u3", "00:00:00:00:00:03", "liar"));
+    let both = |name: &str| Selector::Named(vec![NodeName(name.to_owned())]);
+    let selected = both("u3").without(both("node3")).select(&nodes);
+    assert!(matches!(selected, Err(Unselectable::NoNode { .. })));
+    nodes.pop();
+    nodes[1].keep(json!({"Drain": "odd"}).to_string()).unwrap();
+    nodes[2].keep(json!({"Drain": true}).to_string()).unwrap();
+    let drained = Selector::compile(".Drain").unwrap();
+    let selected = Selector::All
+        .without(drained.clone())
+        .select(&nodes)
+        .unwrap();
+    assert_eq!(selected.targets.len(), 1);
+    assert!(selected.targets[0].name() == "node1");
+    // Nodes that are not among those that are narrowed need no verdict.
+    let narrowed = both("node3").and(drained).select(&nodes).unwrap();
+    assert_eq!((narrowed.targets.len(), narrowed.left_out.len()), (1, 0));
 }

@@ -31,4 +31,5 @@ mod sysinfo;
 mod tasks;
 mod triton;
 mod upgrade;
+mod whom;
 mod wire;

@@ -144,6 +144,8 @@ mod tests {
         assert!(parse("ur exec uptime").is_err());
         assert!(parse("ur exec -a -c uptime").is_err());
         assert!(parse("ur exec -a -n x uptime").is_err());
+        assert!(parse("ur exec -c -n x,y -n z -g r1 -w .Setup -x a uptime").is_ok());
+        assert!(parse("ur targets -n - -x @f --fold").is_ok());
         assert!(parse("ur exec -a up time").is_err());
         assert!(parse("ur exec -a -j -J uptime").is_err());
     }

@@ -6,9 +6,12 @@ nodes
   ur nodes                                        # who is there
   ur nodes -w '.Setup | not'                      # who is not set up
   ur nodes -J | jq -r .Hostname                   # for programs
+targets
+  ur targets -n 'node[1-20],db*' -x node7         # whom would it be sent to?
+  ur targets -g rack1 -w '.Setup | not' --fold    # as one node set
 exec
   ur exec -a uptime                               # on all nodes
-  ur exec -n node1,node2 'dmesg | tail -n 5'      # on two; quote the line
+  ur exec -n 'node[1-2],db*' 'dmesg | tail -n 5'  # on some; quote the line
   ur exec -w '.Rack == "r2"' uptime               # on those of a rack
   ur exec -a --timeout 5m 'apt-get update'        # ended after 5 minutes
   ur exec -a --batch 1,10%,rest 'reboot-me'       # one, a tenth, the rest

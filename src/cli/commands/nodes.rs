@@ -9,16 +9,13 @@ use clap::Args;
 use serde_json::Value;
 
 use super::broker::BrokerArgs;
-use super::targets::{Absent, DiscoverArgs, find_nodes, tell_left_out};
+use super::targets::{Absent, DiscoverArgs, find_nodes, node_sets, tell_left_out};
 use crate::exit::Exit;
 use crate::stderr::tell;
 use crate::view::json::Form;
 use crate::view::nodes::{BadColumn, Column, NodeTable, sort};
 use crate::view::{Trace, terminal_width};
-use client::{
-    Filter, Fleet, Matching, Node, NodeName, Search, Selector, Unselectable, duplicate_uuids,
-    matching,
-};
+use client::{Filter, Fleet, Node, Search, UnknownKey, Unselectable, duplicate_uuids, matching};
 use protocol::NodeId;
 
 #[derive(Debug, Args)]
@@ -45,7 +42,7 @@ pub(crate) struct NodesArgs {
     quiet: bool,
     /// Remember these nodes no more, so that they are not
     /// missed. Sends nothing
-    #[arg(long, value_name = "NODE,…", value_delimiter = ',', exclusive = true)]
+    #[arg(long, value_name = "NODE,…", exclusive = true)]
     #[arg(verbatim_doc_comment)]
     forget: Vec<String>,
     /// Trace on stderr what happens when
@@ -84,7 +81,7 @@ pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> 
     let found = find_nodes(&client, search, &trace).await?;
     let (all, missing) = (found.nodes, found.missing);
     client.close().await;
-    let mut meant = meant(filter.as_ref(), &all)?;
+    let (mut meant, unknown) = meant(filter.as_ref(), &all)?;
     let form = Form::of(args.json, args.json_lines);
     let missing = Absent::of(missing, filter.is_some());
     // Nothing but names is remembered: no facts to be asked about, nor to be printed as JSON.
@@ -116,8 +113,8 @@ pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> 
     if !is_listed {
         missing.tell();
     }
-    if all.is_empty() {
-        return Err(Unselectable::NoNode { answered: 0 }.into());
+    if meant.is_empty() {
+        return Err(nobody(all.len(), unknown).into());
     }
     for fault in &faults {
         tell(&format!("ur: {fault}"));
@@ -129,26 +126,39 @@ pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> 
     })
 }
 
-/// Those that the expression accepts; all without one.
-fn meant<'a>(filter: Option<&Arc<Filter>>, all: &'a [Node]) -> Result<Vec<&'a Node>> {
+/// Those that the expression accepts, all without one; and keys in it that no node has.
+fn meant<'a>(
+    filter: Option<&Arc<Filter>>,
+    all: &'a [Node],
+) -> Result<(Vec<&'a Node>, Vec<UnknownKey>)> {
+    let nodes: Vec<&Node> = all.iter().collect();
     let Some(filter) = filter.filter(|_| !all.is_empty()) else {
-        return Ok(all.iter().collect());
+        return Ok((nodes, Vec::new()));
     };
-    let Matching {
-        nodes,
-        left_out,
-        unknown,
-    } = matching(filter, all)?;
-    tell_left_out(&left_out);
-    unknown.iter().for_each(|key| tell(&format!("ur: {key}")));
-    Ok(nodes)
+    let matching = matching(filter, &nodes)?;
+    let left_out = matching.left_out.into_iter().map(|(_, why)| why);
+    tell_left_out(&left_out.collect::<Vec<_>>());
+    let meant = matching.nodes.into_iter().map(|i| nodes[i]).collect();
+    Ok((meant, matching.unknown))
+}
+
+fn nobody(answered: usize, unknown: Vec<UnknownKey>) -> Unselectable {
+    match unknown.is_empty() {
+        true => Unselectable::NoNode { answered },
+        false => Unselectable::UnknownKeys {
+            keys: unknown,
+            some_match: false,
+        },
+    }
 }
 
 async fn forget(fleet: &Fleet, names: &[String]) -> Result<Exit> {
     let known = fleet.nodes()?;
     let nodes: Vec<Node> = known.into_iter().map(|known| known.node).collect();
-    let names = names.iter().cloned().map(NodeName).collect();
-    let meant = Selector::Named(names).select(&nodes)?.targets;
+    let Some(named) = node_sets(names)? else {
+        return Ok(Exit::Ok);
+    };
+    let meant = named.select(&nodes)?.targets;
     let meant: HashSet<NodeId> = meant.into_iter().map(|target| target.id).collect();
     let mut out = io::stdout().lock();
     for known in fleet.forget(|node| meant.contains(&node.id)).await? {

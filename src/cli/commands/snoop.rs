@@ -39,8 +39,9 @@ pub(crate) async fn snoop(broker: &BrokerArgs, args: SnoopArgs) -> Result<Exit> 
         let delivery = subscription.receive().await?;
         let message = json!({"key": delivery.routing_key, "body": body(&delivery)});
         let wanted = filter.as_ref().map(|filter| {
-            let verdict = filter.accepts(message.to_string().as_bytes());
-            verdict.or_else(|why| match why {
+            let verdict = filter.verdict(message.to_string().as_bytes());
+            let accepts = verdict.map(|verdict| verdict == Some(true));
+            accepts.or_else(|why| match why {
                 // It is about another kind of message.
                 NoVerdict::Failed(_) => Ok(false),
                 NoVerdict::Value(..) => Err(Usage(why.about(&delivery.routing_key))),

@@ -1,39 +1,49 @@
-//! `-a`, `-c`, `-n`, `-w`, `--discover`: which nodes a command is for, and finding them.
+//! `-a`, `-c`, `-n`, `-g`, `-w`, `-x`, `--discover`: which nodes a command is for, and finding them.
 
+use std::io;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 
 use super::values::duration;
-use crate::exit::Exit;
+use crate::exit::{Exit, Usage};
 use crate::stderr::tell;
 use crate::view::{Trace, fold};
 use client::{
-    Client, Found, NodeName, Remembered, Search, Selected, Selector, Target, Unselectable, discover,
+    Client, Found, Groups, NodeSets, Operator, Remembered, Search, Selected, Selector, Target,
+    Unselectable, discover,
 };
 
 /// Nodes of which it is told one by one why they were left out.
 const MAX_TOLD: usize = 5;
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
+#[group(required = true, multiple = true)]
 pub(crate) struct TargetArgs {
     /// All nodes that answer
     #[arg(short, long, help_heading = TARGETS)]
+    #[arg(conflicts_with_all = ["compute", "nodes", "groups", "expression"])]
     all: bool,
     /// All but headnodes
     #[arg(short, long, help_heading = TARGETS)]
     compute: bool,
-    /// By UUID, UUID-MAC or hostname
-    #[arg(short, long, help_heading = TARGETS, value_name = "NODE,…", value_delimiter = ',')]
+    /// By name, address or UUID: node[1-20],@GROUP,db*.
+    /// @FILE and - (stdin) have some on each line
+    #[arg(short, long, help_heading = TARGETS, value_name = "NODE,…", verbatim_doc_comment)]
     nodes: Vec<String>,
+    /// Of groups: ~/.config/ur/groups, clustershell's
+    #[arg(short, long = "group", help_heading = TARGETS, value_name = "GROUP,…")]
+    groups: Vec<String>,
     /// By a jq expression on sysinfo
     #[arg(short = 'w', long = "where", help_heading = TARGETS, value_name = "EXPR")]
     expression: Option<String>,
+    /// But not these
+    #[arg(short = 'x', long, help_heading = TARGETS, value_name = "NODE,…")]
+    exclude: Vec<String>,
 }
 
-const TARGETS: &str = "Targets, exactly one of";
+const TARGETS: &str = "Targets; several narrow each other";
 
 #[derive(Debug, Args)]
 pub(crate) struct DiscoverArgs {
@@ -45,17 +55,63 @@ pub(crate) struct DiscoverArgs {
 
 impl TargetArgs {
     pub(super) fn selector(&self) -> Result<Selector> {
-        if let Some(expression) = &self.expression {
-            return Ok(Selector::compile(expression)?);
+        let texts = self.nodes.iter().chain(&self.exclude).chain(&self.groups);
+        let groups = groups_in_use(texts, !self.groups.is_empty())?;
+        let mut sets = NodeSets::new(&groups);
+        let mut narrowing = Vec::new();
+        if self.all {
+            narrowing.push(Selector::All);
         }
-        Ok(if self.all {
-            Selector::All
-        } else if self.compute {
-            Selector::Compute
-        } else {
-            Selector::Named(self.nodes.iter().cloned().map(NodeName).collect())
+        if self.compute {
+            narrowing.push(Selector::Compute);
+        }
+        narrowing.extend(any_of(&self.nodes, |text| node_set(&mut sets, text))?);
+        narrowing.extend(any_of(&self.groups, |text| Ok(sets.groups(text)?))?);
+        if let Some(expression) = &self.expression {
+            narrowing.push(Selector::compile(expression)?);
+        }
+        let Some(selector) = narrowing.into_iter().reduce(Selector::and) else {
+            let what = "-x leaves nodes out: of whom, say -a, -c, -n, -g or -w";
+            return Err(Usage(what.to_owned()).into());
+        };
+        let excluded = any_of(&self.exclude, |text| node_set(&mut sets, text))?;
+        Ok(match excluded {
+            Some(excluded) => selector.without(excluded),
+            None => selector,
         })
     }
+}
+
+/// What a flag that takes node sets was given.
+pub(super) fn node_sets(texts: &[String]) -> Result<Option<Selector>> {
+    let groups = groups_in_use(texts.iter(), false)?;
+    let mut sets = NodeSets::new(&groups);
+    any_of(texts, |text| node_set(&mut sets, text))
+}
+
+/// Files of groups are read where a group may be named.
+fn groups_in_use<'a>(mut texts: impl Iterator<Item = &'a String>, always: bool) -> Result<Groups> {
+    match always || texts.any(|text| text == "-" || text.contains('@')) {
+        true => Groups::of_this_user(),
+        false => Ok(Groups::default()),
+    }
+}
+
+fn any_of(
+    texts: &[String],
+    mut read: impl FnMut(&str) -> Result<Selector>,
+) -> Result<Option<Selector>> {
+    let parts = texts.iter().map(|text| Ok((Operator::Or, read(text)?)));
+    let parts = parts.collect::<Result<Vec<_>>>()?;
+    Ok((!parts.is_empty()).then_some(Selector::Set(parts)))
+}
+
+fn node_set(sets: &mut NodeSets<'_>, text: &str) -> Result<Selector> {
+    if text != "-" {
+        return Ok(sets.parse(text)?);
+    }
+    let text = io::read_to_string(io::stdin()).context("reading nodes from stdin")?;
+    Ok(sets.lines(&text, "stdin")?)
 }
 
 impl DiscoverArgs {
@@ -68,17 +124,19 @@ impl DiscoverArgs {
         trace: &Trace,
     ) -> Result<(Vec<Target>, Absent)> {
         let found = find_nodes(client, selector.search(self.discover), trace).await?;
-        let meant = selector.meant(&found.missing);
+        let meant = selector.absent(&found.missing);
         let mut absent = match meant {
             Some(meant) => Absent::of(meant.into_iter().cloned().collect(), false),
             None => Absent::of(found.missing.clone(), true),
         };
-        let selected = selector.select(&found.nodes).map_err(|why| {
-            if matches!(why, Unselectable::NoNode { .. }) {
-                absent.tell();
-            }
-            why.remembering(&found.missing)
-        });
+        let selected = selector
+            .select_knowing(&found.nodes, &found.missing)
+            .map_err(|why| {
+                if matches!(why, Unselectable::NoNode { .. }) {
+                    absent.tell();
+                }
+                why.remembering(&found.missing)
+            });
         let Selected { targets, left_out } = selected?;
         trace.say(format_args!("{} of them are meant", targets.len()));
         tell_left_out(&left_out);

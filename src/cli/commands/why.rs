@@ -71,7 +71,7 @@ async fn find(client: &Client, args: &WhyArgs) -> Result<Target> {
         tell(&format!("ur: {why}"));
         return Ok(Target::of(&known.node));
     }
-    if matches!(why, Unselectable::Missing(_)) && uuid::Uuid::parse_str(&args.node).is_ok() {
+    if matches!(why, Unselectable::Missing { .. }) && uuid::Uuid::parse_str(&args.node).is_ok() {
         let id = NodeId::parse(&args.node).map_err(anyhow::Error::msg)?;
         return Ok(Target {
             routing_word: id.to_string(),

@@ -385,7 +385,9 @@ u2        -            -      -      -  node.js  -      -
         let node = |uuid: &str, size: Value| {
             let sysinfo = json!({"Hostname": uuid, "MiB of Memory": "64", "Disks": {"sda": {"Size in GB": size, "Serial": "a,b"}}});
             let mut node = said(uuid, &sysinfo);
-            node.sysinfo = serde_json::value::to_raw_value(&sysinfo).ok();
+            node.sysinfo = serde_json::value::to_raw_value(&sysinfo)
+                .ok()
+                .map(Into::into);
             node
         };
         let nodes = [

@@ -42,6 +42,7 @@ impl Ur {
             .args(args)
             .env("UR_AMQP_URL", url)
             .env("XDG_STATE_HOME", state)
+            .env("XDG_CONFIG_HOME", state)
             .stdin(Stdio::null())
             .stdout(out.map_or_else(|| file("out").into(), Stdio::from))
             .stderr(file("err"))

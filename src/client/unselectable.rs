@@ -1,0 +1,150 @@
+//! Why nothing can be sent to some nodes, or to any.
+
+use std::fmt;
+
+use super::judge::UnknownKey;
+use super::names::Directory;
+use super::{DuplicateUuid, NoVerdict, Node, NodeName, Plain, Remembered};
+use protocol::NodeId;
+use task::did_you_mean;
+
+/// Names that are told when many are missing.
+const MAX_TOLD: usize = 20;
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unselectable {
+    /// These were named and did not answer; and names that look like them.
+    Missing {
+        names: Vec<String>,
+        near: Vec<String>,
+    },
+    /// The same, and some of them are remembered, each with what it is remembered as.
+    Down {
+        down: Vec<(String, Remembered)>,
+        unknown: Vec<String>,
+        near: Vec<String>,
+    },
+    /// Of so many nodes that answered, none was asked for.
+    NoNode { answered: usize },
+    /// Two names for two machines of one UUID.
+    Repeated(String, String),
+    /// One name for several nodes: each as people read it.
+    Ambiguous(String, Vec<(String, NodeId)>),
+    /// One UUID for several machines.
+    DuplicateUuid(Vec<DuplicateUuid>),
+    /// The expression says neither yes nor no to this node.
+    NoVerdict { node: String, why: NoVerdict },
+    /// It did not end on this node.
+    Endless { node: String },
+    /// It reads keys that no node has, most likely misspelt. Some nodes would have been meant all the same, or none.
+    UnknownKeys {
+        keys: Vec<UnknownKey>,
+        some_match: bool,
+    },
+}
+
+impl Unselectable {
+    /// With what is remembered of nodes that did not answer.
+    pub fn remembering(self, missing: &[Remembered]) -> Self {
+        let Self::Missing { names, near } = self else {
+            return self;
+        };
+        let nodes: Vec<Node> = missing.iter().map(|it| it.node.clone()).collect();
+        let directory = Directory::of(&nodes);
+        let (mut down, mut unknown) = (Vec::new(), Vec::new());
+        for name in names {
+            match directory.meant(&NodeName(name.clone()))[..] {
+                [i] => down.push((name, missing[i].clone())),
+                _ => unknown.push(name),
+            }
+        }
+        match down.is_empty() {
+            true => Self::Missing {
+                names: unknown,
+                near,
+            },
+            false => Self::Down {
+                down,
+                unknown,
+                near,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Unselectable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { names, near } => {
+                let shown: Vec<Plain> = names
+                    .iter()
+                    .take(MAX_TOLD)
+                    .map(|name| Plain::name(name))
+                    .collect();
+                write!(f, "not found: {}", shown.join(", "))?;
+                if names.len() > MAX_TOLD {
+                    write!(f, " and {} more", names.len() - MAX_TOLD)?;
+                }
+                f.write_str(&did_you_mean(near))
+            }
+            Self::Down {
+                down,
+                unknown,
+                near,
+            } => write_down(f, down, unknown, near),
+            Self::NoNode { answered: 0 } => f.write_str("no node answered"),
+            Self::NoNode { answered } => write!(f, "{answered} nodes answered, none of them meant"),
+            Self::Repeated(one, other) => write!(
+                f,
+                "{one} and {other} are machines of one UUID: send to one of them at a time"
+            ),
+            Self::Ambiguous(name, nodes) => {
+                write!(f, "{} means several nodes:", Plain::name(name))?;
+                nodes
+                    .iter()
+                    .try_for_each(|(hostname, id)| write!(f, " {hostname}({id})"))
+            }
+            Self::DuplicateUuid(faults) => {
+                for (i, duplicate) in faults.iter().enumerate() {
+                    if i > 0 {
+                        f.write_str("\n")?;
+                    }
+                    write!(f, "{duplicate}")?;
+                }
+                f.write_str("\naddress one of them as UUID-MAC")
+            }
+            Self::NoVerdict { node, why } => f.write_str(&why.about(node)),
+            Self::Endless { node } => write!(
+                f,
+                "the expression does not end on {node}, or takes too much memory: it was ended"
+            ),
+            Self::UnknownKeys { keys, .. } => {
+                for (i, unknown) in keys.iter().enumerate() {
+                    f.write_str(if i > 0 { "\n" } else { "" })?;
+                    write!(f, "{unknown}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn write_down(
+    f: &mut fmt::Formatter<'_>,
+    down: &[(String, Remembered)],
+    unknown: &[String],
+    near: &[String],
+) -> fmt::Result {
+    for (i, (name, known)) in down.iter().enumerate() {
+        let name = Plain::of(name);
+        f.write_str(if i > 0 { "\n" } else { "" })?;
+        write!(f, "{name} does not answer: last seen {}", known.when())?;
+    }
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let (names, near) = (unknown.to_vec(), near.to_vec());
+    write!(f, "\n{}", Unselectable::Missing { names, near })
+}
+
+impl std::error::Error for Unselectable {}
