@@ -55,7 +55,7 @@ demo: build ## three agents on this machine, and what one does with them
 	UR_BIN_DIR=$(CURDIR)/target/$(HOST)/release tools/with-broker examples/demo
 
 test: build ## all tests, side by side, against private RabbitMQs, or the one that UR_AMQP_URL names
-	tools/prerequisites rabbitmq-server python3 $(SCRIPTS_NEED) $(DEB_NEEDS) lintian mmdebstrap
+	tools/prerequisites rabbitmq-server python3 zsh mandoc $(SCRIPTS_NEED) $(DEB_NEEDS) lintian mmdebstrap
 	$(TEST) --no-run
 	tools/side-by-side $(AT_ONCE) '$(SUBMAKE) test-integration' '$(SUBMAKE) test-chaos' \
 	  $(patsubst %,'tools/with-broker --private bats --timing %',$(BROKER_BATS)) \

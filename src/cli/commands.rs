@@ -4,6 +4,7 @@ pub(crate) mod attach;
 mod broker;
 pub(crate) mod cancel;
 pub(crate) mod command_line;
+pub(crate) mod complete;
 pub(crate) mod docs;
 mod examples;
 pub(crate) mod exec;
@@ -28,6 +29,7 @@ mod values;
 mod watch;
 pub(crate) mod why;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -82,6 +84,13 @@ pub(crate) enum Command {
     },
     /// Write a completion script for a shell
     Completions { shell: Shell },
+    /// Tell what may come next on a command line
+    #[command(hide = true)]
+    Complete {
+        index: usize,
+        #[arg(last = true)]
+        line: Vec<OsString>,
+    },
     /// Write the manual pages
     #[command(hide = true)]
     Man { dir: PathBuf },

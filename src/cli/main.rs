@@ -22,8 +22,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use commands::{Args, Command};
 use commands::{
-    attach, cancel, command_line, docs, exec, file, jobs, nodes, ping, run, script, show_targets,
-    snoop, task, tasks, why,
+    attach, cancel, command_line, complete, docs, exec, file, jobs, nodes, ping, run, script,
+    show_targets, snoop, task, tasks, why,
 };
 use exit::Exit;
 
@@ -54,6 +54,7 @@ fn run_command(Args { broker, command }: Args) -> Result<Exit> {
             Command::Why(args) => why::why(&broker, args).await,
             Command::Help { words } => command_line::help(&words),
             Command::Completions { shell } => docs::completions(command_line::command(), shell),
+            Command::Complete { index, line } => complete::complete(index, line),
             Command::Man { dir } => docs::manuals(command_line::command(), &dir),
         }
     })

@@ -5,6 +5,7 @@
 
 mod bundle;
 mod check;
+mod completion;
 mod docs;
 mod extension;
 mod implementation;

@@ -80,6 +80,11 @@ impl Type {
         self.kind.is_sensitive()
     }
 
+    /// The values that it names, if it does.
+    pub(super) fn choices(&self) -> Vec<String> {
+        self.kind.choices()
+    }
+
     /// A value that an example may show.
     pub(super) fn example(&self) -> String {
         self.kind.example()
@@ -167,6 +172,16 @@ impl Kind {
 }
 
 impl Kind {
+    fn choices(&self) -> Vec<String> {
+        match self {
+            Self::Enum(words) => words.clone(),
+            Self::Boolean => vec!["true".to_owned(), "false".to_owned()],
+            Self::Optional(inner) | Self::NotUndef(inner) => inner.choices(),
+            Self::Variant(kinds) => kinds.iter().flat_map(Self::choices).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The same as JSON.
     fn example_in_list(&self) -> String {
         let example = self.example();

@@ -4,6 +4,7 @@
 mod attach;
 mod budget;
 mod cli;
+mod completion;
 mod crash;
 mod docs;
 mod exec;

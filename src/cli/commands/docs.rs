@@ -12,7 +12,13 @@ use crate::exit::Exit;
 pub(crate) fn completions(mut ur: Command, shell: Shell) -> Result<Exit> {
     // `generate` panics where the reader has gone away.
     let mut script = Vec::new();
-    generate(shell, &mut ur, "ur", &mut script);
+    match shell {
+        Shell::Bash => script.extend(include_bytes!("../completions/ur.bash")),
+        Shell::Zsh => script.extend(include_bytes!("../completions/ur.zsh")),
+        Shell::Fish => script.extend(include_bytes!("../completions/ur.fish")),
+        // These know commands and flags, and no values.
+        other => generate(other, &mut ur, "ur", &mut script),
+    }
     io::stdout().lock().write_all(&script)?;
     Ok(Exit::Ok)
 }

@@ -23,24 +23,30 @@ pub(crate) struct ModuleArgs {
 
 impl ModuleArgs {
     pub(super) fn library(&self) -> Library {
-        let mut directories = self.modulepath.clone();
-        directories.extend(own_modules());
-        Library::of(directories)
+        library(&self.modulepath)
     }
 
     /// What was typed as a task: a name, or the path of a file.
     pub(super) fn find(&self, task: &str) -> Result<Task> {
-        if task.contains('/') {
-            return local(Path::new(task));
-        }
-        if Path::new(task).is_file() || task.ends_with(".sh") {
+        if !task.contains('/') && (Path::new(task).is_file() || task.ends_with(".sh")) {
             let hint = format!(
                 "{task:?} is a file, not a task: did you mean ur script TARGETS {task}? \
                  A task that is a file has a slash: ur run TARGETS ./{task}"
             );
             return Err(Usage(hint).into());
         }
-        self.library().find(&task_name(task)?)
+        find(&self.library(), task)
+    }
+}
+
+pub(super) fn library(modulepath: &[PathBuf]) -> Library {
+    Library::of(modulepath.iter().cloned().chain(own_modules()).collect())
+}
+
+pub(super) fn find(library: &Library, task: &str) -> Result<Task> {
+    match task.contains('/') {
+        true => local(Path::new(task)),
+        false => library.find(&task_name(task)?),
     }
 }
 
