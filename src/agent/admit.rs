@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tracing::info;
 
-use job::{Created, Job, Spool};
+use job::{Created, Job, NewJob, Spool};
 use protocol::{
     ErrorCode, MAX_KEY, Message, NodeId, Outcome, Ping, Refusal, Reply, Request, RequestId,
     RoutingKey, SysinfoRequest, content_of_bytes, reply_key,
@@ -25,6 +25,8 @@ const MAX_PING: usize = 4096;
 
 #[derive(Debug)]
 pub(super) enum Admission {
+    /// A request that there is nothing wrong with, to be committed.
+    New(NewJob, Wanted),
     /// It is a job on disk now: start it when there is room.
     Start(Job, ReplyTerms),
     /// Its id is known: say how far it is, and its reply again if it has one. Starts nothing.
@@ -39,6 +41,13 @@ pub(super) enum Admission {
     Ping(Ping),
     /// Nothing can be answered: there is no request id, or it is no question.
     Ignore(String),
+}
+
+/// What is kept of a request until it is committed.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    terms: ReplyTerms,
+    origin: Option<String>,
 }
 
 /// Which node is asked, and whether there is room.
@@ -173,14 +182,33 @@ impl AdmissionControl<'_> {
             let message = format!("{MAX_WAITING} requests wait on the node already");
             return Err(Refusal::new(ErrorCode::Busy, message));
         }
-        match self.spool.create(id, (self.node, key), body)? {
-            Created::New(job) => {
+        let new = self.spool.build(id, (self.node, key), body)?;
+        Ok(Admission::New(new, Wanted { terms, origin }))
+    }
+
+    /// What became of a new job that came as this message.
+    pub(super) fn committed(
+        &mut self,
+        created: Result<Created, Refusal>,
+        (key, body): (&str, &[u8]),
+        Wanted { terms, origin }: Wanted,
+    ) -> Admission {
+        let Ok(RoutingKey::Execute { request, .. }) = RoutingKey::parse(key) else {
+            return Admission::Ignore(format!("{key:?} brings no job"));
+        };
+        let then = |control: &mut Self, id: &RequestId| match created {
+            Ok(Created::New(job)) => {
                 // Who says to have sent it, and what: the job's directory is gone after an hour.
                 info!(request = %job.id, sha256 = terms.content, origin, "admitted");
                 Ok(Admission::Start(job, terms))
             }
-            Created::Existing(job) => same_content(job, body).map(Admission::Known),
-        }
+            Ok(Created::Existing(job)) => same_content(job, body).map(Admission::Known),
+            Err(refusal) => {
+                control.refusals.remember(id, &refusal);
+                Err(refusal)
+            }
+        };
+        self.or_refuse(&request, || content(body), then)
     }
 
     fn cancel(&self, id: &RequestId) -> Result<Admission, Refusal> {

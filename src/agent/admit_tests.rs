@@ -18,6 +18,17 @@ fn at(rebooting: bool, waiting: usize, check: impl FnOnce(&mut AdmissionControl)
     });
 }
 
+/// As the agent does with a message that came alone.
+fn admit(control: &mut AdmissionControl, key: &str, body: &[u8]) -> Admission {
+    match control.admit(key, body) {
+        Admission::New(new, terms) => {
+            let created = control.spool.commit(vec![new]).remove(0);
+            control.committed(created, (key, body), terms)
+        }
+        admission => admission,
+    }
+}
+
 fn code(admission: &Admission) -> ErrorCode {
     match admission {
         Admission::Refuse(_, reply) => reply.error.as_ref().unwrap().code,
@@ -30,18 +41,18 @@ fn a_request_is_a_job_once_and_known_ever_after() {
     at(false, 0, |control| {
         let body = Request::script("true").encode();
         assert!(matches!(
-            control.admit("ur.execute.n1.r1", &body),
+            admit(control, "ur.execute.n1.r1", &body),
             Admission::Start(..)
         ));
         let later = Request::with_start_before(&body, Timestamp::now());
         for body in [body.as_slice(), &later, br#"{"type":"status"}"#] {
             assert!(matches!(
-                control.admit("ur.execute.n1.r1", body),
+                admit(control, "ur.execute.n1.r1", body),
                 Admission::Known(_)
             ));
         }
         assert!(matches!(
-            control.admit("ur.cancel.n1.r1", b"{}"),
+            admit(control, "ur.cancel.n1.r1", b"{}"),
             Admission::Cancel(_)
         ));
     });
@@ -51,12 +62,12 @@ fn a_request_is_a_job_once_and_known_ever_after() {
 fn another_content_under_a_known_id_is_refused_and_named_by_its_digest() {
     at(false, 0, |control| {
         let [first, second] = ["echo A", "echo B"].map(Request::script);
-        control.admit("ur.execute.n1.r1", &first.encode());
+        admit(control, "ur.execute.n1.r1", &first.encode());
         for (body, content) in [
             (second.encode(), second.content()),
             (b"rubbish".to_vec(), content_of_bytes(b"rubbish")),
         ] {
-            let Admission::Refuse(key, reply) = control.admit("ur.execute.n1.r1", &body) else {
+            let Admission::Refuse(key, reply) = admit(control, "ur.execute.n1.r1", &body) else {
                 panic!("not refused");
             };
             assert_eq!(key.to_string(), "ur.execute-reply.n1.r1");
@@ -67,7 +78,7 @@ fn another_content_under_a_known_id_is_refused_and_named_by_its_digest() {
         }
         // The first one goes on.
         assert!(matches!(
-            control.admit("ur.execute.n1.r1", &first.encode()),
+            admit(control, "ur.execute.n1.r1", &first.encode()),
             Admission::Known(_)
         ));
     });
@@ -82,14 +93,14 @@ fn a_refusal_goes_to_the_key_the_sender_waits_at() {
         };
         let long = "x".repeat(150);
         for id in ["r1", "odd id!", long.as_str()] {
-            let refused = control.admit(&format!("ur.execute.n1-00:11.{id}"), b"{}");
+            let refused = admit(control, &format!("ur.execute.n1-00:11.{id}"), b"{}");
             assert_eq!(code(&refused), ErrorCode::BadRequest);
             assert_eq!(key(refused), format!("ur.execute-reply.n1.{id}"));
         }
-        let unknown = control.admit("ur.execute.n1.r9", br#"{"type":"status"}"#);
+        let unknown = admit(control, "ur.execute.n1.r9", br#"{"type":"status"}"#);
         assert_eq!(code(&unknown), ErrorCode::UnknownRequest);
         assert_eq!(
-            code(&control.admit("ur.cancel.n1.r9", b"{}")),
+            code(&admit(control, "ur.cancel.n1.r9", b"{}")),
             ErrorCode::UnknownRequest
         );
     });
@@ -100,13 +111,13 @@ fn a_node_that_is_full_or_going_down_says_so() {
     let body = Request::script("true").encode();
     at(true, 0, |control| {
         assert_eq!(
-            code(&control.admit("ur.execute.n1.r1", &body)),
+            code(&admit(control, "ur.execute.n1.r1", &body)),
             ErrorCode::Refused
         );
     });
     at(false, MAX_WAITING, |control| {
         assert_eq!(
-            code(&control.admit("ur.execute.n1.r1", &body)),
+            code(&admit(control, "ur.execute.n1.r1", &body)),
             ErrorCode::Busy
         );
     });
@@ -121,20 +132,24 @@ fn a_request_that_comes_late_is_refused_where_the_time_is_known() {
     };
     let (early, late) = (time("2026-01-01T00:00:59Z"), time("2026-01-01T00:01:00Z"));
     at(false, 0, |control| {
-        let mut admit = |now: Option<Timestamp>, id: &str| {
+        let mut admit_at = |now: Option<Timestamp>, id: &str| {
             let now = || now;
             let mut control = AdmissionControl {
                 now: &now,
                 refusals: control.refusals,
                 ..*control
             };
-            control.admit(&format!("ur.execute.n1.{id}"), &request.encode())
+            admit(
+                &mut control,
+                &format!("ur.execute.n1.{id}"),
+                &request.encode(),
+            )
         };
-        assert_eq!(code(&admit(Some(late), "r1")), ErrorCode::Refused);
-        assert!(matches!(admit(None, "r2"), Admission::Start(..)));
-        assert!(matches!(admit(Some(early), "r3"), Admission::Start(..)));
+        assert_eq!(code(&admit_at(Some(late), "r1")), ErrorCode::Refused);
+        assert!(matches!(admit_at(None, "r2"), Admission::Start(..)));
+        assert!(matches!(admit_at(Some(early), "r3"), Admission::Start(..)));
         // The second delivery of what was started in time.
-        assert!(matches!(admit(Some(late), "r3"), Admission::Known(_)));
+        assert!(matches!(admit_at(Some(late), "r3"), Admission::Known(_)));
     });
 }
 
@@ -143,15 +158,15 @@ fn a_request_that_was_refused_for_now_stays_refused() {
     let body = Request::script("true").encode();
     at(false, MAX_WAITING, |control| {
         assert_eq!(
-            code(&control.admit("ur.execute.n1.r1", &body)),
+            code(&admit(control, "ur.execute.n1.r1", &body)),
             ErrorCode::Busy
         );
         control.waiting = 0;
         assert_eq!(
-            code(&control.admit("ur.execute.n1.r1", &body)),
+            code(&admit(control, "ur.execute.n1.r1", &body)),
             ErrorCode::Busy
         );
-        let other = control.admit("ur.execute.n1.r2", &body);
+        let other = admit(control, "ur.execute.n1.r2", &body);
         assert!(matches!(other, Admission::Start(..)));
     });
 }
@@ -160,7 +175,7 @@ fn a_request_that_was_refused_for_now_stays_refused() {
 fn a_ping_of_a_client_whose_id_has_dots_is_answered() {
     at(false, 0, |control| {
         let body = br#"{"client_id":"a.b","id":1}"#;
-        let Admission::Ping(ping) = control.admit("ur.ping.n1", body) else {
+        let Admission::Ping(ping) = admit(control, "ur.ping.n1", body) else {
             panic!("not answered");
         };
         assert_eq!(ping.client_id, "a.b");
@@ -170,7 +185,7 @@ fn a_ping_of_a_client_whose_id_has_dots_is_answered() {
 #[test]
 fn a_broadcast_says_how_old_sysinfo_may_be_or_does_not() {
     at(false, 0, |control| {
-        let mut age = |body: &[u8]| match control.admit("ur.broadcast.sysinfo.r1", body) {
+        let mut age = |body: &[u8]| match admit(control, "ur.broadcast.sysinfo.r1", body) {
             Admission::Sysinfo(_, age) => age,
             other => panic!("{other:?}"),
         };
@@ -203,7 +218,7 @@ fn what_cannot_be_answered_is_ignored_with_a_reason() {
             (&format!("ur.execute.n1.{}", "x".repeat(240)), "{}"),
         ] {
             assert!(
-                matches!(control.admit(key, body.as_bytes()), Admission::Ignore(_)),
+                matches!(admit(control, key, body.as_bytes()), Admission::Ignore(_)),
                 "{key}"
             );
         }
@@ -216,7 +231,7 @@ proptest! {
         key in "ur\\.(execute|cancel|broadcast|ping)\\.(n1|sysinfo)(\\.(r1|[^.]{1,9}|[a-z]{120,240})){0,2}",
         body in select(vec!["{}", "[", "7", r#"{"type":"script","script":"x"}"#, r#"{"type":"status"}"#, r#"{"client_id":1}"#])
     ) {
-        at(false, 0, |control| match control.admit(&key, body.as_bytes()) {
+        at(false, 0, |control| match admit(control, &key, body.as_bytes()) {
             Admission::Start(job, _) => assert!(RequestId::parse(job.id.as_str()).is_ok() && job.message().is_ok()),
             Admission::Refuse(answer, reply) => {
                 assert!(answer.to_string().len() <= MAX_KEY && answer.to_string().starts_with("ur.execute-reply.n1."));

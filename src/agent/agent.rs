@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use futures_util::Stream;
-use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 use tracing::{error, info, warn};
 
-use broker::{ConnectionEvent, Delivery, Routing, clock};
+use broker::{ConnectionEvent, Delivery, Routing};
 use job::{Job, Spool};
-use protocol::{Ack, Ping, Progress, RoutingKey, State};
+use protocol::State;
 
-use super::admit::{Admission, AdmissionControl, RecentRefusals};
+use super::admit::RecentRefusals;
 use super::announce::{self, Startup};
 use super::args::AgentArgs;
 use super::askers::{Asker, Askers};
@@ -31,20 +30,17 @@ use super::reply::OwedReply;
 use super::session::{Session, WATCHDOG, notify_watchdog};
 use super::sysinfo::{self, Sysinfo};
 
-/// How old sysinfo may be that answers a broadcast which does not say.
-const MAX_AGE: Duration = Duration::from_secs(5);
-
 pub(super) struct Agent {
     args: Arc<AgentArgs>,
     pub(super) spool: Spool,
     pub(super) jobs: Jobs,
     pub(super) sysinfo: Sysinfo,
     found: Option<Found>,
-    reboot: Reboot,
+    pub(super) reboot: Reboot,
     startup: Startup,
     pub(super) replies: Replies,
-    refusals: RecentRefusals,
-    askers: Askers,
+    pub(super) refusals: RecentRefusals,
+    pub(super) askers: Askers,
     pub(super) collecting: JoinSet<Sysinfo>,
 }
 
@@ -107,12 +103,13 @@ impl Agent {
         let connection = broker.events();
         let opened = async {
             // Side by side: it is round trips to the broker that a start waits for.
-            let (deliveries, node_js) = tokio::join!(
+            let (deliveries, publisher, node_js) = tokio::join!(
                 connect::subscribe(&broker, &sysinfo),
+                broker.publisher(),
                 connect::has_node_js_agent(&broker, &sysinfo),
             );
             let deliveries = deliveries?;
-            let outbox = outbox::open(broker, sysinfo.node.clone()).await?;
+            let outbox = outbox::open(broker, publisher?, sysinfo.node.clone());
             anyhow::Ok((sysinfo.beside_node_js(node_js), deliveries, outbox))
         };
         let (sysinfo, deliveries, outbox) = self.meanwhile(opened).await?;
@@ -144,92 +141,13 @@ impl Agent {
         self.jobs.running() > 0 || self.reboot.is_asked() || waits
     }
 
-    pub(super) fn delivered(&mut self, delivery: Delivery) {
-        let mut control = AdmissionControl {
-            node: &self.sysinfo.node,
-            spool: &self.spool,
-            waiting: self.jobs.waiting(),
-            rebooting: self.reboot.is_asked(),
-            now: &clock::synchronized_now,
-            refusals: &mut self.refusals,
-        };
-        let admission = control.admit(&delivery.routing_key, &delivery.body);
-        // By now it is safe on disk, or will be answered in this session.
-        self.replies.enqueue(Outgoing::Ack(delivery.acker));
-        match admission {
-            Admission::Start(job, terms) => {
-                let state = self.jobs.add(job.clone(), &self.sysinfo.node, terms);
-                let before = self.jobs.before(&job);
-                let progress = Progress {
-                    before,
-                    ..Progress::now(state)
-                };
-                self.tell_progress(&job, &progress);
-            }
-            Admission::Known(job) => {
-                let before = self.jobs.before(&job);
-                self.replies.enqueue(Outgoing::Status(job.clone(), before));
-                self.reply_if_ended(&job);
-            }
-            Admission::Cancel(job) => self.cancel(&job),
-            Admission::List(key) => {
-                let listing = self.jobs.listing(key);
-                self.replies.enqueue(Outgoing::Jobs(listing));
-            }
-            Admission::Refuse(key, reply) => {
-                let error = reply.error.as_ref();
-                let (code, reason) = error.map(|e| (e.code.to_string(), &e.message)).unzip();
-                warn!(key = key.to_string(), code, reason, "refused");
-                self.replies.enqueue(announce::answer(&key, &reply));
-            }
-            Admission::Sysinfo(key, max_age) => self.asked_for_sysinfo(&key, max_age),
-            Admission::Ping(ping) => self.ping(ping),
-            Admission::Ignore(reason) => warn!(reason, "ignored a message"),
-        }
-    }
-
-    fn cancel(&mut self, job: &Job) {
-        info!(request = %job.id, "cancel asked for");
-        if self.jobs.has_ended(job) {
-            self.reply_if_ended(job);
-        } else if let Err(error) = self.jobs.cancel(job) {
-            warn!(request = %job.id, error = format!("{error:#}"), "cannot cancel");
-        }
-    }
-
-    fn ping(&mut self, ping: Ping) {
-        let key = RoutingKey::Ack {
-            client: ping.client_id,
-            node: self.sysinfo.node.to_string(),
-        };
-        let ack = Ack {
-            req_id: ping.id,
-            timestamp: Timestamp::now(),
-        };
-        self.replies.enqueue_urgent(announce::answer(&key, &ack));
-    }
-
-    /// A broadcast is answered by what is known, if that is young enough; else it is collected anew.
-    fn asked_for_sysinfo(&mut self, key: &RoutingKey, max_age: Option<Duration>) {
-        let asker = Asker::new(key, max_age);
-        let is_fresh = self.sysinfo.collected_at.elapsed() <= max_age.unwrap_or(MAX_AGE);
-        let answered = match is_fresh {
-            true => Err(asker),
-            false => self.askers.add(asker),
-        };
-        match answered {
-            Err(asker) => self.replies.enqueue(asker.answer(&self.sysinfo)),
-            Ok(()) => self.collect(),
-        }
-    }
-
-    fn answer(&mut self, askers: Vec<Asker>) {
+    pub(super) fn answer(&mut self, askers: Vec<Asker>) {
         for asker in askers {
             self.replies.enqueue(asker.answer(&self.sysinfo));
         }
     }
 
-    fn collect(&mut self) {
+    pub(super) fn collect(&mut self) {
         if self.collecting.is_empty() {
             let args = Arc::clone(&self.args);
             self.collecting
@@ -241,14 +159,6 @@ impl Agent {
         let jobs = self.jobs.running() + self.jobs.waiting();
         let heartbeat = announce::heartbeat(&self.sysinfo, jobs);
         self.replies.enqueue_urgent(heartbeat);
-    }
-
-    fn tell_progress(&mut self, job: &Job, progress: &Progress) {
-        let key = RoutingKey::Progress {
-            node: self.sysinfo.node.to_string(),
-            request: job.id.to_string(),
-        };
-        self.replies.enqueue(announce::notice(&key, progress));
     }
 
     pub(super) fn poll_jobs(&mut self) {
@@ -295,7 +205,7 @@ impl Agent {
         });
     }
 
-    fn reply_if_ended(&mut self, job: &Job) {
+    pub(super) fn reply_if_ended(&mut self, job: &Job) {
         if self.jobs.has_ended(job) {
             let owed = self.jobs.owed(job.clone());
             self.replies.enqueue_reply(owed);

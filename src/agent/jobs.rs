@@ -23,6 +23,9 @@ use super::supervisors::Supervisors;
 /// How often a supervisor is looked at whose end the kernel does not report, or that could not be looked at.
 const POLL_SUPERVISOR: Duration = Duration::from_secs(1);
 
+const KILLED: &str =
+    "its supervisor did not end it for a minute after its time limit or a cancel; both were killed";
+
 /// A job that has an outcome.
 pub(super) struct FinishedJob {
     pub job: Job,
@@ -290,22 +293,28 @@ impl Jobs {
             Ok(None) => match job.pids() {
                 Ok(Some(pids)) => self.watch_again(job, &pids, Self::left_no_outcome),
                 Ok(None) => self.never_begun(job),
-                Err(error) => self.end(job, undetermined(format!("{error:#}"))),
+                Err(error) => self.left(job, undetermined(format!("{error:#}"))),
             },
             Err(error) => self.end(job, undetermined(format!("{error:#}"))),
         }
     }
 
     fn left_no_outcome(&mut self, job: Job, pids: &Pids) {
+        let message = match self.overdue.is_killed(&job.id) {
+            true => KILLED.to_owned(),
+            false => pids.last_seen(),
+        };
+        self.left(job, undetermined(message));
+    }
+
+    fn left(&mut self, job: Job, otherwise: Outcome) {
         // Its last act may have come between our two looks.
-        match job.outcome() {
-            Ok(Some(outcome)) => self.push_finished(job, Some(outcome)),
-            _ if self.overdue.is_killed(&job.id) => {
-                let message = "its supervisor did not end it for a minute after its time limit or a cancel; \
-                               both were killed";
-                self.end(job, undetermined(message));
-            }
-            _ => self.end(job, undetermined(last_seen(pids))),
+        if let Ok(Some(outcome)) = job.outcome() {
+            return self.push_finished(job, Some(outcome));
+        }
+        match job.unnamed_outcome() {
+            Some(record) => self.end_as(job, record),
+            None => self.end(job, otherwise),
         }
     }
 
@@ -337,10 +346,13 @@ impl Jobs {
         }
     }
 
-    /// It is answered so even if the disk does not take it.
     fn end(&mut self, job: Job, outcome: Outcome) {
         warn!(request = %job.id, outcome = outcome.state(), "ended by the agent");
-        let record = OutcomeRecord::unseen(outcome);
+        self.end_as(job, OutcomeRecord::unseen(outcome));
+    }
+
+    /// It is answered so even if the disk does not take it.
+    fn end_as(&mut self, job: Job, record: OutcomeRecord) {
         if let Err(error) = job.write_outcome(&record) {
             error!(request = %job.id, error = format!("{error:#}"), "cannot write an outcome");
             let unwritten = Unwritten {
@@ -394,14 +406,6 @@ impl Jobs {
     }
 }
 
-fn last_seen(pids: &Pids) -> String {
-    let supervisor = pids.supervisor.pid;
-    let script = match &pids.script {
-        Some(script) if script.may_be_alive() => {
-            format!("the script (pid {}) still runs, unwatched", script.pid)
-        }
-        Some(script) => format!("the script (pid {}) is gone", script.pid),
-        None => "whether the script was started is not known".to_owned(),
-    };
-    format!("its supervisor (pid {supervisor}) died and left no outcome; {script}")
-}
+#[cfg(test)]
+#[path = "jobs_tests.rs"]
+mod tests;

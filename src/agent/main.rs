@@ -12,6 +12,7 @@ mod args;
 mod askers;
 mod commands;
 mod connect;
+mod deliveries;
 mod follower;
 mod heap;
 mod input;

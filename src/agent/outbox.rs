@@ -137,8 +137,7 @@ struct Worker {
 }
 
 /// Starts the task. It ends when the session drops its [`Outbox`], or the connection breaks.
-pub(super) async fn open(broker: Broker, node: NodeId) -> Result<Outbox> {
-    let publisher = broker.publisher().await?;
+pub(super) fn open(broker: Broker, publisher: Publisher, node: NodeId) -> Outbox {
     let (to, from) = mpsc::channel(QUEUE);
     let (result, sent) = mpsc::channel(RESULTS);
     let worker = Worker {
@@ -152,7 +151,7 @@ pub(super) async fn open(broker: Broker, node: NodeId) -> Result<Outbox> {
         sent: result,
     };
     tokio::spawn(worker.run(from));
-    Ok(Outbox { to, sent })
+    Outbox { to, sent }
 }
 
 impl Worker {

@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use anyhow::{Error, Result, anyhow};
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::sync::mpsc::Permit;
 use tokio::sync::mpsc::error::SendError;
+use tokio::task::yield_now;
 use tokio::time::{Instant, interval, sleep};
 use tracing::{info, warn};
 
@@ -24,6 +25,10 @@ use super::sysinfo::Sysinfo;
 const POLL_JOBS: Duration = Duration::from_millis(200);
 /// How often sysinfo is collected anew and old jobs expire.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
+/// Messages that are taken together. The loop stands still until their jobs are on disk and started.
+const MAX_TOGETHER: usize = 16;
+/// Other events that may come before the next messages are taken.
+const MAX_BEFORE: u32 = 100;
 /// How often systemd hears from us; a third of the unit's `WatchdogSec`.
 pub(super) const WATCHDOG: Duration = Duration::from_secs(20);
 
@@ -39,7 +44,7 @@ pub(super) struct Session<D, E> {
 pub(super) struct SessionError(pub(super) Error);
 
 enum LoopEvent<'a> {
-    Delivery(Option<Result<Box<Delivery>>>),
+    Deliveries(Option<Vec<Result<Delivery>>>),
     Finished(Box<FinishedJob>),
     Sent(Option<Sent>),
     Connection(Option<ConnectionEvent>),
@@ -65,25 +70,39 @@ impl Agent {
         housekeeping.reset();
         let mut watchdog = interval(WATCHDOG);
         let mut heartbeat = std::pin::pin!(sleep(Duration::ZERO));
+        let mut deliveries = session.deliveries.ready_chunks(MAX_TOGETHER);
+        let mut before = 0;
         loop {
             let busy = self.is_busy();
-            let event = tokio::select! {
-                delivery = session.deliveries.next() => {
-                    LoopEvent::Delivery(delivery.map(|delivery| delivery.map(Box::new)))
-                }
-                permit = session.outbox.to.reserve(), if !self.replies.is_empty() => {
-                    LoopEvent::OutboxReady(permit)
-                }
-                sent = session.outbox.sent.recv() => LoopEvent::Sent(sent),
-                finished = self.jobs.next_finished() => LoopEvent::Finished(Box::new(finished)),
-                event = session.connection.next() => LoopEvent::Connection(event),
-                Some(Ok(sysinfo)) = self.collecting.join_next() => {
-                    LoopEvent::Sysinfo(Box::new(sysinfo))
-                }
-                _ = poll_jobs.tick(), if busy => LoopEvent::PollJobs,
-                _ = housekeeping.tick() => LoopEvent::Housekeeping,
-                () = &mut heartbeat => LoopEvent::Heartbeat,
-                _ = watchdog.tick() => LoopEvent::Watchdog,
+            // Replies leave first: what comes meanwhile comes together. But not for ever.
+            let replies_first = !self.replies.is_empty() && before < MAX_BEFORE;
+            let overdue = match before < MAX_BEFORE {
+                true => None,
+                false => deliveries.next().now_or_never(),
+            };
+            let event = match overdue {
+                Some(came) => LoopEvent::Deliveries(came),
+                None => tokio::select! {
+                    biased;
+                    _ = watchdog.tick() => LoopEvent::Watchdog,
+                    () = &mut heartbeat => LoopEvent::Heartbeat,
+                    event = session.connection.next() => LoopEvent::Connection(event),
+                    sent = session.outbox.sent.recv() => LoopEvent::Sent(sent),
+                    permit = session.outbox.to.reserve(), if !self.replies.is_empty() => {
+                        LoopEvent::OutboxReady(permit)
+                    }
+                    finished = self.jobs.next_finished() => LoopEvent::Finished(Box::new(finished)),
+                    Some(Ok(sysinfo)) = self.collecting.join_next() => {
+                        LoopEvent::Sysinfo(Box::new(sysinfo))
+                    }
+                    _ = poll_jobs.tick(), if busy => LoopEvent::PollJobs,
+                    _ = housekeeping.tick() => LoopEvent::Housekeeping,
+                    came = next(&mut deliveries, replies_first) => LoopEvent::Deliveries(came),
+                },
+            };
+            before = match event {
+                LoopEvent::Deliveries(_) => 0,
+                _ => before.saturating_add(1),
             };
             if let LoopEvent::Heartbeat = event {
                 let next = Instant::now() + announce::heartbeat_period();
@@ -98,8 +117,16 @@ impl Agent {
     /// An error ends the session, never the agent.
     fn handle(&mut self, event: LoopEvent<'_>) -> Result<()> {
         match event {
-            LoopEvent::Delivery(Some(delivery)) => self.delivered(*delivery?),
-            LoopEvent::Delivery(None) => return Err(anyhow!("the broker cancelled our consumer")),
+            LoopEvent::Deliveries(Some(came)) => {
+                let mut failed = Ok(());
+                let came = came.into_iter();
+                let came = came.map_while(|one| one.map_err(|error| failed = Err(error)).ok());
+                self.delivered(came.collect());
+                failed?;
+            }
+            LoopEvent::Deliveries(None) => {
+                return Err(anyhow!("the broker cancelled our consumer"));
+            }
             LoopEvent::OutboxReady(Err(_)) | LoopEvent::Sent(None) => {
                 return Err(anyhow!("publishing stopped"));
             }
@@ -119,6 +146,17 @@ impl Agent {
         }
         Ok(())
     }
+}
+
+/// The outbox has its turn before, where it is to.
+async fn next<T>(
+    deliveries: &mut (impl Stream<Item = T> + Unpin),
+    outbox_first: bool,
+) -> Option<T> {
+    if outbox_first {
+        yield_now().await;
+    }
+    deliveries.next().await
 }
 
 fn connection(event: Option<ConnectionEvent>) -> Result<()> {

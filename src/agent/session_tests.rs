@@ -188,6 +188,49 @@ async fn a_second_delivery_is_acked_and_starts_nothing() {
 }
 
 #[tokio::test]
+async fn what_comes_together_with_a_request_and_is_about_it_finds_its_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut agent = agent(dir.path());
+    serve!(agent, |broker| {
+        let mut ackers = Vec::new();
+        for (key, body) in [
+            ("ur.execute.n1.r1", request()),
+            ("ur.execute.n1.r2", request()),
+            ("ur.execute.n1.r1", request()),
+            ("ur.cancel.n1.r2", b"{}".to_vec()),
+            ("ur.execute.n1.r1", Request::script("false").encode()),
+        ] {
+            ackers.push(broker.deliver(key, &body).await);
+        }
+        let refused = broker.notice("ur.execute-reply.n1.r1").await;
+        assert_eq!(refused["error"]["code"], "conflict");
+        let (job, reply) = broker.reply().await;
+        assert_eq!((job.id.as_str(), &reply["cancelled"]), ("r2", &json!(true)));
+        assert!(ackers.iter().all(Acker::is_used));
+    });
+    assert_eq!(agent.jobs.waiting(), 1);
+}
+
+#[tokio::test]
+async fn of_requests_that_come_together_the_disk_may_take_some() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut agent = agent(dir.path());
+    // In the way of one.
+    std::fs::File::create(dir.path().join("jobs/r2")).unwrap();
+    serve!(agent, |broker| {
+        for id in ["r1", "r2", "r3"] {
+            let key = format!("ur.execute.n1.{id}");
+            broker.deliver(&key, &request()).await;
+        }
+        let refused = broker.notice("ur.execute-reply.n1.r2").await;
+        assert_eq!(refused["error"]["code"], "storage");
+        let progress = broker.notice("ur.execute-progress.n1.r3").await;
+        assert_eq!(progress["state"], "queued");
+    });
+    assert_eq!(agent.jobs.waiting(), 2);
+}
+
+#[tokio::test]
 async fn a_refused_request_is_acked_and_answered_and_leaves_no_directory() {
     let dir = tempfile::tempdir().unwrap();
     let mut agent = agent(dir.path());
@@ -273,7 +316,7 @@ async fn a_reboot_waits_until_the_reply_is_taken_and_new_requests_are_refused_me
         assert!(!job.is_rebooting());
         broker.confirm(&job, Routing::Taken).await;
         while !rebooted.exists() {
-            tokio::task::yield_now().await;
+            yield_now().await;
         }
         assert!(job.is_rebooting());
     });
@@ -295,7 +338,7 @@ async fn a_ping_is_answered_before_replies_that_wait() {
             .await;
         // The agent reads them all before it is asked for more than one message.
         while broker.deliver.capacity() < broker.deliver.max_capacity() {
-            tokio::task::yield_now().await;
+            yield_now().await;
         }
         let mut replies = 0;
         loop {

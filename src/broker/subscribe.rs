@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
 use anyhow::{Context, Result};
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join_all, try_join4};
 use futures_util::{FutureExt, Stream, StreamExt};
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
@@ -61,11 +61,12 @@ impl Subscription {
             auto_delete: true,
             ..QueueDeclareOptions::default()
         };
-        channel
-            .queue_declare(queue.into(), options, FieldTable::default())
-            .await
-            .with_context(|| format!("declaring queue {queue}"))?;
-        // All at once: the broker answers in order, and each answer is a round trip away.
+        let declare = async {
+            channel
+                .queue_declare(queue.into(), options, FieldTable::default())
+                .await
+                .with_context(|| format!("declaring queue {queue}"))
+        };
         let binds = keys.iter().map(async |key| {
             channel
                 .queue_bind(
@@ -78,19 +79,24 @@ impl Subscription {
                 .await
                 .with_context(|| format!("binding {queue} to {key}"))
         });
-        try_join_all(binds).await?;
-        channel
-            .basic_qos(PREFETCH, BasicQosOptions::default())
-            .await?;
-        let consumer = channel
-            .basic_consume(
-                queue.into(),
-                ShortString::default(),
-                BasicConsumeOptions::default(),
-                FieldTable::default(),
-            )
-            .await
-            .with_context(|| format!("consuming from {queue}"))?;
+        let limit = async {
+            Ok(channel
+                .basic_qos(PREFETCH, BasicQosOptions::default())
+                .await?)
+        };
+        let consume = async {
+            channel
+                .basic_consume(
+                    queue.into(),
+                    ShortString::default(),
+                    BasicConsumeOptions::default(),
+                    FieldTable::default(),
+                )
+                .await
+                .with_context(|| format!("consuming from {queue}"))
+        };
+        // All at once and in this order: so the broker obeys, and each of its answers is a round trip away.
+        let (_, _, (), consumer) = try_join4(declare, try_join_all(binds), limit, consume).await?;
         Ok(Self {
             consumer,
             gate,

@@ -95,7 +95,7 @@ pub(super) fn claim_empty(path: &Path) -> Result<bool> {
 }
 
 /// Like [`write_json`], but into the blocks of the file `reserved`, which becomes `path`: so that there is
-/// room for it on a disk that has been filled since.
+/// room for it on a disk that has been filled since. A power cut may give it back its old name.
 pub(super) fn write_json_reserved(
     path: &Path,
     reserved: &Path,
@@ -104,17 +104,23 @@ pub(super) fn write_json_reserved(
     let bytes = serde_json::to_vec(value).context("encoding")?;
     let write = || -> Result<()> {
         let mut options = OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(reserved)?;
+        options.write(true).mode(0o600);
+        let (mut file, was_reserved) = match options.open(reserved) {
+            Ok(file) => (file, true),
+            Err(_none) => (options.create(true).open(reserved)?, false),
+        };
         file.write_all(&bytes)?;
         file.set_len(bytes.len() as u64)?;
-        file.sync_all()?;
+        if let Err(error) = file.sync_all() {
+            // Nor is it to be found under its old name.
+            file.set_len(0).ok();
+            return Err(error.into());
+        }
         fs::rename(reserved, path)?;
-        sync_dir(parent(path))
+        match was_reserved {
+            true => Ok(()),
+            false => sync_dir(parent(path)),
+        }
     };
     write().with_context(|| format!("writing {}", path.display()))
 }

@@ -11,7 +11,7 @@
 //! | `stdout`, `stderr` | supervisor | captured bytes, bounded (see [`capture`]); absent where nothing came |
 //! | `cancel` | agent | a sender asked for its end |
 //! | `outcome.json` | supervisor | how it ended |
-//! | `outcome.room` | agent | blocks that `outcome.json` will take, reserved before anything is started |
+//! | `outcome.room` | agent | blocks reserved before anything is started; with an outcome in it, it becomes `outcome.json` |
 //! | `unroutable` | agent | the reply was published, and the broker had no queue for it |
 //! | `replied` | agent | the broker has confirmed the reply |
 //! | `rebooting` | agent | the reboot it asked for has been started |
@@ -22,6 +22,7 @@
 mod atomic_file;
 pub mod capture;
 mod cgroup;
+mod commit;
 pub mod fork_server;
 mod interpreter;
 mod lock;
@@ -51,16 +52,20 @@ use rustix::process::{Pid, Signal};
 use protocol::{Message, Outcome, RequestId, State};
 
 pub use atomic_file::write_json;
+pub use commit::{Created, NewJob};
 pub use lock::Held;
 pub use process_ref::{ExitWatch, ProcessRef, boot_id};
 pub use record::{OutcomeRecord, Pids, Record};
 pub use removal::remove_tree;
 pub use retention::Expired;
-pub use spool::{Created, Spool};
+pub use spool::Spool;
 pub use supervise::supervise;
 
 /// Bytes of a job's file that is read whole: the longest message that RabbitMQ takes, and what stands around it.
 const MAX_FILE: u64 = 513 * 1024 * 1024;
+
+/// Blocks for the outcome, which is written into it.
+const ROOM: &str = "outcome.room";
 
 /// One job: its id and its directory. Cheap to clone; everything else is read when it is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,10 +155,16 @@ impl Job {
         }
     }
 
+    /// Of a job whose supervisor is gone: an outcome that did not get its name, or lost it in a power cut. What is not
+    /// whole is none.
+    pub fn unnamed_outcome(&self) -> Option<OutcomeRecord> {
+        self.read(ROOM).ok().flatten()
+    }
+
     /// Ends the job, durably. Written once: by its supervisor, or by the agent for a job whose
     /// supervisor never started or died.
     pub fn write_outcome(&self, end: &OutcomeRecord) -> Result<()> {
-        let (path, room) = (self.path("outcome.json"), self.path("outcome.room"));
+        let (path, room) = (self.path("outcome.json"), self.path(ROOM));
         atomic_file::write_json_reserved(&path, &room, end)
     }
 

@@ -40,6 +40,21 @@ pub struct Pids {
     pub started_at: Timestamp,
 }
 
+impl Pids {
+    /// For people: what is known of a job whose supervisor died.
+    pub fn last_seen(&self) -> String {
+        let supervisor = self.supervisor.pid;
+        let script = match &self.script {
+            Some(script) if script.may_be_alive() => {
+                format!("the script (pid {}) still runs, unwatched", script.pid)
+            }
+            Some(script) => format!("the script (pid {}) is gone", script.pid),
+            None => "whether the script was started is not known".to_owned(),
+        };
+        format!("its supervisor (pid {supervisor}) died and left no outcome; {script}")
+    }
+}
+
 /// `outcome.json`: how the job ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OutcomeRecord {

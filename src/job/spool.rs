@@ -1,44 +1,30 @@
-//! The directory of jobs: create, find, list.
+//! The directory of jobs: open, find, list.
 
-use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, ErrorKind};
+use std::fs::{self, File, Permissions};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{self, Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
-use jiff::Timestamp;
-use protocol::{ErrorCode, NodeId, Refusal, RequestId};
+use protocol::{NodeId, Refusal, RequestId};
 use rustix::process::geteuid;
 
-use super::record::{FORMAT, NewRecord};
+use super::commit::Created;
 use super::retention::Retention;
 use super::work::WORK;
-use super::{Job, atomic_file, lock, owner, removal};
-
-/// Kept free for `outcome.json`: it has some 300, and a message.
-const OUTCOME_BYTES: usize = 4096;
+use super::{Job, lock, owner, removal};
 
 /// `<state-dir>`, held by one agent at a time.
 pub struct Spool {
     state_dir: PathBuf,
-    jobs: PathBuf,
+    pub(super) jobs: PathBuf,
     /// What scripts may reach; see [`work`](super::work).
     work: PathBuf,
     /// Where jobs are built: what is found here is no job.
     pub(super) building: PathBuf,
     pub(super) retention: Retention,
     _lock: File,
-}
-
-/// What [`Spool::create`] found under a request's id.
-#[derive(Debug)]
-pub enum Created {
-    /// No job was there; this one is on disk now.
-    New(Job),
-    /// Its id was used before; nothing was changed.
-    Existing(Job),
 }
 
 impl Spool {
@@ -133,8 +119,7 @@ impl Spool {
         job.dir.is_dir().then_some(job)
     }
 
-    /// Makes a request, of which `body` is the message, a job: built beside, flushed, renamed into place. The rename is the commit
-    /// and the de-duplication.
+    /// Makes a request, of which `body` is the message, a job.
     ///
     /// Refuses with code `storage` if the disk does not take it; nothing is left behind then.
     pub fn create(
@@ -143,62 +128,11 @@ impl Spool {
         origin: (&NodeId, &str),
         body: &[u8],
     ) -> Result<Created, Refusal> {
-        let job = self.job(id.clone());
-        if job.dir.is_dir() {
-            return Ok(Created::Existing(job));
-        }
-        let new = self.building.join(id.as_str());
-        self.build(&new, origin, body)
-            .and_then(|()| self.commit(&new, job))
-            .map_err(|error| {
-                // The first error is the one that matters; what cannot be removed now is removed
-                // when the spool is opened the next time.
-                fs::remove_dir_all(&new).ok();
-                Refusal::new(
-                    ErrorCode::Storage,
-                    format!("the node's state directory did not take the job: {error:#}"),
-                )
-            })
-    }
-
-    fn build(&self, new: &Path, (node, routing_key): (&NodeId, &str), body: &[u8]) -> Result<()> {
-        DirBuilder::new()
-            .mode(0o700)
-            .create(new)
-            .with_context(|| format!("making {}", new.display()))?;
-        let record = NewRecord {
-            format: FORMAT,
-            node,
-            routing_key,
-            received_at: Timestamp::now(),
-            message: serde_json::from_slice(body)?,
-        };
-        let record = serde_json::to_vec(&record)?;
-        // Its blocks are taken by now, or reserved: that it is empty after a power cut is no harm.
-        atomic_file::create(&new.join("outcome.room"), &[0; OUTCOME_BYTES], 0o600)?;
-        let path = new.join("request.json");
-        let file = atomic_file::create(&path, &record, 0o600)?;
-        file.sync_all()
-            .with_context(|| format!("flushing {}", path.display()))?;
-        atomic_file::sync_dir(new)
-    }
-
-    fn commit(&self, new: &Path, job: Job) -> Result<Created> {
-        match fs::rename(new, &job.dir) {
-            Ok(()) => match atomic_file::sync_dir(&self.jobs) {
-                Ok(()) => Ok(Created::New(job)),
-                Err(error) => {
-                    // It is about to be refused, and must not be started by the next agent.
-                    fs::rename(&job.dir, new).context("taking a job back")?;
-                    Err(error)
-                }
-            },
-            Err(error) if is_taken(&error) => {
-                fs::remove_dir_all(new).ok();
-                Ok(Created::Existing(job))
-            }
-            Err(error) => {
-                Err(error).with_context(|| format!("renaming {} into place", new.display()))
+        match self.find(id) {
+            Some(job) => Ok(Created::Existing(job)),
+            None => {
+                let new = self.build(id, origin, body)?;
+                self.commit(vec![new]).remove(0)
             }
         }
     }
@@ -221,16 +155,9 @@ impl Spool {
         Ok(jobs.into_iter().map(|(_, job)| job).collect())
     }
 
-    fn job(&self, id: RequestId) -> Job {
+    pub(super) fn job(&self, id: RequestId) -> Job {
         Job::in_directory(&self.jobs, id)
     }
-}
-
-fn is_taken(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty
-    )
 }
 
 #[cfg(test)]
