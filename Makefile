@@ -1,4 +1,4 @@
-# Every target works from a fresh Debian 12 with cargo: what else a target needs, it installs (tools/prerequisites).
+# Every target works from a fresh Debian 12 or 13 with cargo (1.88): what else a target needs, it installs (tools/prerequisites).
 # Those that need RabbitMQ find or start one themselves (tools/with-broker) and end what they started.
 
 SHELL := bash
