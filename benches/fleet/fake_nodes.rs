@@ -15,8 +15,8 @@ use futures_util::future::try_join_all;
 use futures_util::stream::{SelectAll, select_all};
 use jiff::Timestamp;
 use protocol::{
-    Ack, ErrorCode, NodeId, Outcome, Ping, Progress, Refusal, Reply, RoutingKey, State, Text,
-    reply_key,
+    Ack, ErrorCode, NodeId, Outcome, Ping, Progress, Refusal, Reply, RoutingKey, State,
+    SysinfoRequest, Text, reply_key,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -29,6 +29,12 @@ struct FakeNode {
     id: NodeId,
     mac: String,
     sysinfo: Vec<u8>,
+}
+
+/// A question may be for nodes of some names alone.
+fn asks(body: &[u8], node: &FakeNode) -> bool {
+    let asked: SysinfoRequest = serde_json::from_slice(body).unwrap_or_default();
+    asked.names.is_empty() || asked.names.iter().any(|name| *name == node.id.as_str())
 }
 
 /// The latest request, or client that pings: a node that is the first to see one prints it, with the time.
@@ -89,6 +95,7 @@ impl Share {
             delivery.ack().await?;
             let node = &self.nodes[i];
             match RoutingKey::parse(&delivery.routing_key) {
+                Ok(RoutingKey::Broadcast { .. }) if !asks(&delivery.body, node) => {}
                 Ok(RoutingKey::Broadcast { request, .. }) => {
                     self.say(&reply_key(&node.id, &request), &node.sysinfo)
                         .await?;

@@ -2,7 +2,6 @@
 //! of a request that was not started is made here.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -37,7 +36,7 @@ pub(super) enum Admission {
     /// The answer is no, on the key that the request asked to be answered on.
     Refuse(RoutingKey, Box<Reply>),
     /// A broadcast asks every node for its sysinfo; some say how old that may be.
-    Sysinfo(RoutingKey, Option<Duration>),
+    Sysinfo(RoutingKey, SysinfoRequest),
     Ping(Ping),
     /// Nothing can be answered: there is no request id, or it is no question.
     Ignore(String),
@@ -97,7 +96,9 @@ impl AdmissionControl<'_> {
             }
             RoutingKey::Broadcast { what, request } if what == "sysinfo" => {
                 match self.answer_key(&request) {
-                    Some(key) => Admission::Sysinfo(key, max_age(body)),
+                    Some(key) => {
+                        Admission::Sysinfo(key, serde_json::from_slice(body).unwrap_or_default())
+                    }
                     None => Admission::Ignore("the broadcast's id is too long".to_owned()),
                 }
             }
@@ -251,12 +252,6 @@ fn unknown(id: &RequestId) -> Refusal {
     let message =
         format!("no request {id} is known here: it never arrived, or was forgotten since");
     Refusal::new(ErrorCode::UnknownRequest, message)
-}
-
-/// The `max_age` of a broadcast, in seconds.
-fn max_age(body: &[u8]) -> Option<Duration> {
-    let asked: SysinfoRequest = serde_json::from_slice(body).ok()?;
-    Duration::try_from_secs_f64(asked.max_age?).ok()
 }
 
 /// The client's id may have dots, as with the Node.js agent: the key begins with `ur.ack`, so that it can stand for no other message.

@@ -1,6 +1,8 @@
 //! Tests of admission: what becomes a job, what is known, what is refused and what is ignored.
 
 use super::*;
+use std::time::Duration;
+
 use proptest::prelude::proptest;
 use proptest::sample::select;
 
@@ -186,7 +188,7 @@ fn a_ping_of_a_client_whose_id_has_dots_is_answered() {
 fn a_broadcast_says_how_old_sysinfo_may_be_or_does_not() {
     at(false, 0, |control| {
         let mut age = |body: &[u8]| match admit(control, "ur.broadcast.sysinfo.r1", body) {
-            Admission::Sysinfo(_, age) => age,
+            Admission::Sysinfo(_, asked) => asked.max_age(),
             other => panic!("{other:?}"),
         };
         assert_eq!(age(br#"{"max_age":60}"#), Some(Duration::from_secs(60)));

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use broker::{Acker, Delivery, clock};
 use job::{Job, NewJob};
-use protocol::{Ack, Ping, Progress, RoutingKey};
+use protocol::{Ack, Ping, Progress, RoutingKey, SysinfoRequest};
 
 use super::admit::{Admission, AdmissionControl, Wanted};
 use super::agent::Agent;
@@ -107,7 +107,7 @@ impl Agent {
                 warn!(key = key.to_string(), code, reason, "refused");
                 self.replies.enqueue(announce::answer(&key, &reply));
             }
-            Admission::Sysinfo(key, max_age) => self.asked_for_sysinfo(&key, max_age),
+            Admission::Sysinfo(key, asked) => self.asked_for_sysinfo(&key, &asked),
             Admission::Ping(ping) => self.ping(ping),
             Admission::Ignore(reason) => warn!(reason, "ignored a message"),
         }
@@ -135,7 +135,11 @@ impl Agent {
     }
 
     /// A broadcast is answered by what is known, if that is young enough; else it is collected anew.
-    fn asked_for_sysinfo(&mut self, key: &RoutingKey, max_age: Option<Duration>) {
+    fn asked_for_sysinfo(&mut self, key: &RoutingKey, asked: &SysinfoRequest) {
+        if !self.sysinfo.is_named_by(&asked.names) {
+            return;
+        }
+        let max_age = asked.max_age();
         let asker = Asker::new(key, max_age);
         let is_fresh = self.sysinfo.collected_at.elapsed() <= max_age.unwrap_or(MAX_AGE);
         let answered = match is_fresh {

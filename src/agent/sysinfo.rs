@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use job::boot_id;
-use protocol::NodeId;
+use protocol::{NodeId, beginnings, said_names, uuid_names};
 
 use super::announce;
 use super::args::AgentArgs;
@@ -55,6 +55,24 @@ pub(super) struct Sysinfo {
     pub warnings: Vec<String>,
     collected: Collected,
     seen: Seen,
+}
+
+impl Sysinfo {
+    /// Whether a question is for this node: for all, or for one of its names.
+    pub(super) fn is_named_by(&self, names: &[String]) -> bool {
+        if names.is_empty() {
+            return true;
+        }
+        let admin = nics(&self.facts).find(|(_, nic)| is_admin(nic));
+        let ip = admin.and_then(|(_, nic)| nic.get("ip4addr")?.as_str());
+        let hostname = self.facts.get("Hostname").and_then(Value::as_str);
+        let mac = self.mac.as_deref();
+        let ours = uuid_names(&self.node, mac).into_iter();
+        let mut ours = ours
+            .chain(said_names(hostname.unwrap_or_default(), mac, ip))
+            .chain(beginnings(&self.node));
+        ours.any(|name| names.contains(&name))
+    }
 }
 
 /// What is known of a node only where it is connected.

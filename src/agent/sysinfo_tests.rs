@@ -192,3 +192,14 @@ fn no_form_of_a_secret_on_the_command_line_is_announced() {
         assert!(!said.contains("hush"), "{secret} is told as {said}");
     }
 }
+
+#[test]
+fn a_question_for_some_names_is_for_the_nodes_that_have_one() {
+    let node = named("node-one");
+    let asks = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        node.is_named_by(&names)
+    };
+    assert!(asks(&[]) && asks(&["x", "node-one"]) && asks(&["node-"]));
+    assert!(!asks(&["node-two"]) && !asks(&["one", ""]));
+}

@@ -3,6 +3,7 @@
 //! answers, it ends: the bounds of what it takes in are in the intake.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -32,6 +33,7 @@ const FACTS_AGE: Duration = Duration::from_secs(5);
 const NAMES_AGE: Duration = Duration::from_secs(90);
 
 /// What is searched for, and how.
+#[derive(Clone)]
 pub struct Search {
     /// The silence that ends it, whichever nodes have answered. Without one, it is a second or less.
     pub quiet: Option<Duration>,
@@ -61,8 +63,48 @@ pub struct Found {
     pub notes: Vec<String>,
 }
 
-/// Asks who is there.
+/// Asks who is there. Where names say who has to answer, these are asked alone, as thousands of others would answer at
+/// the same time; all are asked if one of these does not answer.
 pub async fn discover(client: &Client, search: Search) -> Result<Found> {
+    let mut known = KnownNodes::of(&client.broker_name());
+    let names = names_to_ask(client, &search.wanted);
+    if !names.is_empty() {
+        let asked = names.iter().cloned().collect();
+        let (intake, end) = ask(client, search.clone(), &mut known, asked).await?;
+        let mut wanted = intake
+            .nodes
+            .iter()
+            .filter(|node| search.wanted.expects(node));
+        let is_asked = wanted.all(|node| names.contains(&node.id.as_str().to_lowercase()));
+        if is_asked && end == End::Silence(Missing::NoneWanted) {
+            return found_by(client, intake, end, &known).await;
+        }
+        known = KnownNodes::of(&client.broker_name());
+    }
+    let (intake, end) = ask(client, search, &mut known, Vec::new()).await?;
+    found_by(client, intake, end, &known).await
+}
+
+/// The names, and the UUIDs that they meant before: a second machine of such a UUID may go by another name, and is to
+/// show itself. Where a name means a UUID that was not asked for, all are asked.
+fn names_to_ask(client: &Client, wanted: &Wanted) -> HashSet<String> {
+    let mut names: HashSet<String> = wanted.names().into_iter().collect();
+    if names.is_empty() {
+        return names;
+    }
+    let remembered = client.fleet().nodes().unwrap_or_default().into_iter();
+    let meant = remembered.filter(|known| wanted.expects(&known.node));
+    names.extend(meant.map(|known| known.node.id.as_str().to_lowercase()));
+    names
+}
+
+/// One question, and the answers to it.
+async fn ask(
+    client: &Client,
+    search: Search,
+    known: &mut KnownNodes,
+    names: Vec<String>,
+) -> Result<(Intake, End)> {
     let request = RequestId::random().to_string();
     let answers = RoutingKey::ExecuteReply {
         node: "*".to_owned(),
@@ -79,14 +121,15 @@ pub async fn discover(client: &Client, search: Search) -> Result<Found> {
     };
     let body = serde_json::to_vec(&SysinfoRequest {
         max_age: Some(max_age.as_secs_f64()),
+        names,
     })?;
     if client.send(&question, &body).await? == Routing::Unroutable {
-        return Ok(found(client, Vec::new(), Vec::new()).await);
+        return Ok((Intake::new(Instant::now()), End::NoQueue));
     }
-    let mut known = KnownNodes::of(&client.broker_name());
-    let (intake, end) = collect(&mut subscription, search, &mut known).await?;
-    drop(subscription);
+    collect(&mut subscription, search, known).await
+}
 
+async fn found_by(client: &Client, intake: Intake, end: End, known: &KnownNodes) -> Result<Found> {
     let mut notes = intake.notes();
     if end == End::TimeIsUp {
         let took = Instant::now() - intake.began;
@@ -102,8 +145,8 @@ pub async fn discover(client: &Client, search: Search) -> Result<Found> {
         format!("{hostname} ({mac}) is left out: it gives the UUID {id} of another node, and no agent listens there")
     }));
     match end {
-        End::Silence(missing) => remember(&mut known, missing, &nodes),
-        End::ShortSilence | End::TimeIsUp => {}
+        End::Silence(missing) => remember(known, missing, &nodes),
+        End::ShortSilence | End::TimeIsUp | End::NoQueue => {}
     }
     Ok(found(client, nodes, notes).await)
 }
@@ -142,6 +185,8 @@ enum End {
     /// Too short a silence says nothing about those that it did not wait for.
     ShortSilence,
     TimeIsUp,
+    /// There is no agent.
+    NoQueue,
 }
 
 async fn collect(
@@ -191,7 +236,7 @@ async fn collect(
     }
 }
 
-fn remember(known: &mut KnownNodes, missing: Missing, nodes: &[Node]) {
+fn remember(known: &KnownNodes, missing: Missing, nodes: &[Node]) {
     match missing {
         // Others were not waited for.
         Missing::NoneWanted => {}

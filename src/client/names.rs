@@ -3,12 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Node;
+use protocol::{MIN_BEGINNING, beginnings, looks_like_uuid, said_names, uuid_names};
 use task::near;
 
-/// Letters of the beginning of a UUID, and those with which it is as good as a host name.
-const MIN_BEGINNING: usize = 4;
+/// Letters of the beginning of a UUID with which it is as good as a host name.
 const SURE_BEGINNING: usize = 8;
-const UUID_LEN: usize = 36;
+/// Names that a question to their nodes alone has.
+const MAX_ASKED: usize = 1000;
 
 /// A node as a person names it: by host name, short name, UUID, UUID-MAC, the beginning of its UUID, MAC or IP address,
 /// or as `ur` prints it, `name(UUID)`.
@@ -38,42 +39,18 @@ impl NodeName {
     }
 }
 
-fn looks_like_uuid(text: &str) -> bool {
-    let uuid = text.get(..UUID_LEN).map(uuid::Uuid::try_parse);
-    uuid.is_some_and(|uuid| uuid.is_ok())
-}
-
-/// The keys of a node's UUID, which no other node can have.
+/// The names of a node's UUID, which no other node can have.
 fn uuid_keys(node: &Node) -> Vec<String> {
-    let mut keys = vec![node.id.as_str().to_lowercase()];
-    let mac = node.mac.as_ref();
-    keys.extend(mac.map(|mac| format!("{}-{mac}", node.id).to_lowercase()));
-    keys
+    uuid_names(&node.id, node.mac.as_deref())
 }
 
-/// The keys of what a node says of itself. What looks like a UUID is none of them.
-pub(super) fn said_keys(node: &Node) -> Vec<String> {
-    let hostname = node.hostname.to_lowercase();
-    let mut keys = Vec::new();
-    if !looks_like_uuid(&hostname) {
-        let short = hostname.split_once('.').map(|(short, _)| short.to_owned());
-        keys.extend(short.filter(|short| !short.is_empty()));
-        keys.push(hostname);
-    }
-    if let Some(mac) = &node.mac {
-        keys.extend([mac.to_lowercase(), mac.to_lowercase().replace(':', "-")]);
-    }
-    keys.extend(node.ip.as_ref().map(|ip| ip.to_lowercase()));
-    keys
-}
-
-fn beginnings(id: &str) -> impl Iterator<Item = String> {
-    let id = id.to_lowercase();
-    (MIN_BEGINNING..id.len()).filter_map(move |end| Some(id.get(..end)?.to_owned()))
+/// The names of a node as it says them.
+fn said_keys(node: &Node) -> Vec<String> {
+    said_names(&node.hostname, node.mac.as_deref(), node.ip.as_deref())
 }
 
 /// Who has not answered yet, where that can be known.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Wanted(Option<HashSet<String>>);
 
 impl Wanted {
@@ -86,6 +63,12 @@ impl Wanted {
         Self(Some(names.into_iter().map(NodeName::key).collect()))
     }
 
+    /// The names of those that alone need to be asked. None where all are.
+    pub(super) fn names(&self) -> Vec<String> {
+        let names = self.0.iter().filter(|names| names.len() <= MAX_ASKED);
+        names.flatten().cloned().collect()
+    }
+
     /// It was named, and has not answered yet.
     pub(super) fn expects(&self, node: &Node) -> bool {
         let Some(missing) = &self.0 else {
@@ -93,7 +76,7 @@ impl Wanted {
         };
         let mut keys = uuid_keys(node).into_iter().chain(said_keys(node));
         keys.any(|key| missing.contains(&key))
-            || beginnings(node.id.as_str()).any(|key| missing.contains(&key))
+            || beginnings(&node.id).any(|key| missing.contains(&key))
     }
 
     /// Crosses a node off, and says whether all that were named are there now, so that waiting for more
@@ -103,7 +86,7 @@ impl Wanted {
             return false;
         };
         let keys = uuid_keys(node).into_iter().chain(said_keys(node));
-        for key in keys.chain(beginnings(node.id.as_str())) {
+        for key in keys.chain(beginnings(&node.id)) {
             missing.remove(&key);
         }
         missing.is_empty()

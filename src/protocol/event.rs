@@ -1,5 +1,7 @@
 //! Messages of a node besides replies: progress, output as it comes, heartbeat, ping's answer.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
@@ -110,6 +112,15 @@ pub struct SysinfoRequest {
     /// How old the answer may be, in seconds. Who says so listens already, and is answered at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<f64>,
+    /// Only nodes of which one of these is a name need answer. Each in lower case; older agents answer all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+}
+
+impl SysinfoRequest {
+    pub fn max_age(&self) -> Option<Duration> {
+        Duration::try_from_secs_f64(self.max_age?).ok()
+    }
 }
 
 /// A body on `ur.ping.<node>`. Both ids come back as they are.

@@ -9,6 +9,7 @@ mod fields;
 mod id;
 mod job_list;
 mod key;
+mod names;
 mod outcome;
 mod reply;
 mod request;
@@ -18,6 +19,7 @@ pub use event::{Ack, Heartbeat, Output, Ping, Progress, State, Stream, SysinfoRe
 pub use id::{NodeId, RequestId};
 pub use job_list::{JOBS_REQUEST, JobList, ListedJob};
 pub use key::{BadKey, RoutingKey, reply_key};
+pub use names::{MIN_BEGINNING, beginnings, looks_like_uuid, said_names, uuid_names};
 pub use outcome::{ErrorCode, Outcome, REBOOT_STATUS, Refusal};
 pub use reply::{Label, Reply, Usage};
 pub use request::{Message, Program, Request, content_of_bytes};

@@ -190,7 +190,8 @@ fn no_crate_that_only_ur_names_is_in_the_agent() {
     let (of_agent, of_ur) = (named("agent"), named("ur"));
     let pulled: Vec<_> = of_ur
         .difference(&of_agent)
-        .filter(|name| agent.contains(*name))
+        // clap has this one anyway, for what it suggests.
+        .filter(|name| agent.contains(*name) && *name != "strsim")
         .collect();
     assert!(pulled.is_empty(), "{pulled:?}");
 }

@@ -1,0 +1,69 @@
+//! The names by which a person may mean a node, in lower case: case does not matter in any of them.
+
+use super::NodeId;
+
+/// Letters of the beginning of a UUID that can stand for it.
+pub const MIN_BEGINNING: usize = 4;
+const UUID_LEN: usize = 36;
+
+/// A node's UUID, alone and with its MAC address: no other node can have these.
+pub fn uuid_names(id: &NodeId, mac: Option<&str>) -> Vec<String> {
+    let mut names = vec![id.as_str().to_lowercase()];
+    names.extend(mac.map(|mac| format!("{id}-{mac}").to_lowercase()));
+    names
+}
+
+/// What a node says of itself: its host name, whole and short, and its addresses. A host name that looks like a UUID is
+/// none of them.
+pub fn said_names(hostname: &str, mac: Option<&str>, ip: Option<&str>) -> Vec<String> {
+    let hostname = hostname.to_lowercase();
+    let mut names = Vec::new();
+    if !looks_like_uuid(&hostname) {
+        let short = hostname.split_once('.').map(|(short, _)| short.to_owned());
+        names.extend(short.filter(|short| !short.is_empty()));
+        names.push(hostname);
+    }
+    if let Some(mac) = mac {
+        let mac = mac.to_lowercase();
+        names.extend([mac.replace(':', "-"), mac]);
+    }
+    names.extend(ip.map(str::to_lowercase));
+    names
+}
+
+/// The beginnings of its UUID.
+pub fn beginnings(id: &NodeId) -> impl Iterator<Item = String> {
+    let id = id.as_str().to_lowercase();
+    (MIN_BEGINNING..id.len()).filter_map(move |end| Some(id.get(..end)?.to_owned()))
+}
+
+/// A text that begins so means the node of that UUID, and no other that calls itself so.
+pub fn looks_like_uuid(text: &str) -> bool {
+    let uuid = text.get(..UUID_LEN).map(uuid::Uuid::try_parse);
+    uuid.is_some_and(|uuid| uuid.is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_has_its_uuid_its_beginnings_its_host_name_and_its_addresses() {
+        let id = NodeId::parse("1B4E28ba-2fa1-11d2-883f-0016d3cca427").unwrap();
+        let mac = Some("AA:00:00:00:00:01");
+        let with_mac = "1b4e28ba-2fa1-11d2-883f-0016d3cca427-aa:00:00:00:00:01";
+        assert_eq!(uuid_names(&id, mac)[1], with_mac);
+        let begun: Vec<String> = beginnings(&id).collect();
+        assert_eq!((begun[0].as_str(), begun.len()), ("1b4e", 32));
+        let said = said_names("Web1.DC1", mac, Some("192.0.2.1"));
+        let expected = [
+            "web1",
+            "web1.dc1",
+            "aa-00-00-00-00-01",
+            "aa:00:00:00:00:01",
+            "192.0.2.1",
+        ];
+        assert_eq!(said, expected);
+        assert_eq!(said_names(id.as_str(), None, None), [""; 0]);
+    }
+}
