@@ -14,9 +14,11 @@ pub(crate) mod jobs;
 mod modules;
 pub(crate) mod nodes;
 mod output;
+mod past_run;
 pub(crate) mod ping;
 mod rolling;
 pub(crate) mod run;
+pub(crate) mod runs;
 pub(crate) mod script;
 mod send;
 pub(crate) mod show_targets;
@@ -67,6 +69,8 @@ pub(crate) enum Command {
     Task(task::TaskCommand),
     /// Measure how long agents take to answer
     Ping(ping::PingArgs),
+    /// List your runs, and show what came of one
+    Runs(runs::RunsArgs),
     /// Collect the replies of a run whose ur is gone
     Attach(attach::AttachArgs),
     /// Show what runs and waits on nodes

@@ -77,17 +77,13 @@ impl Exit {
         each.max().unwrap_or(Self::Ok)
     }
 
-    /// Of a cancel: that it runs no more is what was wanted, however it ended.
+    /// Of a cancel: that it runs no more is what was wanted, however it ended, and even if it never ran there.
     pub(crate) fn of_cancel(report: &Report) -> Self {
+        let is_refused = |outcome: &Outcome| {
+            matches!(outcome, Outcome::Refused(_)) && !outcome.is_unknown_request()
+        };
         match Self::of_run(report) {
-            Self::Failed
-                if !report
-                    .results
-                    .iter()
-                    .any(|result| matches!(result.outcome, Outcome::Refused(_))) =>
-            {
-                Self::Ok
-            }
+            Self::Failed if !report.results.iter().any(|it| is_refused(&it.outcome)) => Self::Ok,
             exit => exit,
         }
     }
@@ -210,7 +206,9 @@ mod tests {
         assert_eq!(of(Outcome::Cancelled), Exit::Ok);
         assert_eq!(of(Outcome::Exited { status: 7 }), Exit::Ok);
         let unknown = Refusal::new(ErrorCode::UnknownRequest, "no such request");
-        assert_eq!(of(Outcome::Refused(unknown)), Exit::Failed);
+        assert_eq!(of(Outcome::Refused(unknown)), Exit::Ok);
+        let broken = Refusal::new(ErrorCode::BadRequest, "no JSON");
+        assert_eq!(of(Outcome::Refused(broken)), Exit::Failed);
         assert_eq!(of(Outcome::NoAnswer), Exit::NoAnswer);
     }
 

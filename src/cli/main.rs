@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use commands::{Args, Command};
 use commands::{
-    attach, cancel, command_line, complete, docs, exec, file, jobs, nodes, ping, run, script,
+    attach, cancel, command_line, complete, docs, exec, file, jobs, nodes, ping, run, runs, script,
     show_targets, snoop, task, tasks, why,
 };
 use exit::Exit;
@@ -47,6 +47,7 @@ fn run_command(Args { broker, command }: Args) -> Result<Exit> {
             Command::Tasks(args) => tasks::tasks(&args),
             Command::Task(command) => task::task(command),
             Command::Ping(args) => ping::ping(&broker, args).await,
+            Command::Runs(args) => runs::runs(&args),
             Command::Attach(args) => attach::attach(&broker, args).await,
             Command::Jobs(args) => jobs::jobs(&broker, args).await,
             Command::Cancel(args) => cancel::cancel(&broker, args).await,

@@ -15,6 +15,7 @@ mod last_line;
 pub(crate) mod nodes;
 mod progress;
 mod rows;
+pub(crate) mod runs;
 mod screen;
 pub(crate) mod status;
 mod stream;
@@ -26,7 +27,7 @@ mod trace;
 mod width;
 
 pub(crate) use colour::When;
-pub(crate) use fold::fold;
+pub(crate) use fold::{fold, fold_targets};
 pub(crate) use group::Folding;
 pub(crate) use screen::{Screen, View, Wanted};
 use style::Style;

@@ -1,22 +1,30 @@
 //! The files of this user's runs, one each: what it takes to collect the answers of a run whose `ur` was
-//! killed. Written line by line as the run goes on, the targets before the first message leaves.
+//! killed. Written line by line as the run goes on, the targets before the first message leaves. Replies are in a file
+//! beside, where they are to be kept.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{RunEvent, Target};
-use protocol::{NodeId, Outcome, RequestId};
+use super::{RunEvent, Target, answer};
+use protocol::{NodeId, Outcome, Reply, RequestId};
 
 /// The latest runs that are kept. A node keeps an answer for an hour; the rest is history.
 const KEEP: usize = 100;
+/// Bytes of output that are kept of a run, of a stream of one node, and of all runs.
+const MAX_KEPT: u64 = 16 * 1024 * 1024;
+const MAX_KEPT_STREAM: u64 = 1024 * 1024;
+const MAX_ALL_KEPT: u64 = 256 * 1024 * 1024;
+/// Ids that are named where a beginning means several.
+const MAX_NAMED: usize = 5;
 
 /// How a run began.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +39,9 @@ pub struct Start {
     /// Of what was sent, without what differs each time. Runs of older versions have none.
     #[serde(default)]
     pub content: Option<String>,
+    /// Nodes that were meant and did not answer the search.
+    #[serde(default)]
+    pub missing: Vec<Target>,
 }
 
 /// A run as its file tells it.
@@ -60,7 +71,29 @@ pub struct RunFiles(PathBuf);
 
 /// The file of a run that goes on.
 #[derive(Debug)]
-pub struct RunFile(File);
+pub struct RunFile {
+    file: File,
+    replies: Option<RepliesFile>,
+    /// What an earlier `ur` has kept, for nodes that have forgotten it.
+    kept: HashMap<NodeId, Box<Reply>>,
+    /// Nodes of which only the outcome is known.
+    without_output: Vec<Arc<Target>>,
+}
+
+/// The replies of a run, as they come. Of a node that has several lines, the last counts.
+#[derive(Debug)]
+struct RepliesFile {
+    file: File,
+    /// Bytes of a stream.
+    share: u64,
+}
+
+/// A line of it.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    node: NodeId,
+    reply: Box<Reply>,
+}
 
 impl RunFiles {
     pub fn of_this_user() -> Result<Self> {
@@ -68,30 +101,90 @@ impl RunFiles {
     }
 
     /// Writes how a run begins, and forgets the oldest runs.
-    pub fn create(&self, start: Start) -> Result<RunFile> {
+    pub fn create(&self, start: Start, keep: bool) -> Result<RunFile> {
         let path = self.path(&start.request);
+        let replies = self.replies(&start.request);
         let write = || -> Result<RunFile> {
             let mut dir = DirBuilder::new();
             dir.recursive(true).mode(0o700).create(&self.0)?;
             self.forget_the_oldest()?;
             let mut options = OpenOptions::new();
             options.create(true).append(true).mode(0o600);
-            let mut file = RunFile(options.open(&path)?);
             // An id may be used again, by --request: then this is about the latest run of it.
-            file.0.set_len(0)?;
+            remove(&replies)?;
+            let file = options.open(&path)?;
+            file.set_len(0)?;
+            let mut file = RunFile::of(file);
+            if keep {
+                file.replies = Some(RepliesFile {
+                    file: options.open(&replies)?,
+                    share: share(start.targets.len()),
+                });
+            }
             file.write(&Line::Run(start))?;
-            file.0.sync_data()?;
+            file.file.sync_data()?;
             Ok(file)
         };
         write().with_context(|| format!("writing {}", path.display()))
     }
 
     /// The file of an earlier run, to write on.
-    pub fn append(&self, request: &RequestId) -> Result<RunFile> {
-        let path = self.path(request);
-        let file = OpenOptions::new().append(true).open(&path);
-        let file = file.with_context(|| format!("opening {}", path.display()))?;
-        Ok(RunFile(file))
+    pub fn append(&self, run: &PastRun) -> Result<RunFile> {
+        let request = &run.start.request;
+        let append = |path: &Path| {
+            let file = OpenOptions::new().append(true).open(path);
+            file.with_context(|| format!("opening {}", path.display()))
+        };
+        let share = share(run.start.targets.len());
+        let replies = append(&self.replies(request)).ok();
+        Ok(RunFile {
+            replies: replies.map(|file| RepliesFile { file, share }),
+            kept: self.kept(request)?,
+            ..RunFile::of(append(&self.path(request))?)
+        })
+    }
+
+    /// The replies that were kept.
+    pub fn kept(&self, request: &RequestId) -> Result<HashMap<NodeId, Box<Reply>>> {
+        let path = self.replies(request);
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(HashMap::new()),
+            text => text.with_context(|| format!("reading {}", path.display()))?,
+        };
+        let lines = text.split(|byte| *byte == b'\n');
+        let lines = lines.filter_map(|line| serde_json::from_slice(line).ok());
+        Ok(lines.map(|Kept { node, reply }| (node, reply)).collect())
+    }
+
+    /// The id that is meant by an id, by a beginning that one recorded run alone has, or by `last`. An id that is not
+    /// recorded may be one of another machine.
+    pub fn resolve(&self, named: &RequestId) -> Result<RequestId> {
+        if named.as_str() == "last" {
+            let last = self.list()?.into_iter().next();
+            let last = last.context("there is no last run: none is recorded here")?;
+            return Ok(last.start.request);
+        }
+        if self.path(named).exists() {
+            return Ok(named.clone());
+        }
+        let paths = self.by_age()?;
+        let ids = paths
+            .iter()
+            .rev()
+            .filter_map(|path| path.file_stem()?.to_str());
+        let ids: Vec<&str> = ids.filter(|id| id.starts_with(named.as_str())).collect();
+        match ids[..] {
+            [] => Ok(named.clone()),
+            [id] => Ok(RequestId::parse(id).unwrap_or_else(|_| named.clone())),
+            _ => {
+                let more = if ids.len() > MAX_NAMED { ", …" } else { "" };
+                let few: Vec<&str> = ids.iter().copied().take(MAX_NAMED).collect();
+                bail!(
+                    "several requests begin with {named}: {}{more}",
+                    few.join(", ")
+                )
+            }
+        }
     }
 
     pub fn find(&self, request: &RequestId) -> Result<Option<PastRun>> {
@@ -101,15 +194,18 @@ impl RunFiles {
     /// The latest first. What is no run is passed over.
     pub fn list(&self) -> Result<Vec<PastRun>> {
         let paths = self.by_age()?;
-        Ok(paths
-            .iter()
-            .rev()
-            .filter_map(|path| read(path).ok().flatten())
-            .collect())
+        let runs = paths.iter().rev();
+        let mut runs: Vec<_> = runs.filter_map(|path| read(path).ok().flatten()).collect();
+        runs.sort_by_key(|run| std::cmp::Reverse(run.start.at));
+        Ok(runs)
     }
 
     fn path(&self, request: &RequestId) -> PathBuf {
         self.0.join(format!("{request}.jsonl"))
+    }
+
+    fn replies(&self, request: &RequestId) -> PathBuf {
+        self.0.join(format!("{request}.replies"))
     }
 
     /// The oldest first.
@@ -128,15 +224,32 @@ impl RunFiles {
     }
 
     fn forget_the_oldest(&self) -> Result<()> {
-        let paths = self.by_age()?;
-        for path in paths.iter().rev().skip(KEEP - 1) {
-            match fs::remove_file(path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-                _ => {}
+        let mut all_kept = 0;
+        for (i, path) in self.by_age()?.iter().rev().enumerate() {
+            let replies = path.with_extension("replies");
+            all_kept += fs::metadata(&replies).map_or(0, |metadata| metadata.len());
+            let is_old = i >= KEEP - 1;
+            if is_old || all_kept > MAX_ALL_KEPT {
+                remove(&replies)?;
+            }
+            if is_old {
+                remove(path)?;
             }
         }
         Ok(())
     }
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes that are kept of each stream of one of so many nodes.
+fn share(nodes: usize) -> u64 {
+    (MAX_KEPT / 2 / nodes.max(1) as u64).min(MAX_KEPT_STREAM)
 }
 
 /// Where `ur` keeps what it is to know the next time.
@@ -150,26 +263,76 @@ pub(super) fn state_dir() -> Result<PathBuf> {
 }
 
 impl RunFile {
-    /// Writes what has to be known later.
-    pub fn note(&mut self, event: &RunEvent<'_>) -> Result<()> {
+    fn of(file: File) -> Self {
+        Self {
+            file,
+            replies: None,
+            kept: HashMap::new(),
+            without_output: Vec::new(),
+        }
+    }
+
+    /// Writes what has to be known later, and adds to what has ended what was kept of it.
+    pub fn note(&mut self, event: &mut RunEvent<'_>) -> Result<()> {
         match event {
             RunEvent::Publishing(target) => self.write(&Line::Sent(target.id.clone())),
-            RunEvent::Ended(result) => self.write(&Line::Ended {
-                node: result.target.id.clone(),
-                outcome: result.outcome.clone(),
-            }),
+            RunEvent::Ended(result) => {
+                let node = result.target.id.clone();
+                if let Some(reply) = &result.reply {
+                    if let Some(replies) = &mut self.replies {
+                        replies.keep(node.clone(), reply)?;
+                    }
+                } else if is_end_of_script(&result.outcome) {
+                    result.reply = self.kept.remove(&node);
+                    if result.reply.is_none() {
+                        self.without_output.push(Arc::clone(&result.target));
+                    }
+                }
+                let outcome = result.outcome.clone();
+                self.write(&Line::Ended { node, outcome })
+            }
             _ => Ok(()),
         }
     }
 
+    /// The nodes whose outcome was recorded, and whose output is neither on them nor kept here.
+    pub fn without_output(&self) -> &[Arc<Target>] {
+        &self.without_output
+    }
+
     fn write(&mut self, line: &Line) -> Result<()> {
-        let mut bytes = serde_json::to_vec(line)?;
-        bytes.push(b'\n');
-        Ok(self.0.write_all(&bytes)?)
+        write(&mut self.file, line)
     }
 }
 
+fn is_end_of_script(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Exited { .. } | Outcome::Signalled { .. } | Outcome::TimedOut | Outcome::Cancelled
+    )
+}
+
+impl RepliesFile {
+    fn keep(&mut self, node: NodeId, reply: &Reply) -> Result<()> {
+        let mut reply = Box::new(reply.clone());
+        answer::shorten(&mut reply, self.share);
+        write(&mut self.file, &Kept { node, reply })
+    }
+}
+
+fn write(file: &mut File, line: &impl Serialize) -> Result<()> {
+    let mut bytes = serde_json::to_vec(line)?;
+    bytes.push(b'\n');
+    Ok(file.write_all(&bytes)?)
+}
+
 impl PastRun {
+    /// The nodes that it was sent to, and those whose turn had not come.
+    pub fn sent_and_not(&self) -> (Vec<Target>, Vec<Target>) {
+        let targets = self.start.targets.iter().cloned();
+        targets.partition(|target| self.sent.contains(&target.id))
+    }
+
     /// How it ended where that is known, whichever way.
     pub fn known(&self) -> impl Iterator<Item = (&NodeId, &Outcome)> {
         let ended = self.ended.iter();
@@ -223,6 +386,7 @@ mod tests {
             wait: Some(Duration::from_secs(60)),
             targets: Selector::All.select(&nodes).unwrap().targets,
             content: None,
+            missing: Vec::new(),
         }
     }
 
@@ -244,18 +408,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (runs, start) = (RunFiles(dir.path().join("runs")), start("r1"));
         let targets = start.targets.clone();
-        let mut file = runs.create(start.clone()).unwrap();
-        file.note(&RunEvent::Publishing(&targets[0])).unwrap();
-        file.note(&RunEvent::Publishing(&targets[1])).unwrap();
+        let mut file = runs.create(start.clone(), false).unwrap();
+        file.note(&mut RunEvent::Publishing(&targets[0])).unwrap();
+        file.note(&mut RunEvent::Publishing(&targets[1])).unwrap();
         let exited = Outcome::Exited { status: 7 };
         let mut results = [
             ended(&targets[0], exited.clone()),
             ended(&targets[1], Outcome::NoAnswer),
         ];
         for result in &mut results {
-            file.note(&RunEvent::Ended(result)).unwrap();
+            file.note(&mut RunEvent::Ended(result)).unwrap();
         }
-        file.0.write_all(b"{\"ended\":{\"no").unwrap();
+        file.file.write_all(b"{\"ended\":{\"no").unwrap();
         let past = runs.find(&start.request).unwrap().unwrap();
         assert_eq!((&past.start, past.sent.len()), (&start, 2));
         let known: Vec<_> = past.known().collect();
@@ -267,9 +431,10 @@ mod tests {
     fn an_id_that_is_used_again_is_about_its_latest_run() {
         let dir = tempfile::tempdir().unwrap();
         let (runs, start) = (RunFiles(dir.path().to_owned()), start("r1"));
-        let mut file = runs.create(start.clone()).unwrap();
-        file.note(&RunEvent::Publishing(&start.targets[0])).unwrap();
-        runs.create(start.clone()).unwrap();
+        let mut file = runs.create(start.clone(), false).unwrap();
+        file.note(&mut RunEvent::Publishing(&start.targets[0]))
+            .unwrap();
+        runs.create(start.clone(), false).unwrap();
         let past = runs.find(&start.request).unwrap().unwrap();
         assert!(past.sent.is_empty());
     }
@@ -280,9 +445,9 @@ mod tests {
         let runs = RunFiles(dir.path().to_owned());
         assert_eq!(runs.list().unwrap(), []);
         for i in 0..KEEP + 5 {
-            let file = runs.create(start(&format!("r{i}"))).unwrap();
+            let file = runs.create(start(&format!("r{i}")), false).unwrap();
             let at = std::time::UNIX_EPOCH + Duration::from_secs(i as u64);
-            file.0.set_modified(at).unwrap();
+            file.file.set_modified(at).unwrap();
         }
         let listed = runs.list().unwrap();
         let ids: Vec<&str> = listed.iter().map(|r| r.start.request.as_str()).collect();

@@ -44,6 +44,13 @@ impl Outcome {
         )
     }
 
+    /// The node knows of no such request: it never had it, or has forgotten it.
+    pub fn is_unknown_request(&self) -> bool {
+        // Older agents say `not_found`.
+        let codes = [ErrorCode::UnknownRequest, ErrorCode::NotFound];
+        matches!(self, Self::Refused(refusal) if codes.contains(&refusal.code))
+    }
+
     /// The word for this ending in tables and JSON.
     pub fn state(&self) -> &'static str {
         match self {

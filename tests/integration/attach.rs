@@ -84,3 +84,93 @@ fn a_run_that_cannot_be_recorded_is_a_run_all_the_same() {
     assert!(said.err.contains("recording the run"), "{}", said.err);
     assert!(said.exits(0).contains("ran"));
 }
+
+#[test]
+fn a_run_is_named_by_the_beginning_of_its_id_or_as_the_last_and_shows_what_was_kept() {
+    let node = Node::start();
+    ur(
+        &node,
+        &[
+            "exec",
+            "-a",
+            "--request",
+            "first-run",
+            "--keep",
+            "echo kept; exit 7",
+        ],
+    )
+    .exits(3);
+    ur(&node, &["exec", "-a", "--request", "second", "echo gone"]).exits(0);
+    for request in ["first-run", "second"] {
+        fs::remove_dir_all(node.job(request)).unwrap();
+    }
+    ur(&node, &["runs"]).lists(&[
+        "first-run",
+        &sent_at(&node, "first-run"),
+        "testnode",
+        "echo",
+        "kept;",
+        "exit",
+        "7",
+        "1",
+        "exit",
+        "7",
+        "(testnode)",
+    ]);
+    ur(&node, &["runs", "show", "fir"]).is(0, &["1 exit 7 (testnode)", "kept\n"]);
+    ur(&node, &["runs", "show", "last"]).is(0, &["1 ok", "no output of this run is kept"]);
+    ur(&node, &["runs", "show", "nosuch"]).exits(2);
+    ur(&node, &["attach", "f"]).is(3, &["ur: request first-run", "kept\n"]);
+    let words = ["ur: request second", "the output of testnode is not kept"];
+    ur(&node, &["attach", "last"]).is(0, &words);
+    ur(&node, &["why", "testnode", "last"]).is(10, &["second on testnode", "no record"]);
+    ur(&node, &["exec", "-a", "--request", "firmware", "true"]).exits(0);
+    ur(&node, &["attach", "fir"]).is(2, &["several requests begin with fir", "firmware"]);
+}
+
+fn sent_at(node: &Node, request: &str) -> String {
+    let runs = json_lines(&ur(node, &["runs", "-J"]).exits(0));
+    let run = runs.iter().find(|run| run["request"] == request);
+    let at = run.and_then(|run| run["sent_at"].as_str());
+    let at = at.expect("a recorded run");
+    format!(
+        "{}Z",
+        at.split_once('.')
+            .map_or(at, |(at, _)| at)
+            .trim_end_matches('Z')
+    )
+}
+
+#[test]
+fn a_run_is_cancelled_where_it_was_sent_to_and_nodes_that_never_had_it_are_no_failure() {
+    let node = Node::start();
+    let other = Agent::start("another", &node.vhost.url, Setup::default());
+    wait_until("both are there", || {
+        let uuids = format!("{},{}", node.agent.uuid, other.uuid);
+        ur(&node, &["ping", "-n", &uuids]).exit == 0
+    });
+    let (dir, command) = (node.agent.dir(), gated(node.agent.dir()));
+    let args = [
+        "exec",
+        "-n",
+        &node.agent.uuid,
+        "--request",
+        "job-1",
+        &command,
+    ];
+    let running = Ur::start(&node.vhost.url, dir, &args);
+    wait_until("the script runs", || ran(dir).len() == 1);
+    // Of another user, who is told of all nodes.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let all = |request: &str| {
+        let args = ["cancel", request];
+        Ur::start(&node.vhost.url, elsewhere.path(), &args).end()
+    };
+    all("job-2").is(
+        10,
+        &["has no such request", "none of them has a request job-2"],
+    );
+    ur(&node, &["cancel", "job-1"]).is(0, &["  cancelled\n"]);
+    assert_eq!(running.end().exit, 3);
+    all("job-1").is(0, &["  cancelled", "  has no such request"]);
+}

@@ -180,7 +180,8 @@ fn cancel_ends_what_another_ur_waits_for_and_why_shows_the_status() {
     for word in ["published", "accepted", "started", "cancelled"] {
         assert!(status.contains(word), "{word}: {status}");
     }
-    ur(&node, &["cancel", "-n", uuid, "unknown"]).exits(3);
+    ur(&node, &["cancel", "-n", uuid, "unknown"]).exits(10);
+    ur(&node, &["why", uuid, "unknown"]).exits(10);
 }
 
 #[test]

@@ -287,7 +287,7 @@ fn ping_and_cancel_speak_json() {
     let pong = &json_lines(&ur(url, &["ping", "-a", "-J"]).exits(0))[0];
     assert_eq!(pong["state"], "answered");
     assert!(pong["ms"].as_f64().unwrap() > 0.0, "{pong}");
-    let out = ur(url, &["cancel", "-a", "-j", "unknown"]).exits(3);
+    let out = ur(url, &["cancel", "-a", "-j", "unknown"]).exits(10);
     let results: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(results[0]["error"]["code"], "unknown_request");
 }

@@ -7,14 +7,15 @@ use anyhow::Result;
 use clap::Args;
 
 use super::broker::BrokerArgs;
+use super::past_run;
 use super::send::share;
 use super::targets::{Absent, TargetArgs};
 use super::values::{duration, request_id};
 use super::watch::{WatchArgs, watch};
 use crate::exit::{Exit, Usage};
 use crate::stderr::tell;
-use crate::view::{Table, Trace, View, terminal_width};
-use client::{Action, Client, PastRun, Plan, RunFiles, STATUS_REQUEST, Target};
+use crate::view::{self, Trace, View, fold_targets, terminal_width};
+use client::{Action, Client, PastRun, Plan, RunFile, RunFiles, STATUS_REQUEST, Target};
 use protocol::{NodeId, Outcome, RequestId};
 
 #[derive(Debug, Args)]
@@ -23,7 +24,9 @@ use protocol::{NodeId, Outcome, RequestId};
 pub(crate) struct AttachArgs {
     #[command(flatten)]
     targets: Option<TargetArgs>,
-    /// The request's id; without one, recent runs are listed
+    /// The request's id, the beginning of one, or last;
+    /// without one, recent runs are listed
+    #[arg(verbatim_doc_comment)]
     #[arg(value_parser = request_id)]
     request: Option<RequestId>,
     /// How long to wait for a reply [default: as the run]
@@ -34,14 +37,12 @@ pub(crate) struct AttachArgs {
 }
 
 pub(crate) async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit> {
-    let runs = RunFiles::of_this_user();
-    let Some(request) = args.request.clone() else {
-        return list(&runs?);
+    let Some(request) = &args.request else {
+        let runs = RunFiles::of_this_user()?.list()?;
+        view::runs::write(&runs, terminal_width(), &mut io::stdout().lock())?;
+        return Ok(Exit::Ok);
     };
-    let past = match &runs {
-        Ok(runs) => runs.find(&request)?,
-        Err(_) => None,
-    };
+    let (request, past) = past_run::find(request)?;
     let trace = Trace::new(args.watch.verbose);
     let mut client = broker.connect().await?;
     let (targets, not_sent, absent) = targets(&client, &args, past.as_ref(), &trace).await?;
@@ -54,13 +55,24 @@ pub(crate) async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit
         earlier: past.iter().flat_map(PastRun::known).map(owned).collect(),
         ..Plan::new(request.clone(), Action::Attach, STATUS_REQUEST.to_vec())
     };
-    let file = runs.ok().and_then(|runs| runs.append(&request).ok());
-    let report = watch(&mut client, &plan, targets, &args.watch, (&trace, file)).await?;
+    let runs = RunFiles::of_this_user();
+    let file = runs.and_then(|runs| past.as_ref().map(|past| runs.append(past)).transpose());
+    let mut file = file.ok().flatten();
+    let watched = (&trace, file.as_mut());
+    let report = watch(&mut client, &plan, targets, &args.watch, watched).await?;
     client.close().await;
-    for target in &not_sent {
-        let name = target.name();
+    if let Some(lost) = file.as_ref().map(RunFile::without_output)
+        && !lost.is_empty()
+    {
+        let names = fold_targets(lost.iter().map(AsRef::as_ref));
         tell(&format!(
-            "ur: not sent to {name}: the run stopped before its turn"
+            "ur: the output of {names} is not kept, only how it ended (a run with --keep keeps it here)"
+        ));
+    }
+    if !not_sent.is_empty() {
+        let names = fold_targets(&not_sent);
+        tell(&format!(
+            "ur: not sent to {names}: the run stopped before their turn"
         ));
     }
     Ok(absent.end(Exit::of_attach(&report, !not_sent.is_empty())))
@@ -87,29 +99,6 @@ async fn targets(
         let what = "no run of this id is recorded here: name its nodes with -n, -a, -c or -w";
         return Err(Usage(what.to_owned()).into());
     };
-    let targets = past.start.targets.iter().cloned();
-    let (sent, not_sent) = targets.partition(|target| past.sent.contains(&target.id));
+    let (sent, not_sent) = past.sent_and_not();
     Ok((sent, not_sent, Absent::of(Vec::new(), false)))
-}
-
-fn list(runs: &RunFiles) -> Result<Exit> {
-    let runs = runs.list()?;
-    let table = Table {
-        header: Some(&["REQUEST", "SENT", "NODES", "ENDED", "WHAT"]),
-        numbers: &[2, 3],
-        width: terminal_width(),
-        ..Table::default()
-    };
-    let rows = runs.iter().map(|run| {
-        let start = &run.start;
-        [
-            start.request.to_string(),
-            format!("{:.0}", start.at),
-            start.targets.len().to_string(),
-            run.known().count().to_string(),
-            start.what.clone(),
-        ]
-    });
-    table.write(rows, &mut io::stdout().lock())?;
-    Ok(Exit::Ok)
 }

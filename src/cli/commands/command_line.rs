@@ -12,7 +12,15 @@ use super::{Args, examples};
 use crate::exit::{self, Exit, Usage};
 
 /// Commands that need no broker, and take no flag that names one.
-const LOCAL: [&str; 6] = ["tasks", "task", "completions", "complete", "help", "man"];
+const LOCAL: [&str; 7] = [
+    "runs",
+    "tasks",
+    "task",
+    "completions",
+    "complete",
+    "help",
+    "man",
+];
 /// The heading of the flags that all commands have, which come last.
 pub(super) const COMMON: &str = "Common";
 

@@ -6,6 +6,7 @@ nodes
   ur nodes                                        # who is there
   ur nodes -w '.Setup | not'                      # who is not set up
   ur nodes -J | jq -r .Hostname                   # for programs
+  ur nodes --forget 'node[3,17]'                  # they are gone for good
 targets
   ur targets -n 'node[1-20],db*' -x node7         # whom would it be sent to?
   ur targets -g rack1 -w '.Setup | not' --fold    # as one node set
@@ -43,14 +44,21 @@ task lock
   ur task lock ./modules                          # when they are released
 ping
   ur ping -a                                      # all agents
+runs
+  ur runs                                         # the latest
+  ur runs show last                               # how one ended
+runs show
+  ur runs show 3f0c1a2b                           # how it ended
+  ur runs show last -J                            # for programs
 attach
-  ur attach                                       # the latest runs
-  ur attach 3f0c1a2b                              # the answers of one
+  ur attach 3f0c1a2b                              # the answers of a run
+  ur attach last                                  # of the last one
 jobs
   ur jobs -a                                      # on all nodes
   ur jobs -n node1 -j                             # for programs
 cancel
-  ur cancel -n node1 3f0c1a2b                     # end it there
+  ur cancel 3f0c1a2b                              # wherever you sent it
+  ur cancel -n node1 3f0c1a2b                     # there alone
 snoop
   ur snoop                                        # every message
   ur snoop 'ur.startup.#'                         # nodes that come up

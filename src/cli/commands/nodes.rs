@@ -42,8 +42,8 @@ pub(crate) struct NodesArgs {
     quiet: bool,
     /// Remember these nodes no more, so that they are not
     /// missed. Sends nothing
-    #[arg(long, value_name = "NODE,…", exclusive = true)]
-    #[arg(verbatim_doc_comment)]
+    #[arg(long, value_name = "NODE,…")]
+    #[arg(verbatim_doc_comment, conflicts_with_all = ["expression", "json", "json_lines"])]
     forget: Vec<String>,
     /// Trace on stderr what happens when
     #[arg(short, long)]

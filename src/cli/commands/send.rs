@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::broker::BrokerArgs;
 use super::rolling::RollingArgs;
-use super::targets::TargetArgs;
+use super::targets::{Absent, TargetArgs};
 use super::values::{duration, request_id};
 use super::watch::{WatchArgs, watch};
 use crate::exit::{Exit, Usage};
@@ -50,6 +50,9 @@ pub(crate) struct SendArgs {
     /// The request's id [default: a random one]
     #[arg(long, value_name = "ID", value_parser = request_id)]
     request: Option<RequestId>,
+    /// Keep outputs, for ur runs show and ur attach
+    #[arg(long)]
+    keep: bool,
     #[command(flatten)]
     watch: WatchArgs,
 }
@@ -82,8 +85,15 @@ pub(super) async fn send(
     let mut plan = args.plan(&request, content);
     args.rolling.add_to(&mut plan, targets.len());
     trace.say(format_args!("sending request {}", plan.request));
-    let file = record(&plan, &targets, &request);
-    let report = watch(&mut client, &plan, targets, &args.watch, (&trace, file)).await?;
+    let mut file = record(&plan, &targets, &absent, (&request, args.keeps()));
+    let report = watch(
+        &mut client,
+        &plan,
+        targets,
+        &args.watch,
+        (&trace, file.as_mut()),
+    )
+    .await?;
     client.close().await;
     Ok(absent.end(Exit::of_run(&report)))
 }
@@ -97,6 +107,11 @@ pub(super) fn share(view: View, nodes: usize) -> u64 {
 }
 
 impl SendArgs {
+    /// Whether outputs are kept: of this run, or of all.
+    fn keeps(&self) -> bool {
+        self.keep || std::env::var_os("UR_KEEP").is_some_and(|value| value == "1")
+    }
+
     fn plan(&self, request: &Request, content: String) -> Plan {
         let id = self.request.clone().unwrap_or_else(RequestId::random);
         let plan = Plan::new(id, Action::Execute, request.encode());
@@ -133,7 +148,12 @@ fn refuse_reuse(id: &RequestId, content: &str) -> Result<()> {
 }
 
 /// Records the targets before anything is sent to them. A run without a record is a run all the same.
-fn record(plan: &Plan, targets: &[Target], request: &Request) -> Option<RunFile> {
+fn record(
+    plan: &Plan,
+    targets: &[Target],
+    absent: &Absent,
+    (request, keep): (&Request, bool),
+) -> Option<RunFile> {
     let start = Start {
         request: plan.request.clone(),
         at: Timestamp::now(),
@@ -141,8 +161,9 @@ fn record(plan: &Plan, targets: &[Target], request: &Request) -> Option<RunFile>
         wait: plan.wait,
         targets: targets.to_vec(),
         content: plan.content.clone(),
+        missing: absent.targets(),
     };
-    match RunFiles::of_this_user().and_then(|runs| runs.create(start)) {
+    match RunFiles::of_this_user().and_then(|runs| runs.create(start, keep)) {
         Ok(file) => Some(file),
         Err(error) => {
             tell(&format!(

@@ -189,6 +189,12 @@ impl Absent {
         }
     }
 
+    /// Those that are meant, to be recorded.
+    pub(super) fn targets(&self) -> Vec<Target> {
+        let nodes = self.nodes.iter().filter(|_| !self.perhaps);
+        nodes.map(|known| Target::of(&known.node)).collect()
+    }
+
     pub(super) fn tell(&self) {
         if self.nodes.is_empty() {
             return;

@@ -49,7 +49,7 @@ pub(super) async fn watch(
     plan: &Plan,
     targets: Vec<Target>,
     args: &WatchArgs,
-    (trace, mut file): (&Trace, Option<RunFile>),
+    (trace, mut file): (&Trace, Option<&mut RunFile>),
 ) -> Result<Report> {
     let view = Wanted {
         view: args.view.view(),
@@ -61,8 +61,8 @@ pub(super) async fn watch(
     let steers = unfold(steers, async |mut steers| {
         steers.recv().await.map(|steer| (steer, steers))
     });
-    let mut show = |event: RunEvent<'_>| {
-        if let Some(Err(error)) = file.as_mut().map(|file| file.note(&event)) {
+    let mut show = |mut event: RunEvent<'_>| {
+        if let Some(Err(error)) = file.as_mut().map(|file| file.note(&mut event)) {
             tell(&format!(
                 "ur: recording the run, for `ur attach`: {error:#}"
             ));

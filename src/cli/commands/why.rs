@@ -7,13 +7,14 @@ use anyhow::Result;
 use clap::Args;
 
 use super::broker::BrokerArgs;
+use super::past_run;
 use super::targets::{DiscoverArgs, find_nodes};
 use super::values::request_id;
 use crate::exit::Exit;
 use crate::stderr::tell;
 use crate::view::{Trace, status};
 use client::{Client, NodeName, Plain, Search, Selector, Target, Unselectable, job_status};
-use protocol::{NodeId, RequestId};
+use protocol::{NodeId, Reply, RequestId};
 
 /// How long a node may take to say what it knows.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct WhyArgs {
     /// UUID, UUID-MAC or hostname
     node: String,
-    /// The request's id
+    /// The request's id, the beginning of one, or last
     #[arg(value_parser = request_id)]
     request: RequestId,
     #[command(flatten)]
@@ -31,25 +32,25 @@ pub(crate) struct WhyArgs {
 }
 
 pub(crate) async fn why(broker: &BrokerArgs, args: WhyArgs) -> Result<Exit> {
+    let (request, _) = past_run::find(&args.request)?;
     let client = broker.connect().await?;
     let target = find(&client, &args).await?;
     let address = (&target.id, target.routing_word.as_str());
-    let status = job_status(&client, address, &args.request, PATIENCE).await?;
+    let status = job_status(&client, address, &request, PATIENCE).await?;
     client.close().await;
     let mut out = io::stdout().lock();
-    writeln!(
-        out,
-        "{} on {} ({})",
-        args.request, target.hostname, target.id
-    )?;
+    writeln!(out, "{request} on {} ({})", target.hostname, target.id)?;
     for line in status::lines(&status, &target, PATIENCE) {
         writeln!(out, "{line}")?;
     }
     out.flush()?;
-    Ok(if status.connected {
-        Exit::Ok
-    } else {
+    let is_unknown = |reply: &Reply| reply.is_unknown_request();
+    Ok(if status.reply.as_ref().is_some_and(is_unknown) {
+        Exit::Missing
+    } else if status.progress.is_none() && status.reply.is_none() {
         Exit::NoAnswer
+    } else {
+        Exit::Ok
     })
 }
 

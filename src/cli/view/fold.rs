@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use client::by_name;
+use client::{Target, by_name};
 
 /// A name whose number may be folded away. Names of one kind differ in nothing else.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -11,6 +11,12 @@ struct Kind<'a> {
     suffix: &'a str,
     /// Digits, if the number is padded with zeros.
     width: usize,
+}
+
+/// Folds the names of nodes.
+pub(crate) fn fold_targets<'a>(targets: impl IntoIterator<Item = &'a Target>) -> String {
+    let names: Vec<String> = targets.into_iter().map(Target::name).collect();
+    fold(names.iter().map(String::as_str))
 }
 
 /// Folds names: sorted, numbers in ranges, zero padding kept.

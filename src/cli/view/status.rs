@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{ending, progress};
 use client::{JobStatus, Plain, Target};
-use protocol::{ErrorCode, Outcome, Progress, State};
+use protocol::{Outcome, Progress, State};
 
 pub(crate) fn lines(status: &JobStatus, target: &Target, waited: Duration) -> Vec<String> {
     if !status.connected {
@@ -39,13 +39,7 @@ pub(crate) fn lines(status: &JobStatus, target: &Target, waited: Duration) -> Ve
 
 fn without_record(outcome: &Outcome, how: &str) -> Vec<String> {
     match outcome {
-        // Older agents say `not_found`.
-        Outcome::Refused(refusal)
-            if matches!(
-                refusal.code,
-                ErrorCode::UnknownRequest | ErrorCode::NotFound
-            ) =>
-        {
+        outcome if outcome.is_unknown_request() => {
             vec![
                 "the node is connected, and has no record of this request:".to_owned(),
                 "it never arrived there, or the node has forgotten it since (a reboot forgets all)"
@@ -117,7 +111,7 @@ pub(super) fn sender(origin: Option<&Value>) -> Option<String> {
 mod tests {
     use super::super::fixture::result;
     use super::*;
-    use protocol::{Refusal, Reply, RequestId};
+    use protocol::{ErrorCode, Refusal, Reply, RequestId};
     use serde_json::json;
 
     fn told(progress: Option<Progress>, outcome: Option<Outcome>) -> String {

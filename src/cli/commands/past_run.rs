@@ -1,0 +1,34 @@
+//! A request as it is named on the command line: its id, the beginning of one that is recorded, or `last`.
+
+use anyhow::Result;
+
+use crate::exit::Usage;
+use crate::stderr::tell;
+use client::{PastRun, Plain, RunFiles};
+use protocol::RequestId;
+
+/// The id that is meant, and its run if that was recorded here. What was guessed is told.
+pub(super) fn find(named: &RequestId) -> Result<(RequestId, Option<PastRun>)> {
+    let Ok(runs) = RunFiles::of_this_user() else {
+        return Ok((named.clone(), None));
+    };
+    let id = runs.resolve(named);
+    let id = id.map_err(|error| Usage(format!("{error:#}")))?;
+    let past = runs.find(&id)?;
+    if let (Some(past), true) = (&past, id != *named) {
+        let what = Plain::name(&past.start.what);
+        tell(&format!("ur: request {id}: {what}"));
+    }
+    Ok((id, past))
+}
+
+/// The same, where a run must be recorded.
+pub(super) fn find_recorded(named: &RequestId) -> Result<PastRun> {
+    match find(named)? {
+        (_, Some(past)) => Ok(past),
+        (id, None) => Err(Usage(format!(
+            "no run {id} is recorded here: ur runs lists those that are"
+        ))
+        .into()),
+    }
+}

@@ -1,0 +1,107 @@
+//! `ur runs`: the runs of this user, and what came of one of them. Asks no node.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use super::output::{JsonArgs, ViewArgs};
+use super::past_run;
+use super::values::request_id;
+use crate::exit::Exit;
+use crate::stderr::tell;
+use crate::view::{self, Screen, Trace, View, Wanted, When, fold_targets, terminal_width};
+use client::{NodeResult, PastRun, Report, RunEvent, RunFiles, Target};
+use protocol::RequestId;
+
+#[derive(Debug, Args)]
+#[command(override_usage = "ur runs [OPTIONS]\n       ur runs show [OPTIONS] REQUEST")]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct RunsArgs {
+    #[command(subcommand)]
+    command: Option<RunsCommand>,
+    #[command(flatten)]
+    json: JsonArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum RunsCommand {
+    /// Show how a run ended, and what came if it was kept
+    Show(ShowArgs),
+}
+
+#[derive(Debug, Args)]
+struct ShowArgs {
+    /// The request's id, the beginning of one, or last
+    #[arg(value_parser = request_id)]
+    request: RequestId,
+    #[command(flatten)]
+    view: ViewArgs,
+}
+
+pub(crate) fn runs(args: &RunsArgs) -> Result<Exit> {
+    if let Some(RunsCommand::Show(args)) = &args.command {
+        return show(args);
+    }
+    let runs = RunFiles::of_this_user()?.list()?;
+    let mut out = io::stdout().lock();
+    match args.json.form() {
+        Some(form) => form.write(runs.iter().map(view::runs::json), &mut out)?,
+        None => view::runs::write(&runs, terminal_width(), &mut out)?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn show(args: &ShowArgs) -> Result<Exit> {
+    let run = past_run::find_recorded(&args.request)?;
+    let request = &run.start.request;
+    let mut kept = RunFiles::of_this_user()?.kept(request)?;
+    let has_kept = !kept.is_empty();
+    let view = args.view.view();
+    if !matches!(view, View::Array | View::Lines) {
+        let mut out = io::stdout().lock();
+        let (at, nodes) = (run.start.at, fold_targets(&run.start.targets));
+        writeln!(out, "{request}, sent {at:.0} to {nodes}")?;
+        writeln!(out, "{}", client::Plain::of(&run.start.what))?;
+        writeln!(out, "{}\n", view::runs::endings(&run))?;
+    }
+    let wanted = Wanted {
+        view,
+        is_raw: false,
+        colour: When::Auto,
+    };
+    let trace = Trace::off();
+    let mut screen = Screen::new(run.ended.len(), wanted, true, request, &trace);
+    let mut report = Report::default();
+    for target in &run.start.targets {
+        let Some(mut result) = result(&run, target) else {
+            continue;
+        };
+        result.reply = kept.remove(&target.id);
+        screen.show(RunEvent::Ended(&mut result))?;
+        report.results.push(result);
+    }
+    screen.finish(&report)?;
+    if !has_kept {
+        tell(
+            "ur: no output of this run is kept: --keep of ur exec, script, file and run does, or UR_KEEP=1",
+        );
+    }
+    Ok(Exit::Ok)
+}
+
+/// `None` of a node of which no end is recorded.
+fn result(run: &PastRun, target: &Target) -> Option<NodeResult> {
+    Some(NodeResult {
+        target: Arc::new(target.clone()),
+        outcome: run.ended.get(&target.id)?.clone(),
+        reply: None,
+        unknown_fields: serde_json::Map::new(),
+        last_progress: None,
+        silence: Duration::ZERO,
+        unroutable: false,
+        elapsed: Duration::ZERO,
+    })
+}
