@@ -30,6 +30,8 @@ pub(super) enum Admission {
     Start(Job, ReplyTerms),
     /// Its id is known: say how far it is, and its reply again if it has one. Starts nothing.
     Known(Job),
+    /// The same, and its output as it comes.
+    Follow(Job),
     Cancel(Job),
     /// A sender asks what runs and waits; the key is that of the answer.
     List(RoutingKey),
@@ -139,14 +141,18 @@ impl AdmissionControl<'_> {
 
     fn execute(&mut self, id: &RequestId, key: &str, body: &[u8]) -> Result<Admission, Refusal> {
         if let Some(job) = self.spool.find(id) {
-            return same_content(job, body).map(Admission::Known);
+            let is_followed = matches!(Message::decode(body), Ok(Message::Status { stream: true }));
+            return same_content(job, body).map(match is_followed {
+                true => Admission::Follow,
+                false => Admission::Known,
+            });
         }
         if let Some(refusal) = self.refusals.find(id) {
             return Err(refusal);
         }
         let request = match Message::decode(body)? {
             Message::Run(request) => request,
-            Message::Status => return Err(unknown(id)),
+            Message::Status { .. } => return Err(unknown(id)),
             Message::Jobs => return Ok(Admission::List(reply_key(self.node, id.as_str()))),
         };
         self.take(id, *request, key, body)
@@ -242,7 +248,7 @@ fn same_content(job: Job, body: &[u8]) -> Result<Job, Refusal> {
 /// The digest of what a message asks for; a status request asks for nothing of its own.
 fn content(body: &[u8]) -> Option<String> {
     match Message::decode(body) {
-        Ok(Message::Status | Message::Jobs) => None,
+        Ok(Message::Status { .. } | Message::Jobs) => None,
         Ok(Message::Run(request)) => Some(request.content()),
         Err(_) => Some(content_of_bytes(body)),
     }

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use job::boot_id;
-use protocol::{Heartbeat, RoutingKey};
+use protocol::{Ack, Heartbeat, Ping, RoutingKey};
 
 use super::input::without_mark;
 use super::outbox::{Answer, Outgoing};
@@ -59,6 +60,19 @@ pub(super) fn sysinfo(sysinfo: &Sysinfo) -> Outgoing {
         id: format!("{:08x}", fastrand::u32(..)),
     };
     notice(&key, &sysinfo.facts)
+}
+
+/// The answer to a ping.
+pub(super) fn pong(sysinfo: &Sysinfo, ping: Ping) -> Outgoing {
+    let key = RoutingKey::Ack {
+        client: ping.client_id,
+        node: sysinfo.node.to_string(),
+    };
+    let ack = Ack {
+        req_id: ping.id,
+        timestamp: Timestamp::now(),
+    };
+    answer(&key, &ack)
 }
 
 /// Remembers, in the state directory, that this boot has been announced.

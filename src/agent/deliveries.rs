@@ -3,17 +3,18 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tracing::{info, warn};
 
 use broker::{Acker, Delivery, clock};
 use job::{Job, NewJob};
-use protocol::{Ack, Ping, Progress, RoutingKey, SysinfoRequest};
+use protocol::{Progress, RoutingKey, SysinfoRequest};
 
 use super::admit::{Admission, AdmissionControl, Wanted};
 use super::agent::Agent;
 use super::announce;
 use super::askers::Asker;
+use super::follower::Follower;
+use super::job_list::Listing;
 use super::outbox::Outgoing;
 
 /// How old sysinfo may be that answers a broadcast which does not say.
@@ -91,14 +92,16 @@ impl Agent {
                 };
                 self.tell_progress(&job, &progress);
             }
-            Admission::Known(job) => {
-                let before = self.jobs.before(&job);
-                self.replies.enqueue(Outgoing::Status(job.clone(), before));
-                self.reply_if_ended(&job);
+            Admission::Known(job) => self.known(&job),
+            Admission::Follow(job) => {
+                let followers = self.jobs.followers();
+                let ours = followers.filter(|it| it.job().id == job.id);
+                ours.for_each(Follower::stream);
+                self.known(&job);
             }
             Admission::Cancel(job) => self.cancel(&job),
             Admission::List(key) => {
-                let listing = self.jobs.listing(key);
+                let listing = Listing::of(&self.jobs, key);
                 self.replies.enqueue(Outgoing::Jobs(listing));
             }
             Admission::Refuse(key, reply) => {
@@ -108,7 +111,10 @@ impl Agent {
                 self.replies.enqueue(announce::answer(&key, &reply));
             }
             Admission::Sysinfo(key, asked) => self.asked_for_sysinfo(&key, &asked),
-            Admission::Ping(ping) => self.ping(ping),
+            Admission::Ping(ping) => {
+                let pong = announce::pong(&self.sysinfo, ping);
+                self.replies.enqueue_urgent(pong);
+            }
             Admission::Ignore(reason) => warn!(reason, "ignored a message"),
         }
     }
@@ -122,16 +128,10 @@ impl Agent {
         }
     }
 
-    fn ping(&mut self, ping: Ping) {
-        let key = RoutingKey::Ack {
-            client: ping.client_id,
-            node: self.sysinfo.node.to_string(),
-        };
-        let ack = Ack {
-            req_id: ping.id,
-            timestamp: Timestamp::now(),
-        };
-        self.replies.enqueue_urgent(announce::answer(&key, &ack));
+    fn known(&mut self, job: &Job) {
+        let before = self.jobs.before(job);
+        self.replies.enqueue(Outgoing::Status(job.clone(), before));
+        self.reply_if_ended(job);
     }
 
     /// A broadcast is answered by what is known, if that is young enough; else it is collected anew.

@@ -57,6 +57,12 @@ impl Follower {
         &self.job
     }
 
+    /// Output is published from now on, and once more from its beginning: who has that knows it by its offset.
+    pub(super) fn stream(&mut self) {
+        self.terms.stream = true;
+        (self.stdout, self.stderr) = (0, 0);
+    }
+
     /// Notices of what is new, at most one piece of each stream. After the `last` time the reply has the
     /// rest.
     pub(super) fn poll(&mut self, last: bool) -> Vec<(RoutingKey, Vec<u8>)> {
@@ -223,6 +229,21 @@ mod tests {
             let news = news.map(|(_, body)| serde_json::from_slice::<Progress>(&body).unwrap());
             news.map(|progress| progress.state).take(1).collect()
         };
+        // Who asks later for the output has it from its beginning, and goes on with it.
+        let mut stdout = std::fs::File::create(job.path("stdout")).unwrap();
+        stdout.write_all(b"begun\n").unwrap();
+        let outputs = |follower: &mut Follower| -> Vec<String> {
+            let news = follower.poll(false).into_iter();
+            let outputs = news.filter_map(|(_, body)| serde_json::from_slice(&body).ok());
+            outputs.map(|output: Output| output.data).collect()
+        };
+        assert_eq!(outputs(&mut follower), [""; 0]);
+        follower.terms.max_output = 100;
+        for _ in 0..2 {
+            follower.stream();
+            assert_eq!(outputs(&mut follower), ["begun\n"]);
+        }
+        assert_eq!(outputs(&mut follower), [""; 0]);
         // One that waited before is told to run, unless its end is told at once.
         std::fs::remove_file(job.work_dir().join("progress")).unwrap();
         assert_eq!(states(&mut Follower::read(&job), false), [State::Running]);

@@ -6,10 +6,11 @@ use job::Job;
 use protocol::{JobList, ListedJob, Message, Outcome, Program, Progress, Reply, RoutingKey, State};
 use serde_json::{Map, Value, json};
 
+use super::jobs::Jobs;
 use super::reply::status;
 
 /// Jobs that are listed, and bytes of a request that is read for that: the list must not keep replies waiting.
-pub(super) const MAX_LISTED: usize = 100;
+const MAX_LISTED: usize = 100;
 const MAX_READ: u64 = 1024 * 1024;
 /// Characters of what is run.
 const MAX_WHAT: usize = 60;
@@ -25,6 +26,15 @@ pub(super) struct Listing {
 }
 
 impl Listing {
+    pub(super) fn of(jobs: &Jobs, key: RoutingKey) -> Self {
+        Self {
+            key,
+            running: jobs.running(),
+            waiting: jobs.waiting(),
+            jobs: jobs.all().take(MAX_LISTED).collect(),
+        }
+    }
+
     /// A reply as any other, with the list beside it.
     pub(super) fn body(&self) -> Vec<u8> {
         let list = JobList {

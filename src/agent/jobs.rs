@@ -12,10 +12,9 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use job::{ExitWatch, Job, OutcomeRecord, Pids, Spool};
-use protocol::{ErrorCode, NodeId, Outcome, Refusal, RequestId, RoutingKey, State};
+use protocol::{ErrorCode, NodeId, Outcome, Refusal, RequestId, State};
 
 use super::follower::Follower;
-use super::job_list::{Listing, MAX_LISTED};
 use super::overdue::Overdue;
 use super::reply::{OwedReply, ReplyTerms, undetermined};
 use super::supervisors::Supervisors;
@@ -171,16 +170,10 @@ impl Jobs {
         self.waiting.iter().rposition(|waiting| waiting == job)
     }
 
-    /// Those that are listed, the ones that run first.
-    pub(super) fn listing(&self, key: RoutingKey) -> Listing {
+    /// Those that run, then those that wait, and how many wait before each.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Job, Option<usize>)> {
         let running = self.running.values().map(|it| (it.job().clone(), None));
-        let waiting = self.waiting.iter().cloned().zip((0..).map(Some));
-        Listing {
-            key,
-            running: self.running.len(),
-            waiting: self.waiting.len(),
-            jobs: running.chain(waiting).take(MAX_LISTED).collect(),
-        }
+        running.chain(self.waiting.iter().cloned().zip((0..).map(Some)))
     }
 
     pub(super) fn running(&self) -> usize {

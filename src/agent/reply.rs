@@ -40,7 +40,7 @@ impl ReplyTerms {
     pub(super) fn read(job: &Job) -> Option<Self> {
         match job.message() {
             Ok(Message::Run(request)) => Some(Self::of(*request)),
-            Ok(Message::Status | Message::Jobs) | Err(_) => None,
+            Ok(Message::Status { .. } | Message::Jobs) | Err(_) => None,
         }
     }
 }

@@ -29,6 +29,7 @@ pub(crate) mod task;
 pub(crate) mod tasks;
 mod values;
 mod watch;
+pub(crate) mod watch_nodes;
 pub(crate) mod why;
 
 use std::ffi::OsString;
@@ -75,6 +76,8 @@ pub(crate) enum Command {
     Attach(attach::AttachArgs),
     /// Show what runs and waits on nodes
     Jobs(jobs::JobsArgs),
+    /// Show the nodes and what runs on them, again and again
+    Watch(watch_nodes::WatchNodesArgs),
     /// End a request that is running
     Cancel(cancel::CancelArgs),
     /// Show messages as they pass

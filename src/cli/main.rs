@@ -23,7 +23,7 @@ use anyhow::{Context, Result};
 use commands::{Args, Command};
 use commands::{
     attach, cancel, command_line, complete, docs, exec, file, jobs, nodes, ping, run, runs, script,
-    show_targets, snoop, task, tasks, why,
+    show_targets, snoop, task, tasks, watch_nodes, why,
 };
 use exit::Exit;
 
@@ -50,6 +50,7 @@ fn run_command(Args { broker, command }: Args) -> Result<Exit> {
             Command::Runs(args) => runs::runs(&args),
             Command::Attach(args) => attach::attach(&broker, args).await,
             Command::Jobs(args) => jobs::jobs(&broker, args).await,
+            Command::Watch(args) => watch_nodes::watch(&broker, args).await,
             Command::Cancel(args) => cancel::cancel(&broker, args).await,
             Command::Snoop(args) => snoop::snoop(&broker, args).await,
             Command::Why(args) => why::why(&broker, args).await,

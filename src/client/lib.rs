@@ -32,6 +32,8 @@ mod run;
 mod run_files;
 mod run_state;
 #[cfg(test)]
+mod run_steering_tests;
+#[cfg(test)]
 mod run_tests;
 mod selector;
 mod status;
@@ -54,7 +56,7 @@ pub use node::Node;
 pub use node_set::{BadNodeSet, NodeSets, Pattern};
 pub use ping::{Pong, ping};
 pub use plain::{Plain, is_visible};
-pub use plan::{Action, Plan, STATUS_REQUEST};
+pub use plan::{Action, Plan, STATUS_REQUEST, STREAM_REQUEST};
 pub use report::{NodeResult, Report, RunEvent};
 pub use rolling::{BatchEnd, Between, Rolling};
 pub use run::{Steer, run};

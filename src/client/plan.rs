@@ -14,6 +14,8 @@ const NODE_JS_WAIT: Duration = Duration::from_secs(60);
 /// Asks a node what became of a request. Starts nothing.
 pub const STATUS_REQUEST: &[u8] = br#"{"type":"status"}"#;
 
+/// The same, and to send the output of what still runs.
+pub const STREAM_REQUEST: &[u8] = br#"{"type":"status","stream":true}"#;
 pub(super) const CANCEL_REQUEST: &[u8] = b"{}";
 
 /// What is to be sent, and how.

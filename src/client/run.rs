@@ -24,8 +24,8 @@ use protocol::{Request, RoutingKey};
 const TICK: Duration = Duration::from_millis(100);
 /// How often it is told that time passes.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
-/// How long a new attempt to connect may be put off: a person waits.
-const MAX_WAIT: Duration = Duration::from_secs(2);
+/// How long a new attempt to connect may be put off: a person waits, and is to be connected again within two seconds.
+const MAX_WAIT: Duration = Duration::from_millis(1500);
 
 /// What the operator wants of a run that goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

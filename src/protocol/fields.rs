@@ -108,7 +108,7 @@ impl<'a> Fields<'a> {
         Ok(path)
     }
 
-    fn boolean(&mut self, name: &str) -> Result<bool, Refusal> {
+    pub(super) fn boolean(&mut self, name: &str) -> Result<bool, Refusal> {
         match self.take(name).map(|value| (value.get(), value)) {
             None | Some(("false", _)) => Ok(false),
             Some(("true", _)) => Ok(true),

@@ -24,7 +24,10 @@ pub(super) const MAX_OUTPUT_LIMIT: u64 = 64 * 1024 * 1024;
 pub enum Message {
     Run(Box<Request>),
     /// Asks what became of an earlier request of this id. Starts nothing.
-    Status,
+    Status {
+        /// And to send its output as it comes, from its beginning.
+        stream: bool,
+    },
     /// Asks what runs and waits on the node, whatever the id. Starts nothing.
     Jobs,
 }
@@ -145,7 +148,11 @@ impl Message {
         let program = match fields.string("type")?.as_deref() {
             Some("script") => Program::Script(fields.required("script")?),
             Some("file") => Program::File(fields.path("file")?),
-            Some("status") => return Ok(Self::Status),
+            Some("status") => {
+                return Ok(Self::Status {
+                    stream: fields.boolean("stream").unwrap_or(false),
+                });
+            }
             Some("jobs") => return Ok(Self::Jobs),
             Some(other) => {
                 return Err(Refusal::bad_request(format!(

@@ -108,7 +108,7 @@ fn a_refusal_names_the_field_and_what_is_wrong_with_it() {
 fn requests_that_run_the_same_have_the_same_content_whoever_sent_them_and_when() {
     let content = |body: &str| match decode(body).unwrap() {
         Message::Run(request) => request.content(),
-        Message::Status | Message::Jobs => panic!("no request"),
+        Message::Status { .. } | Message::Jobs => panic!("no request"),
     };
     let first = content(r#"{"type":"script","script":"echo A"}"#);
     assert_eq!(first.len(), 64);

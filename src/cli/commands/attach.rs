@@ -15,7 +15,9 @@ use super::watch::{WatchArgs, watch};
 use crate::exit::{Exit, Usage};
 use crate::stderr::tell;
 use crate::view::{self, Trace, View, fold_targets, terminal_width};
-use client::{Action, Client, PastRun, Plan, RunFile, RunFiles, STATUS_REQUEST, Target};
+use client::{
+    Action, Client, PastRun, Plan, RunFile, RunFiles, STATUS_REQUEST, STREAM_REQUEST, Target,
+};
 use protocol::{NodeId, Outcome, RequestId};
 
 #[derive(Debug, Args)]
@@ -47,13 +49,17 @@ pub(crate) async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit
     let mut client = broker.connect().await?;
     let (targets, not_sent, absent) = targets(&client, &args, past.as_ref(), &trace).await?;
     let wait = past.as_ref().and_then(|past| past.start.wait);
+    let question = match args.watch.view.view() {
+        View::Stream => STREAM_REQUEST,
+        _ => STATUS_REQUEST,
+    };
     let plan = Plan {
         content: past.as_ref().and_then(|past| past.start.content.clone()),
         wait: args.wait.or(wait),
         stream: args.watch.view.view() == View::Stream,
         max_output: share(args.watch.view.view(), targets.len()),
         earlier: past.iter().flat_map(PastRun::known).map(owned).collect(),
-        ..Plan::new(request.clone(), Action::Attach, STATUS_REQUEST.to_vec())
+        ..Plan::new(request.clone(), Action::Attach, question.to_vec())
     };
     let runs = RunFiles::of_this_user();
     let file = runs.and_then(|runs| past.as_ref().map(|past| runs.append(past)).transpose());

@@ -56,6 +56,8 @@ attach
 jobs
   ur jobs -a                                      # on all nodes
   ur jobs -n node1 -j                             # for programs
+watch
+  ur watch                                        # until ^C
 cancel
   ur cancel 3f0c1a2b                              # wherever you sent it
   ur cancel -n node1 3f0c1a2b                     # there alone

@@ -1,14 +1,19 @@
-//! `--concurrency`, `--max-fail`, `--batch`, `--pause`: how many nodes at a time, and when to send to no more.
+//! `--concurrency`, `--max-fail`, `--batch`, `--pause`, `--per`: how many nodes at a time, and when to send to no more.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::Result;
 use clap::Args;
+use serde_json::json;
 
 use super::steering::has_terminal;
 use super::values::duration;
-use client::{Between, Plan, Rolling};
+use crate::exit::Usage;
+use client::{Between, Filter, Node, Plan, Rolling, facts};
+use protocol::NodeId;
 
 #[derive(Debug, Args)]
 pub(crate) struct RollingArgs {
@@ -27,6 +32,16 @@ pub(crate) struct RollingArgs {
     /// [default: ask on a terminal, else 0]
     #[arg(long, value_name = "TIME", value_parser = pause, requires = "batch", verbatim_doc_comment)]
     pause: Option<Duration>,
+    /// At most N at once of those for which a jq expression
+    /// gives the same: --per .Rack 2
+    #[arg(long, value_names = ["EXPR", "N"], num_args = 2, verbatim_doc_comment)]
+    per: Vec<String>,
+}
+
+/// What parts nodes into failure domains, and how many of one may be at work at once.
+pub(super) struct Per {
+    filter: Filter,
+    most: usize,
 }
 
 /// A number of nodes, or a part of all.
@@ -62,6 +77,41 @@ impl RollingArgs {
             },
             ..Rolling::default()
         };
+    }
+}
+
+impl RollingArgs {
+    pub(super) fn per(&self) -> Result<Option<Per>> {
+        let [expression, most] = self.per.as_slice() else {
+            return Ok(None);
+        };
+        let most: NonZeroUsize = most
+            .parse()
+            .map_err(|_error| Usage(format!("--per EXPR N: {most:?} is no number above 0")))?;
+        let filter = Filter::parse(expression)?;
+        Ok(Some(Per {
+            filter,
+            most: most.into(),
+        }))
+    }
+}
+
+impl Per {
+    /// The domain of each of the nodes, which were asked for all they say.
+    pub(super) fn domains(self, nodes: &[Node]) -> Result<(HashMap<NodeId, String>, usize)> {
+        let mut domains = HashMap::new();
+        let mut is_null = true;
+        for node in nodes {
+            let outputs = self.filter.outputs(&facts(node));
+            let outputs = outputs.map_err(|why| Usage(why.about(&node.name())))?;
+            is_null &= outputs.iter().all(serde_json::Value::is_null);
+            domains.insert(node.id.clone(), json!(outputs).to_string());
+        }
+        if is_null {
+            let what = "--per: the expression gives null for every node";
+            return Err(Usage(what.to_owned()).into());
+        }
+        Ok((domains, self.most))
     }
 }
 
@@ -149,6 +199,34 @@ mod tests {
         assert_eq!(batches("33%", 3), [1, 1, 1]);
         assert_eq!(batches("10", 3), [3]);
         assert_eq!(batches("rest,1", 3), [3]);
+    }
+
+    #[test]
+    fn nodes_are_of_the_domain_that_an_expression_gives() {
+        let node = |name: &str, rack: serde_json::Value| {
+            let sysinfo = json!({"Hostname": name, "Rack": rack}).to_string();
+            let id = NodeId::parse(name).unwrap();
+            Node {
+                sysinfo: serde_json::value::RawValue::from_string(sysinfo.clone())
+                    .ok()
+                    .map(Into::into),
+                ..Node::read(id, sysinfo.as_bytes()).unwrap()
+            }
+        };
+        let nodes = [
+            node("n1", json!("a")),
+            node("n2", json!(null)),
+            node("n3", json!("a")),
+        ];
+        let per = |expression| Per {
+            filter: Filter::parse(expression).unwrap(),
+            most: 2,
+        };
+        let (domains, most) = per(".Rack").domains(&nodes).unwrap();
+        let domain = |i: usize| &domains[&nodes[i].id];
+        assert_eq!((domain(0), most), (domain(2), 2));
+        assert_ne!(domain(0), domain(1));
+        assert!(per(".Rak").domains(&nodes).is_err());
     }
 
     #[test]

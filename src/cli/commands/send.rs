@@ -1,6 +1,7 @@
 //! Sending a request to the nodes that were chosen, as `ur exec`, `script`, `file` and `run` do, and
 //! their common flags: time limits, how many nodes at a time, when to stop.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -9,15 +10,15 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::broker::BrokerArgs;
-use super::rolling::RollingArgs;
-use super::targets::{Absent, TargetArgs};
+use super::rolling::{Per, RollingArgs};
+use super::targets::{Absent, DiscoverArgs, TargetArgs, find_nodes};
 use super::values::{duration, request_id};
 use super::watch::{WatchArgs, watch};
 use crate::exit::{Exit, Usage};
 use crate::stderr::tell;
 use crate::view::{Trace, View};
-use client::{Action, Client, PastRun, Plain, Plan, RunFile, RunFiles, Start, Target};
-use protocol::{Program, Request, RequestId};
+use client::{Action, Client, PastRun, Plain, Plan, RunFile, RunFiles, Search, Start, Target};
+use protocol::{NodeId, Program, Request, RequestId};
 
 /// How long the reply of a Node.js agent may take besides the script's own time.
 const ROUND_TRIP: Duration = Duration::from_secs(15);
@@ -75,8 +76,10 @@ pub(super) async fn send(
     }
     request.stream = view == View::Stream;
 
+    let per = args.rolling.per()?;
     let mut client = broker.connect().await?;
     let discover = &args.watch.discover;
+    let domains = domains(&client, per, (discover, &trace)).await?;
     let (targets, absent) = discover.find_targets(&client, &selector, &trace).await?;
     refuse(&targets)?;
     request.max_output = request.max_output.min(share(view, targets.len()));
@@ -84,6 +87,7 @@ pub(super) async fn send(
     request.origin = Some(origin(&client));
     let mut plan = args.plan(&request, content);
     args.rolling.add_to(&mut plan, targets.len());
+    plan.rolling.per_domain = domains;
     trace.say(format_args!("sending request {}", plan.request));
     let mut file = record(&plan, &targets, &absent, (&request, args.keeps()));
     let report = watch(
@@ -96,6 +100,23 @@ pub(super) async fn send(
     .await?;
     client.close().await;
     Ok(absent.end(Exit::of_run(&report)))
+}
+
+/// The failure domain of each node, where they are asked for: all that nodes say of themselves takes a search of its own.
+async fn domains(
+    client: &Client,
+    per: Option<Per>,
+    (discover, trace): (&DiscoverArgs, &Trace),
+) -> Result<Option<(HashMap<NodeId, String>, usize)>> {
+    let Some(per) = per else {
+        return Ok(None);
+    };
+    let search = Search {
+        keep_sysinfo: true,
+        ..discover.search()
+    };
+    let found = find_nodes(client, search, trace).await?;
+    per.domains(&found.nodes).map(Some)
 }
 
 /// Bytes that are kept of each stream of one of so many nodes.

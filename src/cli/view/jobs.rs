@@ -13,6 +13,9 @@ use protocol::{ListedJob, State};
 
 const HEADER: [&str; 6] = ["HOSTNAME", "REQUEST", "STATE", "FOR", "FROM", "WHAT"];
 
+/// Characters of what runs, on a terminal.
+const MAX_WHAT: usize = 20;
+
 /// A row for each job, in a terminal of that width.
 pub(crate) fn write(
     nodes: &[(&Target, &NodeJobs)],
@@ -21,7 +24,13 @@ pub(crate) fn write(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let rows = nodes.iter().flat_map(|(target, jobs)| match jobs {
-        NodeJobs::Listed(list) => list.jobs.iter().map(|job| row(target, job)).collect(),
+        NodeJobs::Listed(list) => {
+            let rows = list
+                .jobs
+                .iter()
+                .map(|job| row(target, job, width.is_some()));
+            rows.collect()
+        }
         _ => Vec::new(),
     });
     let rows: Vec<_> = rows.collect();
@@ -38,7 +47,12 @@ pub(crate) fn write(
     Ok(())
 }
 
-fn row(target: &Target, job: &ListedJob) -> [String; 6] {
+fn row(target: &Target, job: &ListedJob, is_narrow: bool) -> [String; 6] {
+    let what = job.what.as_deref().unwrap_or("-");
+    let what = match is_narrow && what.chars().count() > MAX_WHAT {
+        true => what.chars().take(MAX_WHAT).collect::<String>() + "…",
+        false => what.to_owned(),
+    };
     let said = &job.progress;
     // By the node's own clock, whatever time it has.
     let since = said.started_at.or(said.accepted_at);
@@ -52,7 +66,7 @@ fn row(target: &Target, job: &ListedJob) -> [String; 6] {
         },
         age.map_or("-".to_owned(), progress::time),
         status::sender(said.origin.as_ref()).unwrap_or_else(|| "-".to_owned()),
-        job.what.clone().unwrap_or_else(|| "-".to_owned()),
+        what,
     ]
 }
 

@@ -133,7 +133,12 @@ impl<'a> Screen<'a> {
             RunEvent::Tick => {
                 let line = self.counter.minute().filter(|_| !self.quiet);
                 line.iter().for_each(|line| self.tell(line));
-                Ok(())
+                let Kept::Stream(streams) = &mut self.kept else {
+                    return Ok(());
+                };
+                let due = streams.overdue(Instant::now()).into_iter();
+                let mut due = due.map(|(stream, line)| print_stream(&self.counter, stream, &line));
+                due.find(Result::is_err).unwrap_or(Ok(()))
             }
             event => {
                 self.steered(&event);

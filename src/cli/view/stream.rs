@@ -1,6 +1,7 @@
 //! Live output (`--stream`): whole lines as they are written, each with its node.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use client::{NodeResult, Target};
 use protocol::{NodeId, Output, Stream, Text};
@@ -14,14 +15,21 @@ pub(super) struct Streams {
 /// A stream of one node.
 #[derive(Default)]
 struct Piece {
+    /// Of the node.
+    name: String,
     /// How far it has been shown or is in `line`, in bytes.
     offset: u64,
     /// The beginning of a line whose end has not come.
     line: Vec<u8>,
+    /// When something of it came.
+    came_at: Option<Instant>,
 }
 
 /// A line that is longer is shown in pieces: it is in memory until its end comes.
 const MAX_LINE: usize = 1024 * 1024;
+
+/// A line whose end does not come is shown after that: a question, or a bar that grows.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Streams {
     pub(super) fn new(stdout: super::Output, stderr: super::Output) -> Self {
@@ -37,8 +45,26 @@ impl Streams {
     pub(super) fn add(&mut self, target: &Target, output: &Output) -> Vec<u8> {
         let bytes = Text::bytes(&output.data, output.data_base64.as_deref());
         let piece = self.piece(target, output.stream);
+        piece.came_at = Some(Instant::now());
         let lines = piece.add(output.offset, &bytes);
-        self.prefixed(target, output.stream, &lines)
+        self.prefixed(&target.name(), output.stream, &lines)
+    }
+
+    /// Beginnings of lines that have waited for their ends long enough.
+    pub(super) fn overdue(&mut self, now: Instant) -> Vec<(Stream, Vec<u8>)> {
+        let is_due = |piece: &Piece| {
+            let waits = |at| now.saturating_duration_since(at) >= PATIENCE;
+            !piece.line.is_empty() && piece.came_at.is_some_and(waits)
+        };
+        let due = self.pieces.iter_mut().filter(|(_, piece)| is_due(piece));
+        let due = due.map(|((_, stream), piece)| {
+            let line = [&std::mem::take(&mut piece.line)[..], b"\n"].concat();
+            (piece.name.clone(), *stream, line)
+        });
+        let due: Vec<(String, Stream, Vec<u8>)> = due.collect();
+        due.into_iter()
+            .map(|(name, stream, line)| (stream, self.prefixed(&name, stream, &line)))
+            .collect()
     }
 
     /// What has not been shown: the last line, or all of it where the agent cannot stream.
@@ -62,11 +88,11 @@ impl Streams {
             lines.extend(piece.line);
             lines.push(b'\n');
         }
-        self.prefixed(&result.target, stream, &lines)
+        self.prefixed(&result.target.name(), stream, &lines)
     }
 
-    fn prefixed(&self, target: &Target, stream: Stream, lines: &[u8]) -> Vec<u8> {
-        let prefix = format!("{}: ", target.name());
+    fn prefixed(&self, name: &str, stream: Stream, lines: &[u8]) -> Vec<u8> {
+        let prefix = format!("{name}: ");
         let output = match stream {
             Stream::Stdout => self.stdout,
             Stream::Stderr => self.stderr,
@@ -79,7 +105,11 @@ impl Streams {
     }
 
     fn piece(&mut self, target: &Target, stream: Stream) -> &mut Piece {
-        self.pieces.entry((target.id.clone(), stream)).or_default()
+        let piece = self.pieces.entry((target.id.clone(), stream));
+        piece.or_insert_with(|| Piece {
+            name: target.name(),
+            ..Piece::default()
+        })
     }
 }
 
@@ -163,6 +193,20 @@ mod tests {
         }
         let lost = result("n1", Outcome::NoAnswer, "", "");
         assert_eq!(shown(&[(0, "half")], &lost), "n1: half\n");
+    }
+
+    #[test]
+    fn a_line_whose_end_does_not_come_is_shown_after_a_second_and_goes_on_in_the_next() {
+        let (ended, now) = (ok("n1", "Sure? yes\n"), Instant::now());
+        let as_it_came = super::super::Output::AsItCame;
+        let mut streams = Streams::new(as_it_came, as_it_came);
+        assert_eq!(streams.add(&ended.target, &output(0, "Sure? ")), b"");
+        assert_eq!(streams.overdue(now), []);
+        let later = now + PATIENCE * 2;
+        let due = streams.overdue(later);
+        assert_eq!(due, [(Stream::Stdout, b"n1: Sure? \n".to_vec())]);
+        assert_eq!(streams.overdue(later), [], "once");
+        assert_eq!(streams.end(&ended, Stream::Stdout), b"n1: yes\n");
     }
 
     #[test]
