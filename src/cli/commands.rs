@@ -21,6 +21,7 @@ pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod script;
 mod send;
+pub(crate) mod show;
 pub(crate) mod show_targets;
 pub(crate) mod snoop;
 mod steering;
@@ -55,6 +56,8 @@ pub(crate) enum Command {
     Nodes(nodes::NodesArgs),
     /// Show whom a command would be sent to
     Targets(show_targets::ShowTargetsArgs),
+    /// Show one page about a node
+    Show(show::ShowArgs),
     /// Run a command line
     Exec(exec::ExecArgs),
     /// Run a local file, with arguments

@@ -23,7 +23,7 @@ use anyhow::{Context, Result};
 use commands::{Args, Command};
 use commands::{
     attach, cancel, command_line, complete, docs, exec, file, jobs, nodes, ping, run, runs, script,
-    show_targets, snoop, task, tasks, watch_nodes, why,
+    show, show_targets, snoop, task, tasks, watch_nodes, why,
 };
 use exit::Exit;
 
@@ -40,6 +40,7 @@ fn run_command(Args { broker, command }: Args) -> Result<Exit> {
         match command {
             Command::Nodes(args) => nodes::nodes(&broker, args).await,
             Command::Targets(args) => show_targets::show_targets(&broker, args).await,
+            Command::Show(args) => show::show(&broker, args).await,
             Command::Exec(args) => exec::exec(&broker, args).await,
             Command::Script(args) => script::script(&broker, args).await,
             Command::File(args) => file::file(&broker, args).await,

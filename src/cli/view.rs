@@ -1,6 +1,8 @@
 //! Output of `ur`: tables, groups of nodes, JSON, the counter, the summary. Knows no flags.
 
+mod clock;
 mod colour;
+pub(crate) mod columns;
 mod counter;
 mod diff;
 mod ending;
@@ -12,11 +14,14 @@ mod group_key;
 pub(crate) mod jobs;
 pub(crate) mod json;
 mod last_line;
+pub(crate) mod node_page;
 pub(crate) mod nodes;
+mod page;
 mod progress;
 mod rows;
 pub(crate) mod runs;
 mod screen;
+mod script_path;
 pub(crate) mod status;
 mod stream;
 mod style;
@@ -26,10 +31,13 @@ mod terminal;
 mod trace;
 mod width;
 
+pub(crate) use clock::Clock;
 pub(crate) use colour::When;
 pub(crate) use fold::{fold, fold_targets};
 pub(crate) use group::Folding;
+pub(crate) use page::Pages;
 pub(crate) use screen::{Screen, View, Wanted};
+pub(crate) use style::Program;
 use style::Style;
 pub(crate) use table::Table;
 use terminal::Output;

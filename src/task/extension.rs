@@ -18,8 +18,27 @@ pub(super) struct Extension {
     pub(super) timeout: Option<Duration>,
     /// The parameter that must name what is destroyed.
     pub(super) confirm: Option<String>,
+    /// A jq filter: what people see of the result.
+    pub(super) view: Option<String>,
     /// A JSON Schema of the result.
     pub(super) result: Option<Map<String, Value>>,
+}
+
+/// A long text in JSON: as it is, or by lines.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Lines {
+    Whole(String),
+    Lines(Vec<String>),
+}
+
+impl Lines {
+    fn text(self) -> String {
+        match self {
+            Self::Whole(text) => text,
+            Self::Lines(lines) => lines.join("\n"),
+        }
+    }
 }
 
 /// What a task does to a node.
@@ -54,6 +73,7 @@ impl Extension {
                 None => None,
             },
             confirm: object.take("confirm")?,
+            view: object.take::<Lines>("view")?.map(Lines::text),
             result: object.take("result")?,
         };
         if let Some(key) = object.rest().first() {

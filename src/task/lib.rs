@@ -68,6 +68,11 @@ impl Task {
         line.split_once(". ").map_or(line, |(first, _)| first)
     }
 
+    /// The jq filter that makes a page for people of its result.
+    pub fn view(&self) -> Option<&str> {
+        self.metadata.ur.view.as_deref()
+    }
+
     /// How long it may run.
     pub fn timeout(&self) -> Option<Duration> {
         self.metadata.ur.timeout

@@ -7,6 +7,10 @@ use protocol::{Outcome, Reply};
 
 /// An object of no more characters than this is shown in one line.
 const LINE: usize = 100;
+/// A longer string is no text to be read: an archive, a report.
+const MAX_STRING: usize = 1000;
+/// Characters that are shown of it.
+const SHOWN: usize = 40;
 /// The outcome of a task that reports `_error` and exits with 0.
 const FAILED: Outcome = Outcome::Exited { status: 1 };
 
@@ -40,6 +44,20 @@ impl TaskResult {
         })
     }
 
+    /// The message of its error alone.
+    pub fn message(&self) -> Option<&str> {
+        self.0.get("_error")?.get("msg")?.as_str()
+    }
+
+    /// With the beginning of what is too long to be looked at, and its length. A text that is no object stays as it is.
+    pub fn shortened(mut self) -> Self {
+        let values = self.0.iter_mut();
+        values
+            .filter(|(name, _)| *name != "_output")
+            .for_each(|(_, value)| shorten(value));
+        self
+    }
+
     pub fn into_json(self) -> Value {
         Value::Object(self.0)
     }
@@ -65,6 +83,21 @@ impl TaskResult {
             return line + "\n";
         }
         format!("{whole:#}\n")
+    }
+}
+
+fn shorten(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            let count = text.chars().count();
+            if count > MAX_STRING {
+                let beginning: String = text.chars().take(SHOWN).collect();
+                *text = format!("{beginning}… ({count} characters: -J has them)");
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(shorten),
+        Value::Object(object) => object.values_mut().for_each(shorten),
+        _ => {}
     }
 }
 
@@ -114,6 +147,18 @@ mod tests {
             text(more),
             "{\"_error\":{\"details\":{\"disk\":\"sda\"}},\"seen\":2}\n"
         );
+    }
+
+    #[test]
+    fn what_is_too_long_to_be_looked_at_is_shown_by_its_beginning_and_its_length() {
+        let archive = "QUJD".repeat(1000);
+        let result = json!({"files": [{"archive": archive}], "name": "x"}).to_string();
+        let shown = TaskResult::read(&result).shortened().to_text();
+        assert!(
+            shown.len() < 200 && shown.contains("(4000 characters: -J"),
+            "{shown}"
+        );
+        assert_eq!(TaskResult::read(&archive).shortened().to_text(), archive);
     }
 
     #[test]

@@ -83,9 +83,9 @@ fn an_error_in_the_result_is_a_failure_whatever_the_exit_status() {
     desk.task("my::soft", &json!({}), error);
     desk.task("my::hard", &json!({}), &format!("{error}; exit 7"));
     let said = desk.ur(&["run", "-a", "my::soft"]);
-    said.is(3, &["exit 1: no such disk (disk/none)", "sdx"]);
+    said.is(3, &["no such disk (disk/none), exit 1", "sdx"]);
     desk.ur(&["run", "-a", "my::hard"])
-        .is(3, &["exit 7: no such disk"]);
+        .is(3, &["no such disk", "exit 7"]);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn an_error_in_a_result_with_exit_status_0_is_told_alike_by_run_and_why() {
     let desk = Desk::new();
     let error = r#"{"_error":{"msg":"no disk","kind":"disk/none"}}"#;
     desk.task("my::fails", &json!({}), &format!("echo '{error}'"));
-    let ended = "exit 1: no disk (disk/none)";
+    let ended = "no disk (disk/none), exit 1";
     desk.ur(&["run", "-a", "--request", "r1", "my::fails"])
         .is(3, &[&format!("=== testnode: {ended}")]);
     desk.ur(&["why", "testnode", "r1"])

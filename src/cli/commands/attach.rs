@@ -38,13 +38,14 @@ pub(crate) struct AttachArgs {
     watch: WatchArgs,
 }
 
-pub(crate) async fn attach(broker: &BrokerArgs, args: AttachArgs) -> Result<Exit> {
+pub(crate) async fn attach(broker: &BrokerArgs, mut args: AttachArgs) -> Result<Exit> {
     let Some(request) = &args.request else {
         let runs = RunFiles::of_this_user()?.list()?;
         view::runs::write(&runs, terminal_width(), &mut io::stdout().lock())?;
         return Ok(Exit::Ok);
     };
     let (request, past) = past_run::find(request)?;
+    args.watch.program.pages = past_run::pages(past.as_ref())?;
     let trace = Trace::new(args.watch.verbose);
     let mut client = broker.connect().await?;
     let (targets, not_sent, absent) = targets(&client, &args, past.as_ref(), &trace).await?;

@@ -5,15 +5,20 @@ const EXAMPLES: &str = r#"
 nodes
   ur nodes                                        # who is there
   ur nodes -w '.Setup | not'                      # who is not set up
+  ur nodes -o HOSTNAME,.Disks.sda.Serial          # some columns
+  ur nodes --sort MIB                             # the smallest first
   ur nodes -J | jq -r .Hostname                   # for programs
   ur nodes --forget 'node[3,17]'                  # they are gone for good
 targets
   ur targets -n 'node[1-20],db*' -x node7         # whom would it be sent to?
   ur targets -g rack1 -w '.Setup | not' --fold    # as one node set
+show
+  ur show node1                                   # all about it
 exec
   ur exec -a uptime                               # on all nodes
   ur exec -n 'node[1-2],db*' 'dmesg | tail -n 5'  # on some; quote the line
   ur exec -w '.Rack == "r2"' uptime               # on those of a rack
+  ur exec -a --diff 'sysctl -a'                   # what differs?
   ur exec -a --timeout 5m 'apt-get update'        # ended after 5 minutes
   ur exec -a --batch 1,10%,rest 'reboot-me'       # one, a tenth, the rest
 script

@@ -21,10 +21,11 @@ pub(crate) struct ExecArgs {
     command: String,
 }
 
-pub(crate) async fn exec(broker: &BrokerArgs, args: ExecArgs) -> Result<Exit> {
+pub(crate) async fn exec(broker: &BrokerArgs, mut args: ExecArgs) -> Result<Exit> {
     if args.command.trim().is_empty() {
         return Err(Usage("the command line is empty".to_owned()).into());
     }
+    args.send.watch.program.name = Some("sh".to_owned());
     let mut request = Request::script(args.command);
     args.input.add_to(&mut request)?;
     send(broker, &args.send, request, |_| Ok(())).await

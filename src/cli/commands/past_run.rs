@@ -2,10 +2,13 @@
 
 use anyhow::Result;
 
+use super::modules::library;
 use crate::exit::Usage;
 use crate::stderr::tell;
+use crate::view::Pages;
 use client::{PastRun, Plain, RunFiles};
 use protocol::RequestId;
+use task::TaskName;
 
 /// The id that is meant, and its run if that was recorded here. What was guessed is told.
 pub(super) fn find(named: &RequestId) -> Result<(RequestId, Option<PastRun>)> {
@@ -31,4 +34,11 @@ pub(super) fn find_recorded(named: &RequestId) -> Result<PastRun> {
         ))
         .into()),
     }
+}
+
+/// The page for its results, if it was a run of a task that has one.
+pub(super) fn pages(past: Option<&PastRun>) -> Result<Pages> {
+    let name = past.and_then(|past| past.start.what.parse::<TaskName>().ok());
+    let task = name.and_then(|name| library(&[]).find(&name).ok());
+    Pages::of(&task)
 }

@@ -15,7 +15,7 @@ use super::send::{SendArgs, send};
 use super::values::assignment;
 use crate::exit::{Exit, Usage};
 use crate::stderr::tell;
-use crate::view::fold;
+use crate::view::{Pages, fold};
 use client::Target;
 use protocol::Request;
 use task::{Class, Given, ScriptInput, Task};
@@ -43,7 +43,7 @@ pub(crate) struct RunArgs {
     words: Vec<(String, String)>,
 }
 
-pub(crate) async fn run(broker: &BrokerArgs, args: RunArgs) -> Result<Exit> {
+pub(crate) async fn run(broker: &BrokerArgs, mut args: RunArgs) -> Result<Exit> {
     let library = args.modules.library();
     let task = args.modules.find(&args.task)?;
     if task.had_mark {
@@ -64,6 +64,9 @@ pub(crate) async fn run(broker: &BrokerArgs, args: RunArgs) -> Result<Exit> {
         refuse_unconfirmable(&task, &input, args.yes)?;
     }
     let bundle = task.bundle(&library)?;
+    let program = &mut args.send.watch.program;
+    program.pages = Pages::of([&task])?;
+    program.name = Some(task.name.to_string());
     let mut request = Request::script(bundle.as_str());
     request.label = task.label(&bundle);
     request.timeout = task.timeout();

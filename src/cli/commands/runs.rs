@@ -12,7 +12,9 @@ use super::past_run;
 use super::values::request_id;
 use crate::exit::Exit;
 use crate::stderr::tell;
-use crate::view::{self, Screen, Trace, View, Wanted, When, fold_targets, terminal_width};
+use crate::view::{
+    self, Clock, Program, Screen, Trace, View, Wanted, When, fold_targets, terminal_width,
+};
 use client::{NodeResult, PastRun, Report, RunEvent, RunFiles, Target};
 use protocol::RequestId;
 
@@ -63,14 +65,20 @@ fn show(args: &ShowArgs) -> Result<Exit> {
     if !matches!(view, View::Array | View::Lines) {
         let mut out = io::stdout().lock();
         let (at, nodes) = (run.start.at, fold_targets(&run.start.targets));
-        writeln!(out, "{request}, sent {at:.0} to {nodes}")?;
+        let at = Clock::of_stdout().seconds(at);
+        writeln!(out, "{request}, sent {at} to {nodes}")?;
         writeln!(out, "{}", client::Plain::of(&run.start.what))?;
         writeln!(out, "{}\n", view::runs::endings(&run))?;
     }
+    let program = Program {
+        pages: past_run::pages(Some(&run))?,
+        name: None,
+    };
     let wanted = Wanted {
         view,
         is_raw: false,
         colour: When::Auto,
+        program: &program,
     };
     let trace = Trace::off();
     let mut screen = Screen::new(run.ended.len(), wanted, true, request, &trace);

@@ -23,9 +23,11 @@ pub(crate) struct ScriptArgs {
     pub(super) file_and_args: Vec<String>,
 }
 
-pub(crate) async fn script(broker: &BrokerArgs, args: ScriptArgs) -> Result<Exit> {
+pub(crate) async fn script(broker: &BrokerArgs, mut args: ScriptArgs) -> Result<Exit> {
     let mut words = args.file_and_args.into_iter();
     let path = words.next().context("no file")?;
+    let name = Path::new(&path).file_name();
+    args.send.watch.program.name = name.map(|name| name.to_string_lossy().into());
     let mut request = Request::script(read_text(Path::new(&path))?);
     request.args = words.collect();
     args.input.add_to(&mut request)?;

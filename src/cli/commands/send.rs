@@ -55,7 +55,7 @@ pub(crate) struct SendArgs {
     #[arg(long)]
     keep: bool,
     #[command(flatten)]
-    watch: WatchArgs,
+    pub(super) watch: WatchArgs,
 }
 
 /// Finds the targets, sends unless `refuse` does, and shows what comes back.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::broker::BrokerArgs;
 use crate::exit::{Exit, Usage};
+use crate::view::Clock;
 use crate::view::json::Form;
 use broker::Delivery;
 use client::{Filter, NoVerdict, Plain};
@@ -34,6 +35,7 @@ pub(crate) async fn snoop(broker: &BrokerArgs, args: SnoopArgs) -> Result<Exit> 
     let filter = args.expression.as_deref().map(Filter::parse).transpose()?;
     let client = broker.connect().await?;
     let mut subscription = client.subscribe(&[args.pattern]).await?;
+    let clock = Clock::of_stdout();
     let mut out = io::stdout().lock();
     loop {
         let delivery = subscription.receive().await?;
@@ -50,11 +52,13 @@ pub(crate) async fn snoop(broker: &BrokerArgs, args: SnoopArgs) -> Result<Exit> 
         if !wanted.unwrap_or(Ok(true))? {
             continue;
         }
-        let time = format!("{:.3}", Timestamp::now());
+        let now = Timestamp::now();
         if args.json_lines {
+            let time = format!("{now:.3}");
             let line = json!({"time": time, "key": message["key"], "body": message["body"]});
             Form::Lines.write([line].iter(), &mut out)?;
         } else {
+            let time = clock.milliseconds(now);
             writeln!(out, "{time} {}", Plain::of(&delivery.routing_key))?;
             Form::write_pretty(&message["body"], &mut out)?;
         }

@@ -10,6 +10,7 @@ use super::modules::{ModuleArgs, task_name};
 use super::tasks::{TasksArgs, tasks};
 use crate::exit::Exit;
 use crate::stderr::tell;
+use crate::view::Pages;
 use task::{Library, Lock, check, create, own_modules, write_pages};
 
 #[derive(Debug, Subcommand)]
@@ -82,6 +83,8 @@ pub(crate) fn task(command: TaskCommand) -> Result<Exit> {
 
 fn checked(dir: &Path, out: &mut dyn Write) -> Result<Exit> {
     let (count, findings) = check(dir)?;
+    let (tasks, _) = Library::of(vec![dir.to_owned()]).tasks_of(dir)?;
+    Pages::of(&tasks)?;
     for finding in &findings {
         tell(&finding.to_string());
     }

@@ -9,7 +9,7 @@ use super::output::{OUTPUT, ViewArgs};
 use super::steering::{OnInterrupt, steering};
 use super::targets::DiscoverArgs;
 use crate::stderr::tell;
-use crate::view::{Screen, Trace, Wanted, When};
+use crate::view::{Program, Screen, Trace, Wanted, When};
 use client::{BatchEnd, Between, Client, Plan, Report, RunEvent, RunFile, Target, run};
 
 #[derive(Debug, Args)]
@@ -41,6 +41,9 @@ pub(crate) struct WatchArgs {
     /// Trace on stderr what happens when
     #[arg(short, long, help_heading = OUTPUT)]
     pub(super) verbose: bool,
+    /// What a command knows of what it runs.
+    #[arg(skip)]
+    pub(super) program: Program,
 }
 
 /// Sends, collects, shows and records.
@@ -55,6 +58,7 @@ pub(super) async fn watch(
         view: args.view.view(),
         is_raw: args.raw,
         colour: args.color,
+        program: &args.program,
     };
     let mut screen = Screen::new(targets.len(), view, args.quiet, &plan.request, trace);
     let (batch_ended, steers) = steering(args.on_interrupt)?;

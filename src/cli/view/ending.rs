@@ -1,4 +1,4 @@
-//! The ending of a request on a node, in words: `exit 1: no disk (disk/none)`.
+//! The ending of a request on a node, in words: `no disk (disk/none), exit 1`.
 
 use client::Plain;
 use protocol::{Outcome, REBOOT_STATUS, Reply};
@@ -6,7 +6,7 @@ use task::TaskResult;
 
 /// With the error that a task gives in its result.
 pub(super) fn words(outcome: &Outcome, reply: Option<&Reply>) -> String {
-    outcome.to_string() + &error_of_task(reply)
+    error_of_task(reply) + &outcome.to_string()
 }
 
 /// What is worth a remark besides a node's output: nothing, if all is well.
@@ -16,7 +16,7 @@ pub(super) fn remark(outcome: &Outcome, reply: Option<&Reply>) -> String {
             status: REBOOT_STATUS,
         };
     if reboots || reply.is_some_and(|reply| reply.reboot) {
-        return "reboots".to_owned() + &error_of_task(reply);
+        return error_of_task(reply) + "reboots";
     }
     if outcome.is_success() {
         return String::new();
@@ -28,7 +28,7 @@ fn error_of_task(reply: Option<&Reply>) -> String {
     let error = reply
         .and_then(TaskResult::of)
         .and_then(|result| result.error());
-    error.map_or(String::new(), |error| format!(": {}", Plain::of(&error)))
+    error.map_or(String::new(), |error| format!("{}, ", Plain::of(&error)))
 }
 
 /// The same words for all nodes where it ended alike: without what only one node said.

@@ -374,13 +374,18 @@ b
         let results = [
             task(ok("n1", r#"{"a":1,"b":2}"#)),
             task(ok("n2", "{\"b\": 2,\n\"a\": 1}\n")),
-            task(result("n3", Outcome::Exited { status: 1 }, error, "")),
+            task(result(
+                "n3",
+                Outcome::Exited { status: 1 },
+                error,
+                "no disk\n",
+            )),
         ];
         let expected = "\
 === n[1-2] (2)
 {\"a\":1,\"b\":2}
 
-=== n3: exit 1: no disk (disk/none)
+=== n3: no disk (disk/none), exit 1
 ";
         assert_eq!(shown(&results), expected);
     }

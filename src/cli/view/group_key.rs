@@ -4,7 +4,6 @@ use super::Style;
 use super::ending::remark;
 use client::NodeResult;
 use protocol::Text;
-use task::TaskResult;
 
 /// The order of the fields is the order of the groups: good ones first, and without remarks before
 /// those with some.
@@ -35,11 +34,8 @@ impl GroupKey {
                 left_out(reply.stdout_bytes, &key.stdout, &reply.stdout),
                 left_out(reply.stderr_bytes, &key.stderr, &reply.stderr),
             ];
-            if let Some(result) = TaskResult::of(reply) {
-                key.stdout = result.to_text().into_bytes();
-            }
-            key.stdout = with_line_end(style.output.fit(key.stdout));
-            key.stderr = with_line_end(style.output.fit(key.stderr));
+            key.stdout = with_line_end(style.stdout(reply, key.stdout));
+            key.stderr = with_line_end(style.stderr(reply, key.stderr));
         }
         key
     }

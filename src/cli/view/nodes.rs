@@ -1,23 +1,15 @@
-//! The table of `ur nodes`: the usual columns, or those that are asked for.
+//! The table of `ur nodes`.
 
-use std::cmp::Ordering;
 use std::io::{self, Write};
 
-use serde_json::Value;
-
+use super::columns::{AGENT, Column, HOSTNAME, NAMES, UUID};
 use super::table::Table;
-use client::{BadFilter, DuplicateUuid, Filter, Node, Plain, Remembered, by_name, facts};
+use client::{DuplicateUuid, Node, Remembered};
 
-/// The columns, in the order in which they stand.
-const NAMES: [&str; 10] = [
-    "HOSTNAME", "UUID", "MAC", "IP", "CPUS", "MIB", "DISKS", "AGENT", "SETUP", "HEADNODE",
-];
-const UUID: usize = 1;
-const AGENT: usize = 7;
 /// Those that hold numbers.
 const NUMBERS: [usize; 3] = [4, 5, 6];
 /// Those that a narrow terminal does without, the first of them first.
-const SPARE: [usize; 9] = [UUID, 2, 9, 6, 8, 4, 7, 5, 3];
+const SPARE: [usize; 9] = [UUID, 2, 9, 6, 8, 4, AGENT, 5, 3];
 
 /// What is known of each node, and how it is to be shown.
 pub(crate) struct NodeTable<'a> {
@@ -27,114 +19,6 @@ pub(crate) struct NodeTable<'a> {
     pub(crate) missing: &'a [Remembered],
     pub(crate) has_header: bool,
     pub(crate) width: Option<usize>,
-}
-
-/// A column, by which the nodes can be sorted, too.
-#[derive(Debug)]
-pub(crate) enum Column {
-    /// One of [`NAMES`].
-    Known(usize),
-    /// A jq expression on sysinfo.
-    Filter(String, Filter),
-}
-
-/// A column that is none.
-#[derive(Debug)]
-pub(crate) enum BadColumn {
-    Unknown(String),
-    Filter(BadFilter),
-}
-
-impl Column {
-    pub(crate) fn usual() -> Vec<Self> {
-        (0..NAMES.len()).map(Self::Known).collect()
-    }
-
-    pub(crate) fn parse(text: &str) -> Result<Self, BadColumn> {
-        let is_text = |name: &str| name.eq_ignore_ascii_case(text);
-        if let Some(column) = NAMES.iter().position(|name| is_text(name)) {
-            return Ok(Self::Known(column));
-        }
-        if text.chars().all(|c| c.is_alphanumeric() || c == ' ') {
-            return Err(BadColumn::Unknown(text.to_owned()));
-        }
-        let filter = Filter::parse(text).map_err(BadColumn::Filter)?;
-        Ok(Self::Filter(text.to_owned(), filter))
-    }
-
-    /// Parted by commas, though not by those of an expression.
-    pub(crate) fn parse_list(text: &str) -> Result<Vec<Self>, BadColumn> {
-        let mut columns = vec![String::new()];
-        let (mut depth, mut in_text, mut is_escaped) = (0_usize, false, false);
-        for c in text.chars() {
-            match c {
-                ',' if depth == 0 && !in_text => {
-                    columns.push(String::new());
-                    continue;
-                }
-                '"' if !is_escaped => in_text = !in_text,
-                '(' | '[' | '{' if !in_text => depth += 1,
-                ')' | ']' | '}' if !in_text => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            is_escaped = c == '\\' && !is_escaped;
-            columns.last_mut().expect("there is one").push(c);
-        }
-        columns.iter().map(|it| Self::parse(it.trim())).collect()
-    }
-
-    /// A node that is missing is shown by the column of its agent.
-    pub(crate) fn say_agent(columns: &[Self]) -> bool {
-        columns.iter().any(|it| matches!(it, Self::Known(AGENT)))
-    }
-
-    /// More is looked at than what a node is listed by.
-    pub(crate) fn needs_sysinfo(&self) -> bool {
-        matches!(self, Self::Filter(..))
-    }
-
-    fn name(&self) -> &str {
-        match self {
-            Self::Known(column) => NAMES[*column],
-            Self::Filter(text, _) => text,
-        }
-    }
-
-    fn cell(&self, node: &Node) -> String {
-        match self {
-            Self::Known(column) => usual_cell(*column, node),
-            Self::Filter(_, filter) => match filter.outputs(&facts(node)) {
-                Ok(values) => text_of(&values),
-                Err(_) => "-".to_owned(),
-            },
-        }
-    }
-}
-
-/// Numbers by size, names as a person counts, nodes that have none at the end.
-pub(crate) fn sort(nodes: &mut [&Node], by: &Column) {
-    nodes.sort_by_cached_key(|node| SortKey(by.cell(node)));
-}
-
-#[derive(PartialEq, Eq)]
-struct SortKey(String);
-
-impl Ord for SortKey {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let (one, other) = (self.0.as_str(), other.0.as_str());
-        let missing = (one == "-").cmp(&(other == "-"));
-        let as_numbers = || match (one.parse::<f64>(), other.parse::<f64>()) {
-            (Ok(one), Ok(other)) => one.total_cmp(&other),
-            _ => by_name(one, other),
-        };
-        missing.then_with(as_numbers)
-    }
-}
-
-impl PartialOrd for SortKey {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
 }
 
 impl NodeTable<'_> {
@@ -165,7 +49,7 @@ impl NodeTable<'_> {
         let left_out = table.write(rows, out)?;
         let left_out: Vec<&str> = left_out.into_iter().map(|column| names[column]).collect();
         let mut notes = Vec::new();
-        if nodes.iter().any(|node| node.has_namesake) && at(0).is_some() {
+        if nodes.iter().any(|node| node.has_namesake) && at(HOSTNAME).is_some() {
             let note = "! another node has this host name too: name it by its UUID";
             notes.push(note.to_owned());
         }
@@ -203,7 +87,7 @@ impl NodeTable<'_> {
         let cell = |column: &Column| {
             let mut cell = column.cell(node);
             match column {
-                Column::Known(0) if node.has_namesake => cell.push_str(" !"),
+                Column::Known(HOSTNAME) if node.has_namesake => cell.push_str(" !"),
                 Column::Known(UUID) if self.is_fault(node) => cell.push_str(" *"),
                 _ => {}
             }
@@ -213,70 +97,13 @@ impl NodeTable<'_> {
     }
 }
 
-fn usual_cell(column: usize, node: &Node) -> String {
-    let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
-    match column {
-        0 => node.hostname.to_string(),
-        UUID => node.id.to_string(),
-        2 => or_dash(node.mac.as_deref()),
-        3 => or_dash(node.ip.as_deref()),
-        4 => or_dash(node.cpus.as_deref()),
-        5 => or_dash(node.memory_mib.as_deref()),
-        6 => node.disks.map_or("-".to_owned(), |disks| disks.to_string()),
-        AGENT => agents(node),
-        8 => or_dash(node.setup.as_deref()),
-        _ => or_dash(node.is_headnode.then_some("yes")),
-    }
-}
-
-/// Two of them, where every request runs twice.
-fn agents(node: &Node) -> String {
-    let agent = node.agent.as_deref().unwrap_or("node.js");
-    match &node.beside {
-        Some(beside) => format!("{agent}+{beside}"),
-        None => agent.to_owned(),
-    }
-}
-
-/// Texts as they are, all else as JSON.
-fn text_of(values: &[Value]) -> String {
-    let one = |value: &Value| match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        value => value.to_string(),
-    };
-    let texts: Vec<String> = values.iter().map(one).collect();
-    if texts.is_empty() {
-        "-".to_owned()
-    } else {
-        texts.join(",")
-    }
-}
-
-impl std::fmt::Display for BadColumn {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Unknown(name) => write!(
-                f,
-                "there is no column {}: there are {}; a field of sysinfo is a jq expression: .\"{}\"",
-                Plain::name(name),
-                NAMES.join(", "),
-                Plain::name(name)
-            ),
-            Self::Filter(bad) => bad.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for BadColumn {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use client::duplicate_uuids;
     use jiff::{SignedDuration, Timestamp};
     use protocol::NodeId;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn said(uuid: &str, sysinfo: &Value) -> Node {
         let id = NodeId::parse(uuid).unwrap();
@@ -378,48 +205,5 @@ u2        -            -      -      -  node.js  -      -
             width: None,
         };
         assert_eq!(table.row(&nodes[1])[..2], ["n !", "u2 *"]);
-    }
-
-    #[test]
-    fn columns_are_names_or_expressions_and_nodes_are_sorted_by_either() {
-        let node = |uuid: &str, size: Value| {
-            let sysinfo = json!({"Hostname": uuid, "MiB of Memory": "64", "Disks": {"sda": {"Size in GB": size, "Serial": "a,b"}}});
-            let mut node = said(uuid, &sysinfo);
-            node.sysinfo = serde_json::value::to_raw_value(&sysinfo)
-                .ok()
-                .map(Into::into);
-            node
-        };
-        let nodes = [
-            node("n10", json!(1000)),
-            node("n9", json!("90")),
-            node("n8", json!(null)),
-        ];
-        let mut all: Vec<&Node> = nodes.iter().collect();
-        let columns =
-            Column::parse_list(r#"hostname,.Disks.sda.Serial,[.Disks[]|."Size in GB",1]"#).unwrap();
-        let expected = "\
-HOSTNAME  .Disks.sda.Serial  [.Disks[]|.\"Size in GB\",1]
-n10       a,b                [1000,1]
-n9        a,b                [90,1]
-n8        a,b                [null,1]
-";
-        assert_eq!(shown(&columns, &all, None).0, expected);
-        sort(
-            &mut all,
-            &Column::parse(r#".Disks.sda."Size in GB""#).unwrap(),
-        );
-        let names: Vec<&str> = all.iter().map(|node| &*node.hostname).collect();
-        assert_eq!(names, ["n9", "n10", "n8"]);
-        sort(&mut all, &Column::parse("Hostname").unwrap());
-        assert_eq!(&*all[0].hostname, "n8");
-        let unknown = Column::parse_list("HOSTNAME,Product")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            unknown.contains("HOSTNAME, UUID") && unknown.contains(".\"Product\""),
-            "{unknown}"
-        );
-        assert!(matches!(Column::parse(".a["), Err(BadColumn::Filter(_))));
     }
 }

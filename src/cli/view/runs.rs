@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
+use super::clock::Clock;
 use super::ending;
 use super::fold::fold_targets;
 use super::table::Table;
@@ -21,12 +22,13 @@ pub(crate) fn write(runs: &[PastRun], width: Option<usize>, out: &mut dyn Write)
         spare: &[1],
         ..Table::default()
     };
+    let clock = Clock::of_stdout();
     let ids: Vec<&RequestId> = runs.iter().map(|run| &run.start.request).collect();
     let rows = runs.iter().map(|run| {
         let start = &run.start;
         [
             short(&start.request, &ids),
-            format!("{:.0}", start.at),
+            clock.seconds(start.at),
             fold_targets(&start.targets),
             start.what.clone(),
             endings(run),

@@ -10,9 +10,10 @@ use super::colour::{Colour, When};
 use super::counter::Counter;
 use super::group::{Folding, Groups, write_one};
 use super::last_line::LastLines;
+use super::script_path::ScriptPath;
 use super::stream::Streams;
 use super::trace::Trace;
-use super::{Output, Style, json, progress, summary};
+use super::{Output, Program, Style, json, progress, summary};
 use crate::stderr::{ask, tell};
 use client::{BatchEnd, Between, NodeResult, Report, RunEvent, Target};
 use protocol::{NodeId, Progress, RequestId, Stream};
@@ -38,12 +39,13 @@ impl View {
     }
 }
 
-/// The view, whether a terminal gets output of scripts as it came, when there are colours.
+/// The view, whether a terminal gets output of scripts as it came, when there are colours, what runs.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct Wanted<'a> {
     pub(crate) view: View,
     pub(crate) is_raw: bool,
     pub(crate) colour: When,
+    pub(crate) program: &'a Program,
 }
 
 /// A view and what it keeps. Only [`Kept::Array`] leaves the replies in the report.
@@ -72,7 +74,7 @@ pub(crate) struct Screen<'a> {
 impl<'a> Screen<'a> {
     pub(crate) fn new(
         nodes: usize,
-        view: Wanted,
+        view: Wanted<'_>,
         quiet: bool,
         request: &'a RequestId,
         trace: &'a Trace,
@@ -87,6 +89,8 @@ impl<'a> Screen<'a> {
         let style = Style {
             output: stdout,
             colour: view.colour.of(&io::stdout()),
+            program: view.program.clone(),
+            path: (!view.is_raw).then(|| ScriptPath::of(request)),
         };
         Self {
             kept: match view.view {
@@ -95,7 +99,7 @@ impl<'a> Screen<'a> {
                 View::Lines => Kept::Lines,
                 View::LastLine => Kept::LastLine(LastLines::new(style)),
                 View::Immediate => Kept::Immediate(style),
-                View::Stream => Kept::Stream(Streams::new(stdout, stderr)),
+                View::Stream => Kept::Stream(Streams::new(style, stderr)),
             },
             quiet,
             colour: view.colour.of(&io::stderr()),

@@ -178,7 +178,7 @@ mod tests {
         let target = result("n1", Outcome::NoAnswer, "", "").target;
         assert_eq!(
             lines(&status, &target, Duration::ZERO)[0],
-            "ended: exit 1: no disk"
+            "ended: no disk, exit 1"
         );
     }
 }

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::Style;
 use client::{NodeResult, Target};
 use protocol::{NodeId, Output, Stream, Text};
 
 pub(super) struct Streams {
     pieces: HashMap<(NodeId, Stream), Piece>,
-    stdout: super::Output,
+    style: Style,
     stderr: super::Output,
 }
 
@@ -32,17 +33,21 @@ const MAX_LINE: usize = 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Streams {
-    pub(super) fn new(stdout: super::Output, stderr: super::Output) -> Self {
+    pub(super) fn new(style: Style, stderr: super::Output) -> Self {
         let pieces = HashMap::new();
         Self {
             pieces,
-            stdout,
+            style,
             stderr,
         }
     }
 
     /// The lines that are whole now.
     pub(super) fn add(&mut self, target: &Target, output: &Output) -> Vec<u8> {
+        // A result that has a page is shown when it is whole.
+        if output.stream == Stream::Stdout && !self.style.program.pages.is_empty() {
+            return Vec::new();
+        }
         let bytes = Text::bytes(&output.data, output.data_base64.as_deref());
         let piece = self.piece(target, output.stream);
         piece.came_at = Some(Instant::now());
@@ -71,6 +76,13 @@ impl Streams {
     pub(super) fn end(&mut self, result: &NodeResult, stream: Stream) -> Vec<u8> {
         let key = (result.target.id.clone(), stream);
         let mut lines = Vec::new();
+        if stream == Stream::Stdout
+            && !self.style.program.pages.is_empty()
+            && let Some(reply) = &result.reply
+        {
+            lines = self.style.stdout(reply, reply.stdout_as_bytes());
+            return self.prefixed(&result.target.name(), stream, &lines);
+        }
         if let Some(reply) = &result.reply {
             let (bytes, produced) = match stream {
                 Stream::Stdout => (reply.stdout_as_bytes(), reply.stdout_bytes),
@@ -94,8 +106,14 @@ impl Streams {
     fn prefixed(&self, name: &str, stream: Stream, lines: &[u8]) -> Vec<u8> {
         let prefix = format!("{name}: ");
         let output = match stream {
-            Stream::Stdout => self.stdout,
+            Stream::Stdout => self.style.output,
             Stream::Stderr => self.stderr,
+        };
+        let lines = match (stream, &self.style.path) {
+            (Stream::Stderr, Some(path)) => {
+                path.replace(self.style.program.name(None), lines.to_vec())
+            }
+            _ => lines.to_vec(),
         };
         let lines = lines.split_inclusive(|&byte| byte == b'\n');
         lines
@@ -153,10 +171,7 @@ mod tests {
     }
 
     fn shown(pieces: &[(u64, &str)], ended: &NodeResult) -> String {
-        let mut streams = Streams::new(
-            super::super::Output::AsItCame,
-            super::super::Output::AsItCame,
-        );
+        let mut streams = Streams::new(Style::plain(), super::super::Output::AsItCame);
         let pieces = pieces.iter();
         let mut shown: Vec<u8> = pieces
             .flat_map(|(offset, data)| streams.add(&ended.target, &output(*offset, data)))
@@ -184,10 +199,7 @@ mod tests {
             shown(&[(0, "one\n"), (10, "x\n")], &ended),
             "n1: one\nn1: \nn1: --- 6 bytes are left out\nn1: x\n"
         );
-        let mut streams = Streams::new(
-            super::super::Output::AsItCame,
-            super::super::Output::AsItCame,
-        );
+        let mut streams = Streams::new(Style::plain(), super::super::Output::AsItCame);
         for offset in [u64::MAX, 5] {
             streams.add(&ended.target, &output(offset, "x\n"));
         }
@@ -212,10 +224,7 @@ mod tests {
     #[test]
     fn a_line_without_an_end_is_not_kept_for_ever() {
         let ended = ok("n1", "");
-        let mut streams = Streams::new(
-            super::super::Output::AsItCame,
-            super::super::Output::AsItCame,
-        );
+        let mut streams = Streams::new(Style::plain(), super::super::Output::AsItCame);
         let long = "x".repeat(MAX_LINE + 1);
         let shown = streams.add(&ended.target, &output(0, &long));
         assert_eq!(shown.len(), "n1: \n".len() + long.len());

@@ -2,11 +2,63 @@
 
 use super::Output;
 use super::colour::Colour;
+use super::page::Pages;
+use super::script_path::ScriptPath;
+use protocol::Reply;
+use task::TaskResult;
 
 #[derive(Clone, Debug)]
 pub(super) struct Style {
     pub(super) output: Output,
     pub(super) colour: Colour,
+    pub(super) program: Program,
+    /// `None` where output is shown as it came.
+    pub(super) path: Option<ScriptPath>,
+}
+
+/// What runs, as far as people see it in its output.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Program {
+    pub(crate) pages: Pages,
+    /// What it is called in the errors of its shell, if it is no task.
+    pub(crate) name: Option<String>,
+}
+
+impl Program {
+    pub(super) fn name<'a>(&'a self, task: Option<&'a str>) -> &'a str {
+        task.or(self.name.as_deref()).unwrap_or("script")
+    }
+}
+
+impl Style {
+    /// Of a task, a page or what its result says.
+    pub(super) fn stdout(&self, reply: &Reply, bytes: Vec<u8>) -> Vec<u8> {
+        let text = reply.name.as_ref().zip(TaskResult::of(reply));
+        let text = text.map(
+            |(name, result)| match self.program.pages.page(name, &result) {
+                Some(page) => page,
+                None if self.output == Output::ForATerminal => result.shortened().to_text(),
+                None => result.to_text(),
+            },
+        );
+        self.output.fit(text.map_or(bytes, String::into_bytes))
+    }
+
+    /// Without the message of a task's error, which stands in the heading, and without the paths of scripts.
+    pub(super) fn stderr(&self, reply: &Reply, mut bytes: Vec<u8>) -> Vec<u8> {
+        let result = TaskResult::of(reply);
+        if let Some(message) = result.as_ref().and_then(TaskResult::message) {
+            let before = bytes.trim_ascii_end().strip_suffix(message.as_bytes());
+            let before = before.filter(|it| it.is_empty() || it.ends_with(b"\n"));
+            if let Some(length) = before.map(<[u8]>::len) {
+                bytes.truncate(length);
+            }
+        }
+        if let Some(path) = &self.path {
+            bytes = path.replace(self.program.name(reply.name.as_deref()), bytes);
+        }
+        self.output.fit(bytes)
+    }
 }
 
 #[cfg(test)]
@@ -16,6 +68,8 @@ impl Style {
         Self {
             output: Output::AsItCame,
             colour: Colour(false),
+            program: Program::default(),
+            path: None,
         }
     }
 }

@@ -65,7 +65,7 @@ impl Table<'_> {
             return (layout, left_out);
         };
         for &column in self.spare {
-            if layout.width() <= room {
+            if layout.least_width() <= room {
                 break;
             }
             layout.columns.retain(|(i, _)| *i != column);
@@ -89,6 +89,12 @@ impl Layout {
     fn width(&self) -> usize {
         let widths = self.columns.iter().map(|(_, width)| width + 2);
         widths.sum::<usize>().saturating_sub(2)
+    }
+
+    /// With the last column in several lines.
+    fn least_width(&self) -> usize {
+        let last = self.columns.last().map_or(0, |(_, width)| *width);
+        self.width() - last.saturating_sub(MIN_WRAPPED)
     }
 
     fn write(&self, cells: &[&str], numbers: &[usize], out: &mut dyn Write) -> io::Result<()> {
