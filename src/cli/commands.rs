@@ -89,11 +89,17 @@ pub(crate) enum Command {
     Why(why::WhyArgs),
     /// Show the help of a command
     Help {
+        /// None for that of ur
         #[arg(value_name = "COMMAND")]
         words: Vec<String>,
     },
     /// Write a completion script for a shell
-    Completions { shell: Shell },
+    Completions {
+        /// bash, zsh or fish; of elvish and powershell only
+        /// commands and flags
+        #[arg(verbatim_doc_comment, hide_possible_values = true)]
+        shell: Shell,
+    },
     /// Tell what may come next on a command line
     #[command(hide = true)]
     Complete {

@@ -90,8 +90,8 @@ impl Groups {
             .unwrap_or_default()
     }
 
-    /// In a sentence.
-    pub(super) fn known(&self) -> String {
+    /// Of all sources.
+    pub fn names(&self) -> Vec<String> {
         let names = self.sources.iter().flat_map(|source| {
             let one = |name: &String| match &*source.name {
                 "" => Plain::name(name).to_string(),
@@ -99,7 +99,12 @@ impl Groups {
             };
             source.groups.keys().map(one).collect::<Vec<_>>()
         });
-        let mut names: Vec<String> = names.collect();
+        names.collect()
+    }
+
+    /// In a sentence.
+    pub(super) fn known(&self) -> String {
+        let mut names = self.names();
         if names.is_empty() {
             return format!("none is defined in {}", self.own_file.display());
         }

@@ -213,3 +213,20 @@ fn every_file_that_the_page_of_the_architecture_names_is_there() {
     let missing: Vec<_> = files.iter().filter(is_missing).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
+
+#[test]
+fn mandoc_finds_nothing_in_the_manual_pages_but_matters_of_style() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ur = Command::new(ur_tests::program("ur"));
+    assert!(ur.arg("man").arg(dir.path()).status().unwrap().success());
+    let pages = fs::read_dir(dir.path()).unwrap();
+    let pages = pages.map(|page| page.unwrap().path());
+    let lint = Command::new("mandoc")
+        .args(["-T", "lint", "-W", "warning", "../packaging/ur-agent.1"])
+        .args(pages)
+        .status();
+    match lint {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => eprintln!("no mandoc here"),
+        lint => assert!(lint.unwrap().success()),
+    }
+}

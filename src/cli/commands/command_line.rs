@@ -12,7 +12,7 @@ use super::{Args, examples};
 use crate::exit::{self, Exit, Usage};
 
 /// Commands that need no broker, and take no flag that names one.
-const LOCAL: [&str; 7] = [
+pub(super) const LOCAL: [&str; 7] = [
     "runs",
     "tasks",
     "task",
@@ -54,7 +54,8 @@ pub(crate) fn command() -> Command {
         let name = command.get_name().to_owned();
         with_common(command, &name, is_local)
     });
-    ur.arg(help_flag()).after_help(exit::table())
+    ur.arg(help_flag())
+        .after_help(format!("{}\n\n{}", examples::text("ur"), exit::table()))
 }
 
 fn with_common(command: Command, name: &str, is_local: bool) -> Command {
@@ -230,7 +231,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         docs::manuals(command(), dir.path()).unwrap();
         for page in ["ur.1", "ur-nodes.1", "ur-exec.1", "ur-why.1"] {
-            assert!(dir.path().join(page).exists(), "{page}");
+            let text = std::fs::read_to_string(dir.path().join(page)).unwrap();
+            for section in ["EXIT STATUS", "EXAMPLES", "SEE ALSO"] {
+                assert!(
+                    text.contains(&format!(".SH {section}\n")),
+                    "{page}: {section}"
+                );
+            }
         }
         assert!(!dir.path().join("ur-man.1").exists());
     }

@@ -16,7 +16,7 @@ use super::broker::BrokerArgs;
 use super::command_line;
 use super::modules::library;
 use crate::exit::Exit;
-use client::{Fleet, Plain, RunFiles};
+use client::{Fleet, Groups, Plain, RunFiles};
 use task::Task;
 
 /// Characters of what is told about a word: a line of a list has to hold both.
@@ -65,8 +65,13 @@ fn with_values(command: Command, typed: &Arc<Typed>) -> Command {
 fn with_value(arg: Arg, typed: &Arc<Typed>) -> Arg {
     let typed = Arc::clone(typed);
     match arg.get_id().as_str() {
-        "nodes" | "node" | "forget" => arg.add(ArgValueCompleter::new(move |word: &OsStr| {
-            listed(word, &typed.nodes())
+        "nodes" | "node" | "forget" | "exclude" => {
+            arg.add(ArgValueCompleter::new(move |word: &OsStr| {
+                listed(word, &typed.nodes())
+            }))
+        }
+        "groups" => arg.add(ArgValueCompleter::new(|word: &OsStr| {
+            listed(word, &groups(""))
         })),
         "request" => arg.add(ArgValueCompleter::new(|word: &OsStr| like(word, runs()))),
         "task" => arg.add(ArgValueCompleter::new(move |word: &OsStr| {
@@ -113,6 +118,7 @@ impl Typed {
             .map(|known| (known.node.hostname.to_string(), known.node.id.to_string()));
         let mut names: Vec<_> = names.filter(|(name, _)| is_harmless(name)).collect();
         names.sort_by(|(one, _), (other, _)| client::by_name(one, other));
+        names.extend(groups("@"));
         names
     }
 
@@ -137,6 +143,14 @@ impl Typed {
         let name = self.values::<String>("task").pop()?;
         super::modules::find(&library(&self.values::<PathBuf>("modulepath")), &name).ok()
     }
+}
+
+fn groups(prefix: &str) -> Vec<(String, String)> {
+    let groups = Groups::of_this_user().unwrap_or_default();
+    let names = groups.names().into_iter().filter(|name| is_harmless(name));
+    names
+        .map(|name| (format!("{prefix}{name}"), "group".to_owned()))
+        .collect()
 }
 
 /// The latest first.

@@ -2,6 +2,10 @@
 
 /// Below the name of a command without `ur`: what one types, and what that is for.
 const EXAMPLES: &str = r#"
+ur
+  ur nodes                                        # who is there
+  ur exec -a uptime                               # a command line on all
+  ur help exec                                    # the help of a command
 nodes
   ur nodes                                        # who is there
   ur nodes -w '.Setup | not'                      # who is not set up

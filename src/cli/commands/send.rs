@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::broker::BrokerArgs;
+use super::input::END_OF_VARIABLES;
 use super::rolling::{Per, RollingArgs};
 use super::targets::{Absent, DiscoverArgs, TargetArgs, find_nodes};
 use super::values::{duration, request_id};
@@ -202,7 +203,12 @@ fn what(request: &Request) -> String {
         return name.clone();
     }
     let text = match &request.program {
-        Program::Script(text) => text.lines().find(|line| !line.starts_with("#!")),
+        Program::Script(text) => {
+            // Their values may be secret.
+            let variables = text.split_once(END_OF_VARIABLES);
+            let text = variables.map_or(text.as_str(), |(_, text)| text);
+            text.lines().find(|line| !line.starts_with("#!"))
+        }
         Program::File(path) => Some(path.as_str()),
     };
     text.unwrap_or_default()
