@@ -9,6 +9,7 @@ pub(crate) mod docs;
 mod examples;
 pub(crate) mod exec;
 pub(crate) mod file;
+pub(crate) mod get;
 mod input;
 pub(crate) mod jobs;
 mod modules;
@@ -16,6 +17,7 @@ pub(crate) mod nodes;
 mod output;
 mod past_run;
 pub(crate) mod ping;
+pub(crate) mod put;
 mod rolling;
 pub(crate) mod run;
 pub(crate) mod runs;
@@ -28,9 +30,11 @@ mod steering;
 mod targets;
 pub(crate) mod task;
 pub(crate) mod tasks;
+mod transfer;
 mod values;
 mod watch;
 pub(crate) mod watch_nodes;
+mod web;
 pub(crate) mod why;
 
 use std::ffi::OsString;
@@ -66,6 +70,10 @@ pub(crate) enum Command {
     File(file::FileArgs),
     /// Run a task: a versioned script with parameters
     Run(run::RunArgs),
+    /// Put files and folders to the nodes
+    Put(put::PutArgs),
+    /// Get a file or folder of each node
+    Get(get::GetArgs),
     /// List the tasks, as ur task list does
     Tasks(tasks::TasksArgs),
     /// List, show, write, check and release tasks

@@ -2,6 +2,7 @@
 //!
 //! Rooms, each of which knows only those above it:
 //! - `stderr`: the one way to it for what `ur` itself says;
+//! - `archive`: folders as one archive, and an archive of a stranger unpacked;
 //! - `exit`: the exit status, and errors as the operator reads them;
 //! - `view`: what is printed, as tables, groups, JSON, counter, summary. Knows no flags;
 //! - `commands`: a file for each command, with its flags. The flags that several commands share, and
@@ -12,6 +13,7 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod archive;
 mod commands;
 mod exit;
 mod stderr;
@@ -22,8 +24,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use commands::{Args, Command};
 use commands::{
-    attach, cancel, command_line, complete, docs, exec, file, jobs, nodes, ping, run, runs, script,
-    show, show_targets, snoop, task, tasks, watch_nodes, why,
+    attach, cancel, command_line, complete, docs, exec, file, get, jobs, nodes, ping, put, run,
+    runs, script, show, show_targets, snoop, task, tasks, watch_nodes, why,
 };
 use exit::Exit;
 
@@ -45,6 +47,8 @@ fn run_command(Args { broker, command }: Args) -> Result<Exit> {
             Command::Script(args) => script::script(&broker, args).await,
             Command::File(args) => file::file(&broker, args).await,
             Command::Run(args) => run::run(&broker, args).await,
+            Command::Put(args) => put::put(&broker, args).await,
+            Command::Get(args) => get::get(&broker, args).await,
             Command::Tasks(args) => tasks::tasks(&args),
             Command::Task(command) => task::task(command),
             Command::Ping(args) => ping::ping(&broker, args).await,

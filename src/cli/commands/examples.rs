@@ -23,6 +23,7 @@ exec
   ur exec -n 'node[1-2],db*' 'dmesg | tail -n 5'  # on some; quote the line
   ur exec -w '.Rack == "r2"' uptime               # on those of a rack
   ur exec -a --diff 'sysctl -a'                   # what differs?
+  ur exec -a --out outputs dmesg                  # into files, by node
   ur exec -a --timeout 5m 'apt-get update'        # ended after 5 minutes
   ur exec -a --batch 1,10%,rest 'reboot-me'       # one, a tenth, the rest
 script
@@ -36,6 +37,12 @@ run
   ur run -n node1 image::write --params @img.json # with those of a file
   ur run -n node1 disk::wipe --noop               # what would it do?
   ur run -n node1 ./mytask.sh size=3              # a task that is a file
+put
+  ur put -a resolv.conf /etc/                     # into a directory
+  ur put -n node1 app/ /opt/app                   # a folder, by that name
+  ur put -a --via http image.raw /var/tmp/        # more than 256 MB
+get
+  ur get -a /var/log/messages logs                # logs/NODE/messages
 tasks
   ur tasks                                        # the tasks there are
 task

@@ -83,7 +83,11 @@ pub(super) async fn send(
     let domains = domains(&client, per, (discover, &trace)).await?;
     let (targets, absent) = discover.find_targets(&client, &selector, &trace).await?;
     refuse(&targets)?;
-    request.max_output = request.max_output.min(share(view, targets.len()));
+    let share = match args.watch.out {
+        Some(_) if matches!(view, View::Groups(_)) => u64::MAX,
+        _ => share(view, targets.len()),
+    };
+    request.max_output = request.max_output.min(share);
     request.timestamp = Some(json!(format!("{:.3}", Timestamp::now())));
     request.origin = Some(origin(&client));
     let mut plan = args.plan(&request, content);
@@ -218,7 +222,7 @@ fn what(request: &Request) -> String {
 }
 
 /// The sender, for the logs of the nodes.
-fn origin(client: &Client) -> serde_json::Value {
+pub(super) fn origin(client: &Client) -> serde_json::Value {
     let user = ["SUDO_USER", "USER", "LOGNAME"]
         .iter()
         .find_map(|name| std::env::var(name).ok());

@@ -1,7 +1,9 @@
 //! A run from its first message to its last: sent, shown, recorded. `--discover` and the flags of the
 //! output, which `ur attach` shares with those that send.
 
-use anyhow::Result;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
 use clap::Args;
 use futures_util::stream::unfold;
 
@@ -9,8 +11,9 @@ use super::output::{OUTPUT, ViewArgs};
 use super::steering::{OnInterrupt, steering};
 use super::targets::DiscoverArgs;
 use crate::stderr::tell;
-use crate::view::{Program, Screen, Trace, Wanted, When};
+use crate::view::{OutDir, Program, Screen, Trace, Wanted, When};
 use client::{BatchEnd, Between, Client, Plan, Report, RunEvent, RunFile, Target, run};
+use protocol::RequestId;
 
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
@@ -44,6 +47,31 @@ pub(crate) struct WatchArgs {
     /// What a command knows of what it runs.
     #[arg(skip)]
     pub(super) program: Program,
+    /// Write what each node prints to NODE.stdout, .stderr
+    /// and .json there, and unpack archives in results
+    #[arg(long, help_heading = OUTPUT, value_name = "DIR", verbatim_doc_comment)]
+    pub(super) out: Option<PathBuf>,
+}
+
+impl WatchArgs {
+    pub(super) fn screen<'a>(
+        &self,
+        nodes: usize,
+        request: &'a RequestId,
+        trace: &'a Trace,
+    ) -> Result<Screen<'a>> {
+        let view = Wanted {
+            view: self.view.view(),
+            is_raw: self.raw,
+            colour: self.color,
+            program: &self.program,
+        };
+        let mut screen = Screen::new(nodes, view, self.quiet, request, trace);
+        if let Some(dir) = &self.out {
+            screen.keep_in(OutDir::make(dir)?);
+        }
+        Ok(screen)
+    }
 }
 
 /// Sends, collects, shows and records.
@@ -54,13 +82,7 @@ pub(super) async fn watch(
     args: &WatchArgs,
     (trace, mut file): (&Trace, Option<&mut RunFile>),
 ) -> Result<Report> {
-    let view = Wanted {
-        view: args.view.view(),
-        is_raw: args.raw,
-        colour: args.color,
-        program: &args.program,
-    };
-    let mut screen = Screen::new(targets.len(), view, args.quiet, &plan.request, trace);
+    let mut screen = args.screen(targets.len(), &plan.request, trace)?;
     let (batch_ended, steers) = steering(args.on_interrupt)?;
     let steers = unfold(steers, async |mut steers| {
         steers.recv().await.map(|steer| (steer, steers))
@@ -81,5 +103,8 @@ pub(super) async fn watch(
     };
     let report = run(client, plan, targets, steers, &mut show).await?;
     screen.finish(&report)?;
+    if let Some(dir) = args.out.as_ref().filter(|_| !screen.is_out_whole()) {
+        bail!("not all of it could be written to {}", dir.display());
+    }
     Ok(report)
 }

@@ -11,15 +11,18 @@ use super::counter::Counter;
 use super::group::{Folding, Groups, write_one};
 use super::last_line::LastLines;
 use super::script_path::ScriptPath;
+use super::out::OutDir;
 use super::stream::Streams;
 use super::trace::Trace;
 use super::{Output, Program, Style, json, progress, summary};
 use crate::stderr::{ask, tell};
 use client::{BatchEnd, Between, NodeResult, Report, RunEvent, Target};
-use protocol::{NodeId, Progress, RequestId, Stream};
+use protocol::{NodeId, Progress, Reply, RequestId, Stream};
 
 /// How often `--stream` tells how far a node is.
 const STREAMED_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of output of a node that are held besides what is in a file.
+const MAX_HELD_BESIDES: usize = 64 * 1024;
 
 /// What is printed on stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +71,8 @@ pub(crate) struct Screen<'a> {
     counter: Counter,
     /// What each node has said last of how far it is, and when that was printed.
     told: HashMap<NodeId, (Instant, String)>,
+    out: Option<OutDir>,
+    is_out_whole: bool,
     started: Instant,
 }
 
@@ -107,8 +112,20 @@ impl<'a> Screen<'a> {
             request,
             counter: Counter::new(nodes, live),
             told: HashMap::new(),
+            out: None,
+            is_out_whole: true,
             started: Instant::now(),
         }
+    }
+
+    /// What each node prints goes there, and is not shown besides, if no view was asked for.
+    pub(crate) fn keep_in(&mut self, out: OutDir) {
+        self.out = Some(out);
+    }
+
+    /// Whether every node's files are there.
+    pub(crate) fn is_out_whole(&self) -> bool {
+        self.is_out_whole
     }
 
     pub(crate) fn show(&mut self, event: RunEvent<'_>) -> Result<()> {
@@ -222,8 +239,19 @@ impl<'a> Screen<'a> {
     }
 
     fn ended(&mut self, result: &mut NodeResult) -> Result<()> {
+        let kept = self.out.as_ref().map(|out| out.write(result, self.request));
+        if let Some(Err(error)) = &kept {
+            self.is_out_whole = false;
+            self.tell(&format!("ur: {}: {error:#}", result.target.name()));
+        }
+        // It can be read there.
+        let is_grouped = matches!(self.kept, Kept::Groups(_));
+        if is_grouped && kept.is_some() && result.reply.as_deref().is_some_and(is_long) {
+            result.reply = None;
+        }
         let counter = &self.counter;
         match &mut self.kept {
+            Kept::Groups(_) if kept.is_some() && result.outcome.is_success() => {}
             Kept::Array => return Ok(()),
             Kept::Groups(groups) => groups.add(result),
             Kept::LastLine(lines) => lines.add(result),
@@ -249,6 +277,14 @@ impl<'a> Screen<'a> {
 
     /// Prints what can only be said at the end.
     pub(crate) fn finish(&self, report: &Report) -> Result<()> {
+        self.conclude(report)?;
+        let advice = summary::advice(report, self.request);
+        advice.iter().for_each(|line| tell(line));
+        Ok(())
+    }
+
+    /// The same without advice on the request.
+    pub(crate) fn conclude(&self, report: &Report) -> Result<()> {
         self.counter.clear();
         print(&self.counter, |out| match &self.kept {
             Kept::Groups(groups) => groups.write(out),
@@ -264,14 +300,16 @@ impl<'a> Screen<'a> {
             let [good, bad, took] = summary::summary(report, self.started.elapsed());
             self.colour.tell_failure(&good, &bad, &took);
         }
-        let advice = summary::advice(report, self.request);
-        advice.iter().for_each(|line| tell(line));
         Ok(())
     }
 
     fn tell(&self, line: &str) {
         self.counter.aside(|| tell(line));
     }
+}
+
+fn is_long(reply: &Reply) -> bool {
+    reply.stdout.len() + reply.stderr.len() > MAX_HELD_BESIDES
 }
 
 fn print(counter: &Counter, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {

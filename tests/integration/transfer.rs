@@ -1,0 +1,136 @@
+//! `ur put`, `ur get` and `--out`: files to a real node and back.
+
+use std::fs::{self, File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::desk::Desk;
+
+/// More than one piece has, and no text.
+const BYTES: usize = 5_000_000;
+
+/// A folder with a large file in it that is `bytes[0]` to begin with.
+fn folder(at: &Path) -> Vec<u8> {
+    fs::create_dir_all(at.join("sub")).expect("a folder of the test");
+    let bytes: Vec<u8> = (0..BYTES).map(|i| (i * i / 7) as u8).collect();
+    let mut file = File::create(at.join("sub/large")).expect("a folder of the test");
+    file.write_all(&bytes).expect("a folder of the test");
+    file.set_permissions(Permissions::from_mode(0o751))
+        .expect("a folder of the test");
+    symlink("sub/large", at.join("link")).expect("a folder of the test");
+    bytes
+}
+
+fn hidden(dir: &Path) -> usize {
+    let entries = fs::read_dir(dir).expect("a folder of the test").flatten();
+    let names = entries.map(|entry| entry.file_name());
+    names
+        .filter(|name| name.to_string_lossy().starts_with('.'))
+        .count()
+}
+
+#[test]
+fn a_folder_goes_to_a_node_and_comes_back_as_it_was() {
+    let desk = Desk::new();
+    let (home, place) = (desk.home.path(), desk.node.agent.dir().join("place"));
+    let place = place.to_str().unwrap();
+    let bytes = folder(&home.join("conf"));
+    let said = desk.ur(&["put", "-a", "conf", place]);
+    said.is(0, &["testnode  {\"bytes\":", "1 node: 1 ok"]);
+    assert_eq!(fs::read(format!("{place}/sub/large")).unwrap(), bytes);
+    assert_eq!(desk.requests(), 4, "begin, two pieces, finish");
+    let said = desk.ur(&["get", "-a", place, "came"]);
+    said.is(0, &["testnode  came/testnode/place"]);
+    let came = home.join("came/testnode/place");
+    let metadata = fs::metadata(came.join("link")).unwrap();
+    let sent = fs::metadata(home.join("conf/sub/large")).unwrap();
+    assert_eq!(fs::read(came.join("sub/large")).unwrap(), bytes);
+    assert_eq!(
+        (metadata.mode(), metadata.mtime()),
+        (sent.mode(), sent.mtime())
+    );
+    assert_eq!(
+        hidden(desk.node.agent.dir()) + hidden(&home.join("came")),
+        0
+    );
+}
+
+#[test]
+fn what_was_interrupted_is_gone_on_with_and_what_cannot_be_put_is_refused_before() {
+    let desk = Desk::new();
+    let (home, there) = (desk.home.path(), desk.node.agent.dir());
+    let bytes = folder(&home.join("conf"));
+    let (file, place) = ("conf/sub/large", there.join("new"));
+    let dest = place.to_str().unwrap();
+    // As an interrupted one leaves it.
+    let words = ["step=begin", "names=large", "bytes=5000000", "mode=751"];
+    let sum = desk.ur(&[
+        "exec",
+        "-a",
+        &format!("sha256sum {}", home.join(file).display()),
+    ]);
+    let sum = sum.out.split_whitespace().nth(1).unwrap().to_owned();
+    let (dest_is, sum_is) = (format!("dest={dest}"), format!("sha256={sum}"));
+    desk.ur(&[&["run", "-a", "file::put", &dest_is, &sum_is], &words[..]].concat())
+        .is(0, &["{\"have\":0}"]);
+    let entries = fs::read_dir(there).unwrap().flatten();
+    let half = entries
+        .map(|it| it.path())
+        .find(|path| path.join("blob").exists())
+        .unwrap();
+    let mut blob = File::options()
+        .append(true)
+        .open(half.join("blob"))
+        .unwrap();
+    blob.write_all(&bytes[..BYTES - 1000]).unwrap();
+    let before = desk.requests();
+    desk.ur(&["put", "-a", file, dest]).is(0, &["1 ok"]);
+    assert_eq!(desk.requests() - before, 3, "begin, a piece, finish");
+    assert_eq!(fs::read(&place).unwrap(), bytes);
+    assert!(!half.exists());
+
+    symlink(dest, there.join("link")).unwrap();
+    let link = there.join("link");
+    let said = desk.ur(&["put", "-a", file, link.to_str().unwrap()]);
+    said.is(3, &["is a symbolic link", "(file/symlink)"]);
+    desk.ur(&["put", "-a", file, "relative"])
+        .is(2, &["absolute"]);
+    let sparse = File::create(home.join("huge")).unwrap();
+    sparse.set_len(256_000_001).unwrap();
+    let before = desk.requests();
+    desk.ur(&["put", "-a", "huge", dest])
+        .is(2, &["256000000 at most", "--via http"]);
+    assert_eq!(desk.requests(), before);
+}
+
+#[test]
+fn nodes_fetch_from_this_machine_by_http() {
+    let desk = Desk::new();
+    let bytes = folder(&desk.home.path().join("conf"));
+    let place = desk.node.agent.dir().join("place");
+    let dest = place.to_str().unwrap();
+    let put = ["put", "-a", "--via", "http=127.0.0.1", "conf", dest];
+    desk.ur(&put).is(0, &["1 ok"]);
+    assert_eq!(fs::read(place.join("sub/large")).unwrap(), bytes);
+    assert_eq!(desk.requests(), 1);
+}
+
+#[test]
+fn what_each_node_prints_is_in_files_of_its_own() {
+    let desk = Desk::new();
+    let said = desk.ur(&["exec", "-a", "--out", "out", "echo a; echo b >&2; exit 7"]);
+    said.is(3, &["=== testnode: exit 7"]);
+    let said = desk.ur(&["exec", "-a", "--out", "out", "printf '\\377'; echo b >&2"]);
+    assert_eq!(said.exits(0), "");
+    let read =
+        |kind: &str| fs::read(desk.home.path().join(format!("out/testnode.{kind}"))).unwrap();
+    assert_eq!(
+        (read("stdout"), read("stderr")),
+        (vec![0xff], b"b\n".to_vec())
+    );
+    let json: Value = serde_json::from_slice(&read("json")).unwrap();
+    assert_eq!(json["result"]["exit_status"], 0);
+}
