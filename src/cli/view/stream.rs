@@ -211,7 +211,7 @@ mod tests {
     fn a_line_whose_end_does_not_come_is_shown_after_a_second_and_goes_on_in_the_next() {
         let (ended, now) = (ok("n1", "Sure? yes\n"), Instant::now());
         let as_it_came = super::super::Output::AsItCame;
-        let mut streams = Streams::new(as_it_came, as_it_came);
+        let mut streams = Streams::new(Style::plain(), as_it_came);
         assert_eq!(streams.add(&ended.target, &output(0, "Sure? ")), b"");
         assert_eq!(streams.overdue(now), []);
         let later = now + PATIENCE * 2;
