@@ -126,14 +126,26 @@ fn date() -> String {
     day.strftime("%Y-%m-%d").to_string()
 }
 
-/// As text that troff prints as it is.
+/// As text that troff prints as it is, also as an argument in quotes.
 fn roff(text: &str) -> String {
-    let text = text
-        .replace('\\', "\\e")
-        .replace('-', "\\-")
-        .replace('\'', "\\(aq");
+    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    let text = text.replace('\'', "\\(aq").replace('"', "\\(dq");
     match text.starts_with('.') {
         true => format!("\\&{text}"),
         false => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_of_an_example_are_seen_in_its_manual_page() {
+        assert_eq!(
+            roff(r#"-w '.a == "b\n"'"#),
+            r"\-w \(aq.a == \(dqb\en\(dq\(aq"
+        );
+        assert_eq!(roff(".x"), r"\&.x");
     }
 }
