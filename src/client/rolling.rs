@@ -154,6 +154,13 @@ impl Turns {
         }
     }
 
+    /// The question was not answered, and another one was asked since.
+    pub(super) fn ask_again(&mut self) {
+        if self.until_next == UntilNext::Word {
+            self.until_next = UntilNext::EndOfBatch;
+        }
+    }
+
     fn begin(&mut self) {
         self.until_next = UntilNext::EndOfBatch;
         self.batch += 1;

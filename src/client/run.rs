@@ -32,6 +32,8 @@ const MAX_WAIT: Duration = Duration::from_millis(1500);
 pub enum Steer {
     /// To be asked: [`RunEvent::Asking`] tells the view. What is wanted follows.
     Ask,
+    /// To go on as before: [`Steer::Ask`] was answered. A question about the next batch is asked again.
+    Wait,
     /// Another batch, if that is what the run waits for.
     GoOn,
     /// To wait no longer. Nodes go on with what they have.
@@ -160,7 +162,14 @@ impl Run<'_> {
 
     fn steer(&mut self, steer: Steer) -> Result<()> {
         match steer {
-            Steer::Ask => (self.on_event)(RunEvent::Asking)?,
+            Steer::Ask => {
+                self.state.ask();
+                (self.on_event)(RunEvent::Asking)?;
+            }
+            Steer::Wait => {
+                self.state.wait_on();
+                (self.on_event)(RunEvent::GoingOn)?;
+            }
             Steer::GoOn => {
                 self.state.go_on();
                 (self.on_event)(RunEvent::GoingOn)?;

@@ -38,6 +38,8 @@ pub(super) struct RunState<'a> {
     /// Since when there is a connection, if there is one.
     connected_at: Option<Instant>,
     interrupted: bool,
+    /// The operator is asked what becomes of the run: until then, no batch begins and none is asked about.
+    is_asked: bool,
     /// Until when what was cancelled may take to end.
     cancelled_until: Option<Instant>,
 }
@@ -73,6 +75,7 @@ impl<'a> RunState<'a> {
             reconnecting: false,
             connected_at: None,
             interrupted: false,
+            is_asked: false,
             cancelled_until: None,
         }
     }
@@ -324,7 +327,7 @@ impl<'a> RunState<'a> {
 
     /// Begins the next batch when its time has come. Says so when one has just ended.
     pub(super) fn end_of_batch(&mut self, now: Instant) -> Option<RunEvent<'_>> {
-        if self.in_flight > 0 || self.waiting.is_empty() || self.is_stopped() {
+        if self.in_flight > 0 || self.waiting.is_empty() || self.is_stopped() || self.is_asked {
             return None;
         }
         self.turns.idle(now).map(RunEvent::BatchEnded)
@@ -332,6 +335,16 @@ impl<'a> RunState<'a> {
 
     pub(super) fn go_on(&mut self) {
         self.turns.go_on();
+    }
+
+    pub(super) fn ask(&mut self) {
+        self.is_asked = true;
+    }
+
+    /// The answer was that it goes on. Whether with another batch, was not asked.
+    pub(super) fn wait_on(&mut self) {
+        self.is_asked = false;
+        self.turns.ask_again();
     }
 
     /// The operator wants to wait no longer.

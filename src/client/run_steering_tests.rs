@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::run_state::RunState;
 use super::run_tests::{FAILED, OK, after, due, give_up, plan, progress, reply, send_all, state};
-use super::{Action, Plan, RunEvent};
+use super::{Action, Between, Plan, RunEvent};
 use broker::{Delivery, Routing};
 use protocol::{ErrorCode, Outcome, Progress, Refusal, State};
 
@@ -143,4 +143,27 @@ fn a_batch_begins_when_the_one_before_it_has_ended_well() {
     reply(&mut state, 0, &FAILED, now);
     assert!(state.end_of_batch(now).is_none() && state.is_over());
     assert_eq!(state.into_report().not_sent.len(), 2);
+}
+
+#[test]
+fn while_the_operator_is_asked_something_else_no_batch_is_asked_about_and_none_begins() {
+    let mut plan = patient(Action::Execute);
+    plan.rolling.batches = vec![1, 2];
+    plan.rolling.between = Between::Question;
+    let (mut state, now) = (state(3, &plan), Instant::now());
+    let asks = |state: &mut RunState<'_>| state.end_of_batch(now).is_some();
+    send_all(&mut state, now);
+    state.ask();
+    reply(&mut state, 0, &OK, now);
+    assert!(!asks(&mut state));
+    state.wait_on();
+    assert!(asks(&mut state) && !asks(&mut state), "once");
+    // Both questions at once: the answer to the other is none to this one.
+    state.ask();
+    state.wait_on();
+    assert!(state.next_to_send(now).is_none());
+    assert!(asks(&mut state));
+    state.go_on();
+    send_all(&mut state, now);
+    assert_eq!(state.in_flight, 2);
 }

@@ -160,14 +160,24 @@ fn what_destroys_asks_first_and_refuses_where_nobody_can_be_asked() {
         .is(0, &["{\"erased\":true}"]);
 }
 
-/// Types an answer on a terminal of its own.
+/// Types an answer on a terminal of its own, as soon as it is asked for one.
 fn on_a_terminal(desk: &Desk, task: &str, answer: &str) -> Said {
     let ur = &ur_tests::program("ur");
     let mut command = Command::new("/bin/sh");
     let line = format!("{ur} run -q -a {task} 'serials=[\"S1\"]' key=hush77");
+    let types = r#"for i in $(seq 600); do
+            grep -qs 'how many nodes' "$2" && break
+            sleep 0.05
+        done
+        echo "$1""#;
+    let seen = desk.home.path().join(format!("typescript{answer}"));
     command
-        .args(["-c", "echo \"$1\" | script -qefc \"$0\" /dev/null"])
-        .args([&line, answer]);
+        .args([
+            "-c",
+            &format!("{{ {types}; }} | script -qefc \"$0\" \"$2\""),
+        ])
+        .args([&line, answer])
+        .arg(seen);
     let said = desk.run(command);
     assert!(said.out.contains("key=[sensitive]"), "{}", said.out);
     said

@@ -1,7 +1,7 @@
 //! `ur run`: a task and its parameters → a request like any other. What is wrong with them is told before
 //! a node is asked, and the operator confirms what destroys data.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -14,7 +14,7 @@ use super::modules::ModuleArgs;
 use super::send::{SendArgs, send};
 use super::values::assignment;
 use crate::exit::{Exit, Usage};
-use crate::stderr::tell;
+use crate::stderr::{ask, tell};
 use crate::view::{Pages, fold};
 use client::Target;
 use protocol::Request;
@@ -72,10 +72,10 @@ pub(crate) async fn run(broker: &BrokerArgs, mut args: RunArgs) -> Result<Exit> 
     request.timeout = task.timeout();
     request.env = Some(input.env.clone());
     request.stdin.clone_from(&input.stdin);
-    let ask = destroys && !args.yes;
+    let is_asked = destroys && !args.yes;
     send(broker, &args.send, request, |targets| {
         refuse_without_stdin(&task, &input, targets)?;
-        if ask {
+        if is_asked {
             confirm(&task, &input, targets)
         } else {
             Ok(())
@@ -121,17 +121,15 @@ fn confirm(task: &Task, input: &ScriptInput, targets: &[Target]) -> Result<()> {
     let names: Vec<String> = targets.iter().map(Target::name).collect();
     let nodes = fold(names.iter().map(String::as_str));
     let count = targets.len();
-    let mut out = io::stderr().lock();
     let version = task
         .version()
         .map(|version| format!(" {version}"))
         .unwrap_or_default();
-    writeln!(out, "{}{version} destroys data on {nodes}", task.name)?;
+    tell(&format!("{}{version} destroys data on {nodes}", task.name));
     if !input.shown.is_empty() {
-        writeln!(out, "  {}", input.shown)?;
+        tell(&format!("  {}", input.shown));
     }
-    write!(out, "To go on, type how many nodes these are: ")?;
-    out.flush()?;
+    ask("To go on, type how many nodes these are: ");
     let mut line = String::new();
     io::stdin()
         .read_line(&mut line)

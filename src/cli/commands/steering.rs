@@ -11,12 +11,13 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use futures_util::{Stream, stream};
 use signal_hook::consts::SIGINT;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::{select, task};
 
 use crate::exit::Exit;
 use crate::stderr::ask;
-use client::Steer;
+use client::{BatchEnd, Between, RunEvent, Steer};
 
 /// What ^C does to what still runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -25,8 +26,9 @@ pub(crate) enum OnInterrupt {
     Cancel,
 }
 
+/// What stands on the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Question {
+pub(super) enum Question {
     Interrupt,
     Batch,
 }
@@ -45,9 +47,11 @@ pub(super) fn interrupted() -> Result<impl Stream<Item = Steer>> {
     }))
 }
 
-/// The same, or cancels, or asks: as was typed, and as there is a terminal. What is sent asks about the next batch.
-pub(super) fn steering(on_interrupt: Option<OnInterrupt>) -> Result<(Sender<()>, Receiver<Steer>)> {
-    let (batch_ended, batches) = channel(1);
+/// The same, or cancels, or asks: as was typed, and as there is a terminal. It is to be sent each question that is shown.
+pub(super) fn steering(
+    on_interrupt: Option<OnInterrupt>,
+) -> Result<(Sender<Question>, Receiver<Steer>)> {
+    let (shown, questions) = channel(8);
     let (steer, steers) = channel(1);
     let on_interrupt = match on_interrupt {
         None if !has_terminal() => Some(OnInterrupt::Leave),
@@ -59,18 +63,18 @@ pub(super) fn steering(on_interrupt: Option<OnInterrupt>) -> Result<(Sender<()>,
     let steering = Steering {
         on_interrupt,
         interrupts,
-        batches,
+        questions,
         answers: None,
         steer,
     };
     task::spawn(steering.go());
-    Ok((batch_ended, steers))
+    Ok((shown, steers))
 }
 
 struct Steering {
     on_interrupt: Option<OnInterrupt>,
     interrupts: Interrupts,
-    batches: Receiver<()>,
+    questions: Receiver<Question>,
     answers: Option<Receiver<String>>,
     steer: Sender<Steer>,
 }
@@ -78,25 +82,25 @@ struct Steering {
 impl Steering {
     /// Until the run is over: then nothing takes what is wanted.
     async fn go(mut self) {
-        let mut is_cancelled = false;
+        let mut last = None;
         loop {
             let steer = select! {
                 come = self.interrupts.come.recv() => match (come, self.on_interrupt) {
                     (None, _) => return,
                     (_, Some(OnInterrupt::Leave)) => Steer::Leave,
-                    _ if is_cancelled => Steer::Leave,
+                    _ if matches!(last, Some(Steer::Cancel | Steer::Ask)) => Steer::Leave,
                     (_, Some(OnInterrupt::Cancel)) => Steer::Cancel,
-                    (_, None) => {
-                        if self.steer.send(Steer::Ask).await.is_err() {
-                            return;
-                        }
-                        self.answer(Question::Interrupt).await
-                    }
+                    // The question comes back when it is shown.
+                    (_, None) => Steer::Ask,
                 },
-                Some(()) = self.batches.recv() => self.answer(Question::Batch).await,
+                Some(question) = self.questions.recv() => match last {
+                    // It was shown before the one that is on its way, and is asked again.
+                    Some(Steer::Ask) if question != Question::Interrupt => continue,
+                    _ => self.answer(question).await,
+                },
             };
-            is_cancelled = steer == Steer::Cancel;
-            if steer == Steer::GoOn {
+            last = Some(steer);
+            if matches!(steer, Steer::GoOn | Steer::Wait) {
                 self.interrupts.forget();
             }
             if self.steer.send(steer).await.is_err() {
@@ -108,7 +112,7 @@ impl Steering {
     /// What is typed; ^C leaves.
     async fn answer(&mut self, question: Question) -> Steer {
         let answers = self.answers.get_or_insert_with(lines_of_terminal);
-        // What was typed before the question is no answer to it.
+        // What was read before the question is no answer to it; what was typed and not read is gone as it was asked.
         while answers.try_recv().is_ok() {}
         loop {
             let line = select! {
@@ -127,10 +131,22 @@ impl Steering {
 }
 
 impl Question {
+    /// The one that is on the terminal once this is shown.
+    pub(super) fn asked_by(event: &RunEvent<'_>) -> Option<Self> {
+        match event {
+            RunEvent::Asking => Some(Self::Interrupt),
+            RunEvent::BatchEnded(BatchEnd { between, .. }) => {
+                (*between == Between::Question).then_some(Self::Batch)
+            }
+            _ => None,
+        }
+    }
+
     fn meaning(self, line: &str) -> Option<Steer> {
         match (self, line.trim().to_lowercase().as_str()) {
             (Self::Interrupt, "y" | "yes") => Some(Steer::Cancel),
-            (Self::Interrupt, "c") | (Self::Batch, "y" | "yes") => Some(Steer::GoOn),
+            (Self::Interrupt, "c") => Some(Steer::Wait),
+            (Self::Batch, "y" | "yes") => Some(Steer::GoOn),
             (_, "n" | "no") => Some(Steer::Leave),
             _ => None,
         }
@@ -188,7 +204,8 @@ fn lines_of_terminal() -> Receiver<String> {
             Err(_) => return,
         };
         for line in terminal.lines().map_while(io::Result::ok) {
-            if tell.blocking_send(line).is_err() {
+            // Where there is no room, nobody has asked for a long time.
+            if let Err(TrySendError::Closed(_)) = tell.try_send(line) {
                 return;
             }
         }
@@ -206,10 +223,11 @@ mod tests {
     fn an_answer_means_what_was_asked_and_anything_else_nothing() {
         let meanings =
             |question: Question| ["y", " N\r", "c", "", "maybe"].map(|line| question.meaning(line));
-        let (cancel, leave, go_on) = (Some(Steer::Cancel), Some(Steer::Leave), Some(Steer::GoOn));
+        let (cancel, leave) = (Some(Steer::Cancel), Some(Steer::Leave));
+        let (wait, go_on) = (Some(Steer::Wait), Some(Steer::GoOn));
         assert_eq!(
             meanings(Question::Interrupt),
-            [cancel, leave, go_on, None, None]
+            [cancel, leave, wait, None, None]
         );
         assert_eq!(meanings(Question::Batch), [go_on, leave, None, None, None]);
     }

@@ -8,11 +8,11 @@ use clap::Args;
 use futures_util::stream::unfold;
 
 use super::output::{OUTPUT, ViewArgs};
-use super::steering::{OnInterrupt, steering};
+use super::steering::{OnInterrupt, Question, steering};
 use super::targets::DiscoverArgs;
 use crate::stderr::tell;
 use crate::view::{OutDir, Program, Screen, Trace, Wanted, When};
-use client::{BatchEnd, Between, Client, Plan, Report, RunEvent, RunFile, Target, run};
+use client::{Client, Plan, Report, RunEvent, RunFile, Target, run};
 use protocol::RequestId;
 
 #[derive(Debug, Args)]
@@ -83,7 +83,7 @@ pub(super) async fn watch(
     (trace, mut file): (&Trace, Option<&mut RunFile>),
 ) -> Result<Report> {
     let mut screen = args.screen(targets.len(), &plan.request, trace)?;
-    let (batch_ended, steers) = steering(args.on_interrupt)?;
+    let (shown, steers) = steering(args.on_interrupt)?;
     let steers = unfold(steers, async |mut steers| {
         steers.recv().await.map(|steer| (steer, steers))
     });
@@ -94,11 +94,9 @@ pub(super) async fn watch(
             ));
             file = None;
         }
-        let asks = matches!(&event, RunEvent::BatchEnded(BatchEnd { between, .. }) if *between == Between::Question);
+        let question = Question::asked_by(&event);
         screen.show(event)?;
-        if asks {
-            batch_ended.try_send(()).ok();
-        }
+        question.map(|question| shown.try_send(question));
         Ok(())
     };
     let report = run(client, plan, targets, steers, &mut show).await?;
