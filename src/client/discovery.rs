@@ -60,6 +60,8 @@ pub struct Found {
     /// Those that answered some time before and not now, sorted alike. A search for named nodes does not wait for
     /// the others.
     pub missing: Vec<Remembered>,
+    /// Others may be missing, but who they are cannot be read. No matter where all have answered that were named.
+    pub misses_unknown: bool,
     pub notes: Vec<String>,
 }
 
@@ -148,27 +150,24 @@ async fn found_by(client: &Client, intake: Intake, end: End, known: &KnownNodes)
         End::Silence(missing) => remember(known, missing, &nodes),
         End::ShortSilence | End::TimeIsUp | End::NoQueue => {}
     }
-    Ok(found(client, nodes, notes).await)
+    let mut found = found(client, nodes, notes).await;
+    found.misses_unknown &= end != End::Silence(Missing::NoneWanted);
+    Ok(found)
 }
 
 /// Notes who was seen, and adds who was not.
 async fn found(client: &Client, mut nodes: Vec<Node>, mut notes: Vec<String>) -> Found {
     mark_namesakes(&mut nodes);
     nodes.sort_by(in_order);
-    let mut missing = match client.fleet().saw(&nodes).await {
-        Ok(missing) => missing,
-        Err(error) => {
-            notes.push(format!(
-                "nodes that do not answer are not noticed: {error:#}"
-            ));
-            Vec::new()
-        }
-    };
+    let unseen = client.fleet().saw(&nodes).await;
+    let mut missing = unseen.missing;
+    notes.extend(unseen.notes);
     fleet::mark_namesakes(&mut missing, &nodes);
     missing.sort_by(|a, b| in_order(&a.node, &b.node));
     Found {
         nodes,
         missing,
+        misses_unknown: unseen.is_in_part,
         notes,
     }
 }

@@ -61,6 +61,21 @@ impl PartialEq for Remembered {
 
 impl Eq for Remembered {}
 
+/// The nodes that did not answer, as far as they are remembered.
+pub(super) struct Unseen {
+    pub(super) missing: Vec<Remembered>,
+    /// There may be others, of which nothing can be read.
+    pub(super) is_in_part: bool,
+    pub(super) notes: Vec<String>,
+}
+
+/// What the file holds.
+struct Memory {
+    nodes: HashMap<NodeId, Remembered>,
+    /// Lines that cannot be read.
+    damaged: usize,
+}
+
 /// A line of the file.
 #[derive(Serialize, Deserialize)]
 struct Line {
@@ -96,52 +111,98 @@ impl Fleet {
     /// Every node that is remembered, in no order.
     pub fn nodes(&self) -> Result<Vec<Remembered>> {
         match &self.path {
-            Some(path) => Ok(read(path)?.into_values().collect()),
+            Some(path) => Ok(read(path)?.nodes.into_values().collect()),
             None => Ok(Vec::new()),
         }
     }
 
-    /// Notes that these are there now, under the names that they give now. Returns the others.
-    pub(super) async fn saw(&self, nodes: &[Node]) -> Result<Vec<Remembered>> {
-        let seen = Timestamp::now();
-        let answered: HashSet<&NodeId> = nodes.iter().map(|node| &node.id).collect();
-        let others = |fleet: &HashMap<NodeId, Remembered>| {
-            let others = fleet.values().filter(|it| !answered.contains(&it.node.id));
-            others.cloned().collect()
+    /// Notes that these are there now, under the names that they give now, and tells the others: also where nothing
+    /// can be noted.
+    pub(super) async fn saw(&self, nodes: &[Node]) -> Unseen {
+        let mut unseen = Unseen {
+            missing: Vec::new(),
+            is_in_part: false,
+            notes: Vec::new(),
         };
-        let Some(path) = self.path.as_deref().filter(|_| !nodes.is_empty()) else {
-            let known = self.nodes()?.into_iter();
-            return Ok(others(
-                &known.map(|known| (known.node.id.clone(), known)).collect(),
-            ));
+        let Some(path) = &self.path else {
+            return unseen;
+        };
+        let lock = match nodes.is_empty() {
+            true => None,
+            false => Some(lock(path).await),
+        };
+        let mut memory = match read(path) {
+            Ok(memory) => memory,
+            Err(error) => {
+                let note = format!("nodes that do not answer are not noticed: {error:#}");
+                unseen.notes.push(note);
+                unseen.is_in_part = true;
+                return unseen;
+            }
+        };
+        unseen.is_in_part = memory.damaged > 0;
+        unseen.notes.extend(memory.fault(path));
+        memory.add(nodes);
+        let noted = lock.map(|lock| lock.and_then(|_lock| write(path, &memory)));
+        if let Some(Err(error)) = noted {
+            let note = format!("that these nodes answer is not remembered: {error:#}");
+            unseen.notes.push(note);
+        }
+        let answered: HashSet<&NodeId> = nodes.iter().map(|node| &node.id).collect();
+        let known = memory.nodes.into_values();
+        unseen.missing = known.filter(|it| !answered.contains(&it.node.id)).collect();
+        unseen
+    }
+
+    /// Forgets those that `is_meant`, and returns them, and what is to be told.
+    pub async fn forget(
+        &self,
+        is_meant: impl Fn(&Node) -> bool,
+    ) -> Result<(Vec<Remembered>, Option<String>)> {
+        let Some(path) = &self.path else {
+            return Ok((Vec::new(), None));
         };
         let _lock = lock(path).await?;
-        let mut fleet = read(path)?;
+        let mut memory = read(path)?;
+        let nodes = std::mem::take(&mut memory.nodes).into_iter();
+        let (forgotten, kept): (HashMap<_, _>, _) =
+            nodes.partition(|(_, known)| is_meant(&known.node));
+        memory.nodes = kept;
+        if !forgotten.is_empty() {
+            write(path, &memory)?;
+        }
+        Ok((forgotten.into_values().collect(), memory.fault(path)))
+    }
+}
+
+impl Memory {
+    fn add(&mut self, nodes: &[Node]) {
+        let seen = Timestamp::now();
         for node in nodes {
             let node = Node {
                 sysinfo: None,
                 ..node.clone()
             };
-            fleet.insert(node.id.clone(), Remembered { node, seen });
+            self.nodes
+                .insert(node.id.clone(), Remembered { node, seen });
         }
-        write(path, &fleet)?;
-        Ok(others(&fleet))
     }
 
-    /// Forgets those that `is_meant`, and returns them.
-    pub async fn forget(&self, is_meant: impl Fn(&Node) -> bool) -> Result<Vec<Remembered>> {
-        let Some(path) = &self.path else {
-            return Ok(Vec::new());
-        };
-        let _lock = lock(path).await?;
-        let (forgotten, kept): (HashMap<_, _>, HashMap<_, _>) = read(path)?
-            .into_iter()
-            .partition(|(_, known)| is_meant(&known.node));
-        if !forgotten.is_empty() {
-            write(path, &kept)?;
-        }
-        Ok(forgotten.into_values().collect())
+    fn fault(&self, path: &Path) -> Option<String> {
+        let Self { damaged, .. } = self;
+        let (path, kept) = (path.display(), kept_aside(path));
+        (*damaged > 0).then(|| {
+            format!(
+                "{path}: {damaged} of its lines cannot be read, so nodes may be missing unnoticed (it is kept as {} before it is replaced)",
+                kept.display()
+            )
+        })
     }
+}
+
+/// Where a damaged file goes before it is replaced.
+fn kept_aside(path: &Path) -> PathBuf {
+    path.with_extension("jsonl.damaged")
 }
 
 /// Marks those whose host names are not theirs alone: another node has it by now, or is missing too.
@@ -179,20 +240,27 @@ async fn lock(path: &Path) -> Result<File> {
     }
 }
 
-/// Lines that cannot be read are passed over: their nodes are remembered again when they answer.
-fn read(path: &Path) -> Result<HashMap<NodeId, Remembered>> {
+fn read(path: &Path) -> Result<Memory> {
     let text = match fs::read(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(HashMap::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
         text => text.with_context(|| format!("reading {}", path.display()))?,
     };
-    let lines = text.split(|b| *b == b'\n');
-    let lines = lines.filter_map(|line| serde_json::from_slice(line).ok());
-    Ok(lines.map(Line::into_entry).collect())
+    let mut memory = Memory {
+        nodes: HashMap::new(),
+        damaged: 0,
+    };
+    for line in text.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+        match serde_json::from_slice(line).map(Line::into_entry) {
+            Ok((id, known)) => drop(memory.nodes.insert(id, known)),
+            Err(_) => memory.damaged += 1,
+        }
+    }
+    Ok(memory)
 }
 
 /// Other searches may read it at the same time.
-fn write(path: &Path, fleet: &HashMap<NodeId, Remembered>) -> Result<()> {
-    let mut nodes: Vec<&Remembered> = fleet.values().collect();
+fn write(path: &Path, memory: &Memory) -> Result<()> {
+    let mut nodes: Vec<&Remembered> = memory.nodes.values().collect();
     nodes.sort_by_key(|known| std::cmp::Reverse(known.seen));
     nodes.truncate(MAX_NODES);
     let writing = || format!("writing {}", path.display());
@@ -203,6 +271,10 @@ fn write(path: &Path, fleet: &HashMap<NodeId, Remembered>) -> Result<()> {
         file.write_all(b"\n").with_context(writing)?;
     }
     let file = file.into_inner().with_context(writing)?;
+    file.as_file().sync_data().with_context(writing)?;
+    if memory.damaged > 0 {
+        fs::copy(path, kept_aside(path)).with_context(writing)?;
+    }
     file.persist(path).with_context(writing)?;
     Ok(())
 }
@@ -256,36 +328,45 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let fleet = fleet(dir.path());
         let nodes = [node("u1", "m1", "n1"), node("u2", "m2", "n2")];
-        assert_eq!(names(&fleet.saw(&nodes).await.unwrap()), [""; 0]);
-        let missing = fleet.saw(&nodes[..1]).await.unwrap();
+        assert_eq!(names(&fleet.saw(&nodes).await.missing), [""; 0]);
+        let missing = fleet.saw(&nodes[..1]).await.missing;
         assert_eq!(names(&missing), ["n2"]);
         assert_eq!(missing[0].node.mac, nodes[1].mac);
-        assert_eq!(names(&fleet.saw(&[]).await.unwrap()), ["n1", "n2"]);
+        assert_eq!(names(&fleet.saw(&[]).await.missing), ["n1", "n2"]);
         let gone = fleet.forget(|node| node.id.as_str() == "u2").await.unwrap();
-        assert_eq!(names(&gone), ["n2"]);
-        assert_eq!(names(&fleet.saw(&nodes[..1]).await.unwrap()), [""; 0]);
+        assert_eq!((names(&gone.0), gone.1), (vec!["n2"], None));
+        assert_eq!(names(&fleet.saw(&nodes[..1]).await.missing), [""; 0]);
     }
 
     #[tokio::test]
     async fn a_node_that_was_renamed_is_not_missed_under_its_old_name() {
         let dir = tempfile::tempdir().unwrap();
         let fleet = fleet(dir.path());
-        fleet.saw(&[node("u1", "m1", "n1")]).await.unwrap();
+        fleet.saw(&[node("u1", "m1", "n1")]).await;
         let renamed = [node("u1", "m1", "n9")];
-        assert_eq!(names(&fleet.saw(&renamed).await.unwrap()), [""; 0]);
+        assert_eq!(names(&fleet.saw(&renamed).await.missing), [""; 0]);
         assert_eq!(names(&fleet.nodes().unwrap()), ["n9"]);
     }
 
     #[tokio::test]
-    async fn a_line_that_is_broken_costs_no_other_and_what_it_says_is_plain() {
+    async fn a_line_that_is_broken_costs_no_other_and_is_told_and_kept() {
         let dir = tempfile::tempdir().unwrap();
         let fleet = fleet(dir.path());
-        fleet.saw(&[node("u1", "m1", "n1")]).await.unwrap();
+        fleet.saw(&[node("u1", "m1", "n1")]).await;
         let path = fleet.path.as_deref().unwrap();
         let mut file = File::options().append(true).open(path).unwrap();
         let odd = r#"{"uuid":"u2","hostname":"n2\u001b","seen":"2026-01-01T00:00:00Z"}"#;
         writeln!(file, "{{\"uuid\":\n\n{odd}").unwrap();
         assert_eq!(names(&fleet.nodes().unwrap()), ["n1", "n2\\u{1b}"]);
+        let damaged = fs::read(path).unwrap();
+        let unseen = fleet.saw(&[node("u1", "m1", "n1")]).await;
+        assert_eq!(names(&unseen.missing), ["n2\\u{1b}"]);
+        assert!(unseen.is_in_part);
+        let note = &unseen.notes[0];
+        assert!(note.contains("1 of its lines cannot be read"), "{note}");
+        assert_eq!(fs::read(kept_aside(path)).unwrap(), damaged);
+        let again = fleet.saw(&[node("u1", "m1", "n1")]).await;
+        assert!(!again.is_in_part && again.notes.is_empty());
     }
 
     #[tokio::test]
@@ -294,14 +375,32 @@ mod tests {
         let fleet = fleet(dir.path());
         let each = (0..50).map(|i| {
             let (id, name, fleet) = (format!("u{i}"), format!("n{i}"), fleet.clone());
-            async move { fleet.saw(&[node(&id, "m", &name)]).await.map(drop) }
+            async move { fleet.saw(&[node(&id, "m", &name)]).await }
         });
-        futures_util::future::try_join_all(each).await.unwrap();
+        futures_util::future::join_all(each).await;
         assert_eq!(fleet.nodes().unwrap().len(), 50);
+    }
+
+    #[tokio::test]
+    async fn who_is_missing_is_known_though_nothing_can_be_noted() {
+        let dir = tempfile::tempdir().unwrap();
+        let fleet = fleet(dir.path());
+        let nodes = [node("u1", "m1", "n1"), node("u2", "m2", "n2")];
+        fleet.saw(&nodes).await;
         let held = lock(fleet.path.as_deref().unwrap()).await.unwrap();
-        let error = fleet.saw(&[node("u1", "m", "n1")]).await.unwrap_err();
-        assert!(error.to_string().contains("another ur holds it"), "{error}");
+        let unseen = fleet.saw(&nodes[..1]).await;
+        assert_eq!(
+            (names(&unseen.missing), unseen.is_in_part),
+            (vec!["n2"], false)
+        );
+        let note = &unseen.notes[0];
+        assert!(note.contains("another ur holds it"), "{note}");
         drop(held);
+        fs::remove_dir_all(dir.path().join("fleet")).unwrap();
+        // No directory can be there, nor a file in it.
+        File::create(dir.path().join("fleet")).unwrap();
+        let unseen = fleet.saw(&nodes).await;
+        assert!(unseen.is_in_part && unseen.notes[0].contains("reading "));
     }
 
     #[test]
@@ -314,8 +413,12 @@ mod tests {
             let node = Node::unknown(id.clone());
             (id, Remembered { node, seen })
         });
-        write(&path, &all.collect()).unwrap();
-        let kept = read(&path).unwrap();
+        let memory = Memory {
+            nodes: all.collect(),
+            damaged: 0,
+        };
+        write(&path, &memory).unwrap();
+        let kept = read(&path).unwrap().nodes;
         let has = |name: &str| kept.contains_key(&NodeId::parse(name).unwrap());
         assert_eq!(kept.len(), MAX_NODES);
         assert!(!has("u4") && has("u5"));

@@ -162,7 +162,9 @@ async fn forget(fleet: &Fleet, names: &[String]) -> Result<Exit> {
     let meant = named.select(&nodes)?.targets;
     let meant: HashSet<NodeId> = meant.into_iter().map(|target| target.id).collect();
     let mut out = io::stdout().lock();
-    for known in fleet.forget(|node| meant.contains(&node.id)).await? {
+    let (forgotten, fault) = fleet.forget(|node| meant.contains(&node.id)).await?;
+    fault.iter().for_each(|fault| tell(&format!("ur: {fault}")));
+    for known in forgotten {
         let Node { hostname, id, .. } = &known.node;
         writeln!(out, "forgot {hostname} ({id}), last seen {}", known.when())?;
     }

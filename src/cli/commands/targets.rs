@@ -126,7 +126,13 @@ impl DiscoverArgs {
         let found = find_nodes(client, selector.search(self.discover), trace).await?;
         let meant = selector.absent(&found.missing);
         let mut absent = match meant {
-            Some(meant) => Absent::of(meant.into_iter().cloned().collect(), false),
+            Some(meant) => Absent {
+                least: match found.misses_unknown {
+                    true => Exit::NoAnswer,
+                    false => Exit::Ok,
+                },
+                ..Absent::of(meant.into_iter().cloned().collect(), false)
+            },
             None => Absent::of(found.missing.clone(), true),
         };
         let selected = selector
