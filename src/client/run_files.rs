@@ -19,6 +19,8 @@ use protocol::{NodeId, Outcome, Reply, RequestId};
 
 /// The latest runs that are kept. A node keeps an answer for an hour; the rest is history.
 const KEEP: usize = 100;
+/// And so many older ones that have not ended, or may not have.
+const KEEP_OPEN: usize = 100;
 /// Bytes of output that are kept of a run, of a stream of one node, and of all runs.
 const MAX_KEPT: u64 = 16 * 1024 * 1024;
 const MAX_KEPT_STREAM: u64 = 1024 * 1024;
@@ -224,11 +226,15 @@ impl RunFiles {
     }
 
     fn forget_the_oldest(&self) -> Result<()> {
-        let mut all_kept = 0;
+        let (mut all_kept, mut open) = (0, 0);
         for (i, path) in self.by_age()?.iter().rev().enumerate() {
             let replies = path.with_extension("replies");
             all_kept += fs::metadata(&replies).map_or(0, |metadata| metadata.len());
-            let is_old = i >= KEEP - 1;
+            let mut is_old = i >= KEEP - 1;
+            // What cannot be read is not kept for it.
+            if is_old && open < KEEP_OPEN && matches!(read(path), Ok(Some(run)) if run.is_open()) {
+                (is_old, open) = (false, open + 1);
+            }
             if is_old || all_kept > MAX_ALL_KEPT {
                 remove(&replies)?;
             }
@@ -331,6 +337,11 @@ impl PastRun {
     pub fn sent_and_not(&self) -> (Vec<Target>, Vec<Target>) {
         let targets = self.start.targets.iter().cloned();
         targets.partition(|target| self.sent.contains(&target.id))
+    }
+
+    /// Whether it may still run somewhere, or be sent.
+    fn is_open(&self) -> bool {
+        self.known().count() < self.start.targets.len()
     }
 
     /// How it ended where that is known, whichever way.
@@ -445,12 +456,39 @@ mod tests {
         let runs = RunFiles(dir.path().to_owned());
         assert_eq!(runs.list().unwrap(), []);
         for i in 0..KEEP + 5 {
-            let file = runs.create(start(&format!("r{i}")), false).unwrap();
-            let at = std::time::UNIX_EPOCH + Duration::from_secs(i as u64);
-            file.file.set_modified(at).unwrap();
+            whole(&runs, &format!("r{i}"), i);
         }
         let listed = runs.list().unwrap();
         let ids: Vec<&str> = listed.iter().map(|r| r.start.request.as_str()).collect();
         assert_eq!((ids.len(), ids[0], ids[KEEP - 1]), (KEEP, "r104", "r5"));
+    }
+
+    /// A run that has ended everywhere, so many seconds after the first.
+    fn whole(runs: &RunFiles, request: &str, second: usize) {
+        let start = start(request);
+        let mut file = runs.create(start.clone(), false).unwrap();
+        for target in &start.targets {
+            let mut result = ended(target, Outcome::Exited { status: 0 });
+            file.note(&mut RunEvent::Ended(&mut result)).unwrap();
+        }
+        let at = std::time::UNIX_EPOCH + Duration::from_secs(second as u64);
+        file.file.set_modified(at).unwrap();
+    }
+
+    #[test]
+    fn a_run_that_has_not_ended_is_kept_though_it_is_old_but_not_any_number_of_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let runs = RunFiles(dir.path().to_owned());
+        for i in 0..KEEP_OPEN + 5 {
+            let file = runs.create(start(&format!("open{i}")), false).unwrap();
+            let at = std::time::UNIX_EPOCH + Duration::from_secs(i as u64);
+            file.file.set_modified(at).unwrap();
+        }
+        for i in 0..KEEP + 5 {
+            whole(&runs, &format!("r{i}"), 1000 + i);
+        }
+        let is_there = |id: &str| runs.path(&RequestId::parse(id).unwrap()).exists();
+        assert!(is_there("open5") && !is_there("open4"));
+        assert!(is_there("r5") && !is_there("r4"));
     }
 }

@@ -15,8 +15,11 @@ use super::values::{duration, request_id};
 use crate::exit::Exit;
 use crate::stderr::tell;
 use crate::view::{Trace, fold_targets, json};
-use client::{Action, Client, PastRun, Plan, Report, Selector, Target, run};
+use client::{Action, Client, NodeResult, PastRun, Plan, Report, Selector, Target, run};
 use protocol::{Outcome, RequestId};
+
+/// Letters of an id that say which run is meant, where it is to be ended.
+const LEAST_BEGINNING: usize = 4;
 
 #[derive(Debug, Args)]
 #[command(override_usage = "ur cancel [OPTIONS] [TARGETS] REQUEST")]
@@ -40,35 +43,59 @@ pub(crate) struct CancelArgs {
 }
 
 pub(crate) async fn cancel(broker: &BrokerArgs, args: CancelArgs) -> Result<Exit> {
-    let (request, past) = past_run::find(&args.request)?;
+    let (mut request, mut past) = past_run::find_whole(&args.request)?;
     let mut client = broker.connect().await?;
-    let (targets, absent) = targets(&client, &args, past.as_ref()).await?;
-    let plan = Plan {
-        wait: Some(args.wait),
-        ..Plan::new(request, Action::Cancel, b"{}".to_vec())
-    };
-    let report = run(&mut client, &plan, targets, interrupted()?, &mut |_| Ok(())).await?;
+    let (mut report, mut absent) = ask(&mut client, &args, (&request, past.as_ref())).await?;
+    // An id that some node has may be the beginning of another one, and is not about that.
+    let may_be_beginning = args.request.as_str().len() >= LEAST_BEGINNING;
+    if past.is_none() && may_be_beginning && is_with_none(&report) {
+        (request, past) = past_run::find(&args.request)?;
+        if past.is_some() {
+            (report, absent) = ask(&mut client, &args, (&request, past.as_ref())).await?;
+        }
+    }
     client.close().await;
     let mut out = io::stdout().lock();
     match args.json.form() {
-        Some(form) => form.write(json::of_report(&report, &plan.request), &mut out)?,
+        Some(form) => form.write(json::of_report(&report, &request), &mut out)?,
         None => write(&report, &mut out)?,
     }
     out.flush()?;
     // A run that is recorded may have ended, and been forgotten.
-    let is_known = past.is_some()
-        || !report
-            .results
-            .iter()
-            .all(|it| it.outcome.is_unknown_request());
+    let is_unknown = |result: &NodeResult| result.outcome.is_unknown_request();
+    let is_known = past.is_some() || !report.results.iter().all(is_unknown);
     if !is_known {
-        tell(&format!("ur: none of them has a request {}", plan.request));
+        tell(&format!("ur: none of them has a request {request}"));
     }
     let exit = if is_known { Exit::Ok } else { Exit::Missing };
     Ok(absent.end(exit.max(Exit::of_cancel(&report))))
 }
 
-/// Those that are given; else those that the run was sent to; else all.
+async fn ask(
+    client: &mut Client,
+    args: &CancelArgs,
+    (request, past): (&RequestId, Option<&PastRun>),
+) -> Result<(Report, Absent)> {
+    let (targets, absent) = targets(client, args, past).await?;
+    let plan = Plan {
+        wait: Some(args.wait),
+        ..Plan::new(request.clone(), Action::Cancel, b"{}".to_vec())
+    };
+    let report = run(client, &plan, targets, interrupted()?, &mut |_| Ok(())).await?;
+    Ok((report, absent))
+}
+
+/// Whether all say that they have no such request. Node.js agents have none that could be ended.
+fn is_with_none(report: &Report) -> bool {
+    let has_none = |result: &NodeResult| {
+        let is_node_js = result.target.agent.is_none();
+        result.outcome.is_unknown_request()
+            || (is_node_js && result.outcome == Outcome::NotConnected)
+    };
+    !report.interrupted && report.not_sent.is_empty() && report.results.iter().all(has_none)
+}
+
+/// Those that are given; else those of the run; else all.
 async fn targets(
     client: &Client,
     args: &CancelArgs,
@@ -78,14 +105,15 @@ async fn targets(
         (Some(targets), _) => targets.selector()?,
         (None, None) => Selector::All,
         (None, Some(past)) => {
-            let (sent, not_sent) = past.sent_and_not();
+            let (_, not_sent) = past.sent_and_not();
             if !not_sent.is_empty() {
                 let names = fold_targets(&not_sent);
                 tell(&format!(
-                    "ur: not sent to {names} until now: an ur that goes on with the run is stopped by ^C"
+                    "ur: not recorded as sent to {names}: an ur that goes on with the run is stopped by ^C"
                 ));
             }
-            return Ok((sent, Absent::of(Vec::new(), false)));
+            // All of them: if the record could not be written to its end, they may have it.
+            return Ok((past.start.targets.clone(), Absent::of(Vec::new(), false)));
         }
     };
     let trace = Trace::off();
@@ -113,4 +141,27 @@ fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{}  {how}", fold_targets(targets))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::fixture::result;
+    use protocol::{ErrorCode, Refusal};
+
+    #[test]
+    fn a_beginning_is_used_only_if_every_node_says_that_it_has_no_such_request() {
+        let unknown = Outcome::Refused(Refusal::new(ErrorCode::UnknownRequest, "no such request"));
+        let guesses = |outcomes: &[&Outcome]| {
+            let results = outcomes.iter().map(|it| result("n", (*it).clone(), "", ""));
+            is_with_none(&Report {
+                results: results.collect(),
+                ..Report::default()
+            })
+        };
+        assert!(guesses(&[&unknown, &unknown]));
+        for other in [Outcome::Cancelled, Outcome::NoAnswer, Outcome::TimedOut] {
+            assert!(!guesses(&[&unknown, &other]), "{other}");
+        }
+    }
 }

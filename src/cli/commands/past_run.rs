@@ -25,6 +25,15 @@ pub(super) fn find(named: &RequestId) -> Result<(RequestId, Option<PastRun>)> {
     Ok((id, past))
 }
 
+/// The same, but no beginning is guessed at: what is no id of a run that is recorded is taken as it stands.
+pub(super) fn find_whole(named: &RequestId) -> Result<(RequestId, Option<PastRun>)> {
+    if named.as_str() == "last" {
+        return find(named);
+    }
+    let past = RunFiles::of_this_user().and_then(|runs| runs.find(named));
+    Ok((named.clone(), past.ok().flatten()))
+}
+
 /// The same, where a run must be recorded.
 pub(super) fn find_recorded(named: &RequestId) -> Result<PastRun> {
     match find(named)? {
