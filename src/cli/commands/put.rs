@@ -31,8 +31,8 @@ const FETCH: Duration = Duration::from_secs(24 * 3600);
 pub(crate) struct PutArgs {
     #[command(flatten)]
     transfer: TransferArgs,
-    /// How it gets there: broker, at most 256 MB, or
-    /// http[=ADDRESS[:PORT]]: nodes fetch it from here
+    /// How it gets there: broker, at most 256 MB, or http,
+    /// fetched from this machine (http=ADDRESS:PORT)
     #[arg(long, value_name = "WAY", default_value = "broker", value_parser = via)]
     #[arg(hide_default_value = true, verbatim_doc_comment)]
     via: Via,
