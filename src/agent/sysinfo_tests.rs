@@ -195,11 +195,11 @@ fn no_form_of_a_secret_on_the_command_line_is_announced() {
 
 #[test]
 fn a_question_for_some_names_is_for_the_nodes_that_have_one() {
-    let node = named("node-one");
+    let node = named("node-one-1");
     let asks = |names: &[&str]| {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         node.is_named_by(&names)
     };
-    assert!(asks(&[]) && asks(&["x", "node-one"]) && asks(&["node-"]));
-    assert!(!asks(&["node-two"]) && !asks(&["one", ""]));
+    assert!(asks(&[]) && asks(&["x", "node-one-1"]) && asks(&["node-one"]));
+    assert!(!asks(&["node-two", "node-on"]) && !asks(&["one", ""]));
 }

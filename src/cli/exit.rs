@@ -131,9 +131,12 @@ impl Exit {
                 | Unselectable::Endless { .. }
                 | Unselectable::UnknownKeys { .. },
             ) => Self::Usage,
-            Some(Unselectable::Ambiguous(..) | Unselectable::DuplicateUuid(_)) | None => {
-                Self::Error
-            }
+            Some(
+                Unselectable::Ambiguous(..)
+                | Unselectable::Namesake { .. }
+                | Unselectable::DuplicateUuid(_),
+            )
+            | None => Self::Error,
         }
     }
 

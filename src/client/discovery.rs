@@ -162,7 +162,7 @@ async fn found(client: &Client, mut nodes: Vec<Node>, mut notes: Vec<String>) ->
     let unseen = client.fleet().saw(&nodes).await;
     let mut missing = unseen.missing;
     notes.extend(unseen.notes);
-    fleet::mark_namesakes(&mut missing, &nodes);
+    fleet::mark_namesakes(&mut missing, &mut nodes);
     missing.sort_by(|a, b| in_order(&a.node, &b.node));
     Found {
         nodes,

@@ -205,11 +205,16 @@ fn kept_aside(path: &Path) -> PathBuf {
     path.with_extension("jsonl.damaged")
 }
 
-/// Marks those whose host names are not theirs alone: another node has it by now, or is missing too.
-pub(super) fn mark_namesakes(missing: &mut [Remembered], nodes: &[Node]) {
+/// Marks those whose host names are not theirs alone: another node has it by now, or is missing too. And those that
+/// have it by now.
+pub(super) fn mark_namesakes(missing: &mut [Remembered], nodes: &mut [Node]) {
+    let gone: HashSet<Plain> = missing.iter().map(|it| it.node.hostname.clone()).collect();
+    for node in &mut *nodes {
+        node.has_namesake |= gone.contains(&node.hostname);
+    }
     let mut owners: HashMap<Plain, usize> = HashMap::new();
     let remembered = missing.iter().map(|it| &it.node);
-    for node in remembered.chain(nodes) {
+    for node in remembered.chain(&*nodes) {
         *owners.entry(node.hostname.clone()).or_default() += 1;
     }
     for known in missing {

@@ -102,36 +102,79 @@ enum Told {
 }
 
 fn judge(filter: &Arc<Filter>, nodes: &[&Node]) -> Judged {
+    let mut judged = Judged::default();
+    let filter = Arc::clone(filter);
+    watched(
+        nodes,
+        move |said, tell| work(&filter, said, tell),
+        |told| match told {
+            Told::Verdict(verdict) => judged.verdicts.push(verdict),
+            Told::Unknown(unknown) => judged.unknown = unknown,
+        },
+    );
+    judged
+}
+
+/// What an expression gives for a node.
+pub type Outputs = Result<Vec<Value>, NoVerdict>;
+
+/// All that `filter` gives, for each of the nodes that were asked for all they say.
+pub fn outputs(filter: &Arc<Filter>, nodes: &[&Node]) -> Result<Vec<Outputs>, Unselectable> {
+    let mut all = Vec::new();
+    let filter = Arc::clone(filter);
+    watched(
+        nodes,
+        move |said, tell| {
+            let mut said = said.into_iter();
+            said.try_for_each(|(id, said)| {
+                tell.send(filter.outputs(&facts::of_said(&id, said.as_deref())))
+            })
+            // Whoever does not wait any more need not know.
+            .ok();
+        },
+        |outputs| all.push(outputs),
+    );
+    match nodes.get(all.len()) {
+        None => Ok(all),
+        Some(node) => Err(Unselectable::Endless { node: node.name() }),
+    }
+}
+
+type Said = Vec<(NodeId, Option<Arc<RawValue>>)>;
+
+/// Takes what `work` tells until that has ended, or tells nothing for too long.
+fn watched<T: Send + 'static>(
+    nodes: &[&Node],
+    work: impl FnOnce(Said, &Sender<T>) + Send + 'static,
+    mut take: impl FnMut(T),
+) {
     let said = nodes
         .iter()
         .map(|node| (node.id.clone(), node.sysinfo.clone()));
-    let said: Vec<(NodeId, Option<Arc<RawValue>>)> = said.collect();
+    let said: Said = said.collect();
     let (tell, told) = channel();
-    let filter = Arc::clone(filter);
     let at_work = thread::Builder::new()
         .stack_size(STACK)
-        .spawn(move || work(&filter, said, &tell));
-    let mut judged = Judged::default();
+        .spawn(move || work(said, &tell));
     if at_work.is_err() {
-        return judged;
+        return;
     }
     let (before, mut latest) = (resident_kib(), Instant::now());
     loop {
         match told.recv_timeout(PULSE) {
-            Ok(Told::Verdict(verdict)) => {
-                judged.verdicts.push(verdict);
+            Ok(it) => {
+                take(it);
                 latest = Instant::now();
             }
-            Ok(Told::Unknown(unknown)) => judged.unknown = unknown,
             Err(RecvTimeoutError::Timeout)
                 if latest.elapsed() < PATIENCE && resident_kib() < before + MAX_KIB => {}
             // It is left behind: `ur` ends now, and the thread with it.
-            Err(_) => return judged,
+            Err(_) => return,
         }
     }
 }
 
-fn work(filter: &Filter, said: Vec<(NodeId, Option<Arc<RawValue>>)>, tell: &Sender<Told>) {
+fn work(filter: &Filter, said: Said, tell: &Sender<Told>) {
     let mut keys = Keys::read_by(filter);
     for (id, said) in said {
         let facts = facts::of_said(&id, said.as_deref());
@@ -269,6 +312,15 @@ mod tests {
         let began = Instant::now();
         assert_eq!(judged("def f: f; f", &[json!({})]).verdicts, []);
         assert!(began.elapsed() < PATIENCE * 3);
+        let nodes = said(&[json!({}), json!({"a": 1})]);
+        let given = |text: &str| outputs(&filter(text), &nodes.iter().collect::<Vec<_>>());
+        let endless = given("if .a then def f: f; f else 1 end").unwrap_err();
+        assert!(matches!(endless, Unselectable::Endless { node } if node == "u1"));
+        assert!(matches!(
+            given("repeat(1)"),
+            Err(Unselectable::Endless { .. })
+        ));
+        assert_eq!(given(".a, 2").unwrap()[1], Ok(vec![json!(1), json!(2)]));
     }
 
     #[test]

@@ -6,8 +6,6 @@ use super::Node;
 use protocol::{MIN_BEGINNING, beginnings, looks_like_uuid, said_names, uuid_names};
 use task::near;
 
-/// Letters of the beginning of a UUID with which it is as good as a host name.
-const SURE_BEGINNING: usize = 8;
 /// Names that a question to their nodes alone has.
 const MAX_ASKED: usize = 1000;
 
@@ -26,6 +24,16 @@ impl NodeName {
     fn uuid_beside(&self) -> Option<&str> {
         let (_, uuid) = self.0.strip_suffix(')')?.rsplit_once('(')?;
         Some(uuid)
+    }
+
+    /// Nobody else can have it: the node's UUID, alone or with its MAC.
+    pub(super) fn is_uuid_of(&self, node: &Node) -> bool {
+        uuid_keys(node).contains(&self.key())
+    }
+
+    /// It is one of the node's names, and not only the beginning of its UUID.
+    pub(super) fn is_whole_name_of(&self, node: &Node) -> bool {
+        self.is_uuid_of(node) || said_keys(node).contains(&self.key())
     }
 
     /// By which names are compared: the case of letters does not matter.
@@ -134,12 +142,23 @@ impl<'a> Directory<'a> {
             return Vec::new();
         }
         let mut meant = self.by_said.get(&key).cloned().unwrap_or_default();
-        if key.len() >= SURE_BEGINNING || (meant.is_empty() && key.len() >= MIN_BEGINNING) {
+        if key.len() >= MIN_BEGINNING {
             meant.extend(self.beginning_with(&key));
             meant.sort_unstable();
             meant.dedup();
         }
         meant
+    }
+
+    /// Those whose host name it is.
+    pub(super) fn of_host(&self, name: &NodeName) -> Vec<usize> {
+        let key = name.key();
+        if name.is_uuid() {
+            return Vec::new();
+        }
+        let said = self.by_said.get(&key).into_iter().flatten().copied();
+        let is_host = |i: &usize| said_names(&self.nodes[*i].hostname, None, None).contains(&key);
+        said.filter(is_host).collect()
     }
 
     fn beginning_with(&self, key: &str) -> impl Iterator<Item = usize> {

@@ -1,17 +1,22 @@
 //! Node sets as clush has them, and as folding prints them: `node[1-3,7],@rack1,db*!db9`. The parser; whom a set means
 //! is the selection's business.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs;
-
-use regex_lite::Regex;
+use std::sync::Arc;
 
 use super::groups::{Definition, Groups};
-use super::{Filter, NodeName, Operator, Plain, Selector};
+use super::{Filter, NodeName, Operator, Pattern, Plain, Selector};
 
 /// Names that a set may have, its ranges written out.
 const MAX_NAMES: usize = 100_000;
+/// Bytes of a name, or of a pattern of names: longer ones are of no node.
+const MAX_NAME: usize = 1000;
+/// An expression takes as long as so many names.
+const NAMES_OF_EXPRESSION: usize = 100;
+/// Groups that are defined by each other.
+const MAX_DEPTH: usize = 64;
 /// Digits of a number in a range.
 const MAX_DIGITS: usize = 18;
 
@@ -19,19 +24,14 @@ const MAX_DIGITS: usize = 18;
 #[derive(Debug, PartialEq, Eq)]
 pub struct BadNodeSet(String);
 
-/// Names with wildcards.
-#[derive(Clone, Debug)]
-pub struct Pattern {
-    pub(super) written: String,
-    regex: Regex,
-}
-
 /// Reads node sets: knows the groups, and where `@` and `-` may mean a file.
 pub struct NodeSets<'a> {
     groups: &'a Groups,
     names: usize,
     /// Groups that are being read, each with its source: one that needs itself has no end.
     within: Vec<(String, String)>,
+    /// Those that have been read, with how many names they took.
+    known: HashMap<(String, String), (Arc<Selector>, usize)>,
     in_file: bool,
 }
 
@@ -43,6 +43,7 @@ impl<'a> NodeSets<'a> {
             groups,
             names: 0,
             within: Vec::new(),
+            known: HashMap::new(),
             in_file: false,
         }
     }
@@ -51,16 +52,7 @@ impl<'a> NodeSets<'a> {
     pub fn parse(&mut self, text: &str) -> Read<Selector> {
         let mut parts = Vec::new();
         for (operator, part) in parts_of(text)? {
-            let selector = self.part(part)?;
-            match (parts.last_mut(), selector, operator) {
-                // Thousands of names are one list.
-                (Some((_, Selector::Named(all))), Selector::Named(more), Operator::Or)
-                    if self.in_file =>
-                {
-                    all.extend(more);
-                }
-                (_, selector, operator) => parts.push((operator, selector)),
-            }
+            parts.push((operator, self.part(part)?));
         }
         Ok(Selector::Set(parts))
     }
@@ -117,19 +109,23 @@ impl<'a> NodeSets<'a> {
     /// A node set on each line.
     pub fn lines(&mut self, text: &str, from: &str) -> Read<Selector> {
         self.in_file = true;
+        // Some editors begin a file with a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let lines = text
             .lines()
-            .map(|line| line.split('#').next().unwrap_or_default());
-        let lines: Vec<&str> = lines
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-            .collect();
-        if lines.is_empty() {
-            return Err(BadNodeSet(format!("{from} names no node")));
-        }
-        let read = self.parse(&lines.join("\n"));
+            .map(|line| line.split('#').next().unwrap_or_default().trim());
+        let lines = lines.filter(|line| !line.is_empty());
+        // Lines are joined by "or", so a comma at the end of one says nothing.
+        let sets = lines.map(|line| {
+            let set = self.parse(line.strip_suffix(',').unwrap_or(line))?;
+            Ok((Operator::Or, set))
+        });
+        let read: Read<Vec<_>> = sets.collect();
         self.in_file = false;
-        read.map_err(|error| BadNodeSet(format!("{from}: {error}")))
+        match read.map_err(|error| BadNodeSet(format!("{from}: {error}")))? {
+            sets if sets.is_empty() => Err(BadNodeSet(format!("{from} names no node"))),
+            sets => Ok(Selector::Set(sets)),
+        }
     }
 
     fn group_or_none(&mut self, name: &str) -> Read<Option<Selector>> {
@@ -144,23 +140,47 @@ impl<'a> NodeSets<'a> {
                 parts.push((Operator::Or, self.definition(source, name, definition)?));
             }
         }
-        Ok(Some(Selector::Group(Box::new(Selector::Set(parts)))))
+        Ok(Some(Selector::Set(parts)))
     }
 
     fn definition(&mut self, source: &str, name: &str, definition: &Definition) -> Read<Selector> {
         let entry = (source.to_owned(), name.to_owned());
+        if let Some((selector, names)) = self.known.get(&entry) {
+            let (selector, names) = (Arc::clone(selector), *names);
+            self.count(name, names)?;
+            return Ok(Selector::Group(selector));
+        }
         if self.within.contains(&entry) {
             return Err(BadNodeSet(format!("the group {name} is defined by itself")));
         }
-        self.within.push(entry);
+        if self.within.len() >= MAX_DEPTH {
+            let what = format!("more than {MAX_DEPTH} groups that are defined by each other");
+            return Err(BadNodeSet(what));
+        }
+        self.within.push(entry.clone());
+        let before = self.names;
         let read = match definition {
             Definition::Nodes(text) => self.parse(text),
             Definition::Expression(text) => Filter::parse(text)
                 .map(|filter| Selector::Where(filter.into()))
-                .map_err(|error| BadNodeSet(error.to_string())),
+                .map_err(|error| BadNodeSet(error.to_string()))
+                .and_then(|it| self.count(name, NAMES_OF_EXPRESSION).map(|()| it)),
         };
         self.within.pop();
-        read.map_err(|error| BadNodeSet(format!("the group {name}: {error}")))
+        let read = read.map_err(|error| BadNodeSet(format!("the group {name}: {error}")))?;
+        let read = Arc::new(read);
+        let known = (Arc::clone(&read), self.names - before);
+        self.known.insert(entry, known);
+        Ok(Selector::Group(read))
+    }
+
+    /// What is typed, or defined by others that are defined by others, is to end.
+    fn count(&mut self, part: &str, names: usize) -> Read<()> {
+        self.names += names;
+        match self.names > MAX_NAMES {
+            true => Err(bad(part, format!("more than {MAX_NAMES} names"))),
+            false => Ok(()),
+        }
     }
 
     fn no_group(&self, name: &str) -> String {
@@ -180,6 +200,7 @@ impl<'a> NodeSets<'a> {
                 .split_once(']')
                 .ok_or_else(|| bad(part, "a [ without its ]"))?;
             let numbers = numbers(list).map_err(|why| bad(part, why))?;
+            bounded(names[0].len() + before.len(), part)?;
             if self.names + names.len() * numbers.len() > MAX_NAMES {
                 return Err(bad(part, format!("more than {MAX_NAMES} names")));
             }
@@ -194,12 +215,21 @@ impl<'a> NodeSets<'a> {
         if rest.contains(']') {
             return Err(bad(part, "a ] without its ["));
         }
+        bounded(names[0].len() + rest.len(), part)?;
         names.iter_mut().for_each(|name| name.push_str(rest));
-        self.names += names.len();
-        if self.names > MAX_NAMES {
-            return Err(bad(part, format!("more than {MAX_NAMES} names")));
-        }
+        self.count(part, names.len())?;
         Ok(names)
+    }
+}
+
+fn bounded(bytes: usize, part: &str) -> Read<()> {
+    let begun: String = part.chars().take(40).collect();
+    match bytes > MAX_NAME {
+        true => Err(BadNodeSet(format!(
+            "{}…: longer than the name of a node is: {bytes} bytes",
+            Plain::of(&begun)
+        ))),
+        false => Ok(()),
     }
 }
 
@@ -270,7 +300,7 @@ fn numbers(list: &str) -> Result<Vec<String>, String> {
         if last < first || step == 0 {
             return Err(format!("{range:?} is an empty range"));
         }
-        if (last - first) / step >= MAX_NAMES as u64 {
+        if all.len() as u64 + (last - first) / step >= MAX_NAMES as u64 {
             return Err(format!("{range:?} is more than {MAX_NAMES} names"));
         }
         let mut number = first;
@@ -284,26 +314,6 @@ fn numbers(list: &str) -> Result<Vec<String>, String> {
     Ok(all)
 }
 
-impl Pattern {
-    pub(super) fn of(written: String) -> Self {
-        let mut text = String::from("^");
-        for c in written.to_lowercase().chars() {
-            match c {
-                '*' => text.push_str(".*"),
-                '?' => text.push('.'),
-                c => text.push_str(&regex_lite::escape(c.encode_utf8(&mut [0; 4]))),
-            }
-        }
-        text.push('$');
-        let regex = Regex::new(&text).expect("an escaped text is a pattern");
-        Self { written, regex }
-    }
-
-    pub(super) fn matches(&self, name: &str) -> bool {
-        self.regex.is_match(&name.to_lowercase())
-    }
-}
-
 impl fmt::Display for BadNodeSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -313,97 +323,5 @@ impl fmt::Display for BadNodeSet {
 impl std::error::Error for BadNodeSet {}
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> Read<Selector> {
-        NodeSets::new(&Groups::default()).parse(text)
-    }
-
-    fn names(text: &str) -> String {
-        fn gather(selector: &Selector, all: &mut Vec<String>) {
-            match selector {
-                Selector::Named(names) => all.extend(names.iter().map(|name| name.0.clone())),
-                Selector::Like(pattern) => all.push(format!("like {}", pattern.written)),
-                Selector::Set(parts) => parts.iter().for_each(|(_, part)| gather(part, all)),
-                other => panic!("{other:?}"),
-            }
-        }
-        let mut all = Vec::new();
-        gather(&read(text).unwrap(), &mut all);
-        all.join(" ")
-    }
-
-    #[test]
-    fn ranges_are_written_out_with_their_zeros_and_steps() {
-        for (set, expected) in [
-            ("node1", "node1"),
-            ("node[1-3]", "node1 node2 node3"),
-            ("node[1,3,3]", "node1 node3"),
-            ("n[08-11]", "n08 n09 n10 n11"),
-            ("n[001-2]", "n001 n002"),
-            ("n[0-10/5].dc1", "n0.dc1 n5.dc1 n10.dc1"),
-            ("r[1-2]n[1-2]", "r1n1 r1n2 r2n1 r2n2"),
-            ("a, b  c\n\td", "a b c d"),
-            (
-                "knoten-ü[2-3],db*,w?[1-2]",
-                "knoten-ü2 knoten-ü3 like db* like w?1 like w?2",
-            ),
-            (
-                "192.0.2.[1-2],02:00:00:00:00:01",
-                "192.0.2.1 192.0.2.2 02:00:00:00:00:01",
-            ),
-            ("node1(u-1),node2(u-2)", "node1(u-1) node2(u-2)"),
-        ] {
-            assert_eq!(names(set), expected, "{set}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_node_set_is_refused_with_its_fault() {
-        for (text, fault) in [
-            ("", "no node is named"),
-            (" \n", "no node is named"),
-            ("a,,b", "no name before ,"),
-            (",a", "no name before ,"),
-            ("a,", "after the last sign"),
-            ("!a", "no name before !"),
-            ("node[1-3", "without its ]"),
-            ("node1-3]", "without its ["),
-            ("node[a-c]", "stand numbers"),
-            ("node[]", "stand numbers"),
-            ("node[3-1]", "empty range"),
-            ("node[1-3/0]", "empty range"),
-            ("node[1-999999999]", "100000 names"),
-            ("n[1-999][1-999]", "100000 names"),
-            ("node[1-99999999999999999999]", "stand numbers"),
-            ("@nosuch", "no group nosuch"),
-            ("@./no/such/file", "reading nodes from ./no/such/file"),
-        ] {
-            let told = read(text).unwrap_err().to_string();
-            assert!(told.contains(fault), "{text:?}: {told}");
-        }
-        let told = read("@rack1").unwrap_err().to_string();
-        assert!(
-            told.contains("@./rack1") && told.contains("no file rack1"),
-            "{told}"
-        );
-    }
-
-    #[test]
-    fn a_file_has_a_node_set_on_each_line() {
-        let groups = Groups::default();
-        let mut sets = NodeSets::new(&groups);
-        let read = sets
-            .lines("node[1-2] # two\n\n# none\ndb1,db2\n", "x")
-            .unwrap();
-        let Selector::Set(parts) = read else { panic!() };
-        assert!(matches!(&parts[..], [(Operator::Or, Selector::Named(names))] if names.len() == 4));
-        assert!(
-            sets.lines("# none\n", "x")
-                .unwrap_err()
-                .to_string()
-                .contains("x names no node")
-        );
-    }
-}
+#[path = "node_set_tests.rs"]
+mod tests;

@@ -23,7 +23,7 @@ pub enum Selector {
     Like(Pattern),
     Where(Arc<Filter>),
     /// What was defined elsewhere. It may mean nobody.
-    Group(Box<Selector>),
+    Group(Arc<Selector>),
     /// From the left to the right.
     Set(Vec<(Operator, Selector)>),
 }
@@ -120,9 +120,9 @@ impl Selector {
     pub fn select_knowing(
         &self,
         nodes: &[Node],
-        missing: &[Remembered],
+        remembered: &[Remembered],
     ) -> Result<Selected, Unselectable> {
-        let missing: Vec<Node> = missing.iter().map(|it| it.node.clone()).collect();
+        let missing: Vec<Node> = remembered.iter().map(|it| it.node.clone()).collect();
         let candidates = Candidates {
             nodes,
             directory: Directory::of(nodes),
@@ -132,6 +132,9 @@ impl Selector {
         if !meant.missing.is_empty() {
             return Err(candidates.missing(&meant.missing));
         }
+        for choice in &meant.chosen {
+            candidates.refuse_namesake(choice, remembered)?;
+        }
         targets(meant, nodes)
     }
 
@@ -139,13 +142,18 @@ impl Selector {
     /// nothing is sent. An expression is about facts, which are not remembered: then it is not known.
     pub fn absent<'a>(&self, missing: &'a [Remembered]) -> Option<Vec<&'a Remembered>> {
         let nodes: Vec<Node> = missing.iter().map(|it| it.node.clone()).collect();
-        let absent = self.among_absent(&nodes, false)?;
+        let absent = self.among_absent(&nodes, &Directory::of(&nodes), false)?;
         let missing = missing.iter().zip(0..);
         let meant = missing.filter(|(_, i)| absent.contains(i));
         Some(meant.map(|(it, _)| it).collect())
     }
 
-    fn among_absent(&self, nodes: &[Node], excludes: bool) -> Option<HashSet<usize>> {
+    fn among_absent(
+        &self,
+        nodes: &[Node],
+        directory: &Directory<'_>,
+        excludes: bool,
+    ) -> Option<HashSet<usize>> {
         let those = |is_meant: &dyn Fn(&Node) -> bool| {
             let nodes = nodes.iter().zip(0..).filter(|(node, _)| is_meant(node));
             Some(nodes.map(|(_, i)| i).collect())
@@ -155,24 +163,22 @@ impl Selector {
             Self::Compute => those(&|node| !node.is_headnode),
             Self::Named(_) if !excludes => Some(HashSet::new()),
             Self::Named(names) => {
-                let directory = Directory::of(nodes);
-                Some(
-                    names
-                        .iter()
-                        .flat_map(|name| directory.meant(name))
-                        .collect(),
-                )
+                let meant = names.iter().flat_map(|name| directory.meant(name));
+                Some(meant.collect())
             }
-            Self::Like(pattern) => those(&|node| pattern.matches(&node.hostname)),
+            Self::Like(pattern) => those(&|node| pattern.is_of_host(&node.hostname)),
             Self::Where(_) => None,
-            Self::Group(selector) => selector.among_absent(nodes, excludes),
+            Self::Group(selector) => selector.among_absent(nodes, directory, excludes),
             Self::Set(parts) => {
                 let mut meant = Some(HashSet::new());
                 for (operator, part) in parts {
                     let excludes = excludes || *operator == Operator::Without;
-                    let other = part.among_absent(nodes, excludes);
+                    let other = part.among_absent(nodes, directory, excludes);
                     meant = match (operator, meant, other) {
-                        (Operator::Or, Some(a), Some(b)) => Some(&a | &b),
+                        (Operator::Or, Some(mut a), Some(b)) => {
+                            a.extend(b);
+                            Some(a)
+                        }
                         (Operator::And, Some(a), Some(b)) => Some(&a & &b),
                         (Operator::Without, Some(a), Some(b)) => Some(&a - &b),
                         (Operator::And, Some(nobody), _) | (Operator::Without, Some(nobody), _)
@@ -278,7 +284,7 @@ impl Selector {
                 let key = NodeName(missing.to_owned()).key();
                 Some(names.iter().any(|name| name.key() == key))
             }
-            Self::Like(pattern) => Some(pattern.matches(missing)),
+            Self::Like(pattern) => Some(pattern.is_of_host(missing)),
             Self::Group(selector) => selector.covers(missing),
             Self::Set(parts) => all_cover(parts, missing),
         }
@@ -313,7 +319,11 @@ impl Candidates<'_> {
     fn named<'a>(&self, names: &'a [NodeName]) -> Meant<'a> {
         let mut meant = Meant::default();
         for name in names {
-            let those = self.directory.meant(name);
+            let mut those = self.directory.meant(name);
+            if !self.remembered.of_host(name).is_empty() {
+                // The node of that name is down: another one whose UUID begins so is a stranger.
+                those.retain(|i| name.is_whole_name_of(&self.nodes[*i]));
+            }
             if those.is_empty() {
                 meant.missing.push(name.0.clone());
             }
@@ -330,8 +340,29 @@ impl Candidates<'_> {
         meant
     }
 
+    /// Of two nodes of a name, the one that is up is not more likely meant.
+    fn refuse_namesake(
+        &self,
+        choice: &Choice<'_>,
+        remembered: &[Remembered],
+    ) -> Result<(), Unselectable> {
+        let (Some(name), node) = (choice.name, &self.nodes[choice.node]) else {
+            return Ok(());
+        };
+        let mut others = self.remembered.of_host(name).into_iter();
+        let other = others.find(|i| remembered[*i].node.id != node.id);
+        match other.filter(|_| !name.is_uuid_of(node)) {
+            None => Ok(()),
+            Some(other) => Err(Unselectable::Namesake {
+                name: name.0.clone(),
+                there: (node.hostname.to_string(), node.id.clone()),
+                down: Box::new(remembered[other].clone()),
+            }),
+        }
+    }
+
     fn is_like(&self, pattern: &Pattern, i: usize) -> bool {
-        pattern.matches(&self.nodes[i].hostname)
+        pattern.is_of_host(&self.nodes[i].hostname)
     }
 
     fn judged<'a>(

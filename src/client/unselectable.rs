@@ -30,6 +30,12 @@ pub enum Unselectable {
     Repeated(String, String),
     /// One name for several nodes: each as people read it.
     Ambiguous(String, Vec<(String, NodeId)>),
+    /// A name of a node that answered and of another one, which is remembered and did not.
+    Namesake {
+        name: String,
+        there: (String, NodeId),
+        down: Box<Remembered>,
+    },
     /// One UUID for several machines.
     DuplicateUuid(Vec<DuplicateUuid>),
     /// The expression says neither yes nor no to this node.
@@ -103,6 +109,19 @@ impl fmt::Display for Unselectable {
                 nodes
                     .iter()
                     .try_for_each(|(hostname, id)| write!(f, " {hostname}({id})"))
+            }
+            Self::Namesake { name, there, down } => {
+                let (name, (hostname, id)) = (Plain::name(name), there);
+                let Node {
+                    hostname: other,
+                    id: other_id,
+                    ..
+                } = &down.node;
+                write!(
+                    f,
+                    "{name} means several nodes: {hostname}({id}), and {other}({other_id}), which does not answer: \
+                     ur nodes --forget {other_id} if it is gone"
+                )
             }
             Self::DuplicateUuid(faults) => {
                 for (i, duplicate) in faults.iter().enumerate() {

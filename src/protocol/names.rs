@@ -2,8 +2,8 @@
 
 use super::NodeId;
 
-/// Letters of the beginning of a UUID that can stand for it.
-pub const MIN_BEGINNING: usize = 4;
+/// Letters of the beginning of a UUID that can stand for it. Of fewer, a host name is too easily one by chance.
+pub const MIN_BEGINNING: usize = 8;
 const UUID_LEN: usize = 36;
 
 /// A node's UUID, alone and with its MAC address: no other node can have these.
@@ -54,7 +54,7 @@ mod tests {
         let with_mac = "1b4e28ba-2fa1-11d2-883f-0016d3cca427-aa:00:00:00:00:01";
         assert_eq!(uuid_names(&id, mac)[1], with_mac);
         let begun: Vec<String> = beginnings(&id).collect();
-        assert_eq!((begun[0].as_str(), begun.len()), ("1b4e", 32));
+        assert_eq!((begun[0].as_str(), begun.len()), ("1b4e28ba", 28));
         let said = said_names("Web1.DC1", mac, Some("192.0.2.1"));
         let expected = [
             "web1",

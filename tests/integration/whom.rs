@@ -45,13 +45,12 @@ fn node_sets_groups_and_expressions_narrow_each_other_and_what_is_misspelt_means
             &["-n", "00000004,node1"],
             "db1(00000004-0000-4000-8000-000000000000),node1",
         ),
-        (&["-w", ".Flag"], "node1"),
     ] {
         let out = ur(&[&["targets", "--fold"], targets].concat()).exits(0);
         assert_eq!(out, format!("{expected}\n"), "{targets:?}");
         assert_eq!(ur(&["targets", "--fold", "-n", out.trim()]).exits(0), out);
     }
-    ur(&["targets", "-w", ".Flag"]).is(0, &["left out", "for node3", "\"odd\""]);
+    ur(&["targets", "-w", ".Flag"]).is(20, &["left out", "for node3", "\"odd\""]);
     ur(&["targets", "-n", "ndoe1"]).is(10, &["not found: ndoe1: did you mean node1"]);
     ur(&["targets", "-a", "-x", "nodee1"]).is(10, &["not found: nodee1"]);
     ur(&["targets", "-n", "db1"]).is(1, &["means several nodes: db1(00000004", "db1(00000005"]);

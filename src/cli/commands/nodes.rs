@@ -90,7 +90,7 @@ pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> 
     let listed = if is_listed { &*missing.nodes } else { &[] };
 
     if let Some(column) = &args.sort {
-        sort(&mut meant, column);
+        sort(&mut meant, column)?;
     }
     let faults = duplicate_uuids(&all);
     let mut out = BufWriter::new(io::stdout().lock());

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -12,7 +13,7 @@ use serde_json::json;
 use super::steering::has_terminal;
 use super::values::duration;
 use crate::exit::Usage;
-use client::{Between, Filter, Node, Plan, Rolling, facts};
+use client::{Between, Filter, Node, Plan, Rolling, outputs};
 use protocol::NodeId;
 
 #[derive(Debug, Args)]
@@ -40,7 +41,7 @@ pub(crate) struct RollingArgs {
 
 /// What parts nodes into failure domains, and how many of one may be at work at once.
 pub(super) struct Per {
-    filter: Filter,
+    filter: Arc<Filter>,
     most: usize,
 }
 
@@ -88,7 +89,7 @@ impl RollingArgs {
         let most: NonZeroUsize = most
             .parse()
             .map_err(|_error| Usage(format!("--per EXPR N: {most:?} is no number above 0")))?;
-        let filter = Filter::parse(expression)?;
+        let filter = Arc::new(Filter::parse(expression)?);
         Ok(Some(Per {
             filter,
             most: most.into(),
@@ -101,8 +102,8 @@ impl Per {
     pub(super) fn domains(self, nodes: &[Node]) -> Result<(HashMap<NodeId, String>, usize)> {
         let mut domains = HashMap::new();
         let mut is_null = true;
-        for node in nodes {
-            let outputs = self.filter.outputs(&facts(node));
+        let all: Vec<&Node> = nodes.iter().collect();
+        for (node, outputs) in nodes.iter().zip(outputs(&self.filter, &all)?) {
             let outputs = outputs.map_err(|why| Usage(why.about(&node.name())))?;
             is_null &= outputs.iter().all(serde_json::Value::is_null);
             domains.insert(node.id.clone(), json!(outputs).to_string());
@@ -219,7 +220,7 @@ mod tests {
             node("n3", json!("a")),
         ];
         let per = |expression| Per {
-            filter: Filter::parse(expression).unwrap(),
+            filter: Filter::parse(expression).unwrap().into(),
             most: 2,
         };
         let (domains, most) = per(".Rack").domains(&nodes).unwrap();
@@ -227,6 +228,7 @@ mod tests {
         assert_eq!((domain(0), most), (domain(2), 2));
         assert_ne!(domain(0), domain(1));
         assert!(per(".Rak").domains(&nodes).is_err());
+        assert!(per("def f: f; f").domains(&nodes).is_err());
     }
 
     #[test]

@@ -146,10 +146,7 @@ impl DiscoverArgs {
         let Selected { targets, left_out } = selected?;
         trace.say(format_args!("{} of them are meant", targets.len()));
         tell_left_out(&left_out);
-        let of_several = |why: &Unselectable| matches!(why, Unselectable::DuplicateUuid(_));
-        if left_out.iter().any(of_several) {
-            absent.least = Exit::NoAnswer;
-        }
+        absent.miss(&left_out);
         Ok((targets, absent))
     }
 
@@ -183,6 +180,13 @@ impl Absent {
             nodes,
             perhaps,
             least: Exit::Ok,
+        }
+    }
+
+    /// Nodes of a doubtful UUID, and those of which the expression cannot say whether they are meant, may be.
+    fn miss(&mut self, left_out: &[Unselectable]) {
+        if !left_out.is_empty() {
+            self.least = Exit::NoAnswer;
         }
     }
 
@@ -222,5 +226,22 @@ pub(super) fn tell_left_out(left_out: &[Unselectable]) {
     if left_out.len() > MAX_TOLD {
         let more = left_out.len() - MAX_TOLD;
         tell(&format!("ur: left out: {more} more"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use client::NoVerdict;
+
+    #[test]
+    fn a_node_that_is_left_out_for_what_it_says_is_one_that_was_not_reached() {
+        let mut absent = Absent::of(Vec::new(), true);
+        absent.miss(&[]);
+        assert_eq!(absent.end(Exit::Ok), Exit::Ok);
+        let why = NoVerdict::Value(client::Plain::of("\"x\""), "a text");
+        let node = "node1".to_owned();
+        absent.miss(&[Unselectable::NoVerdict { node, why }]);
+        assert_eq!(absent.end(Exit::Ok), Exit::NoAnswer);
     }
 }

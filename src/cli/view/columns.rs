@@ -1,10 +1,11 @@
 //! The columns of `ur nodes`: what a node is usually listed by, or what an expression makes of its sysinfo.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use serde_json::Value;
 
-use client::{BadFilter, Filter, Node, Plain, by_name, facts};
+use client::{BadFilter, Filter, Node, Outputs, Plain, Unselectable, by_name, outputs};
 
 /// The usual ones, in the order in which they stand.
 pub(super) const NAMES: [&str; 10] = [
@@ -20,7 +21,7 @@ pub(crate) enum Column {
     /// One of [`NAMES`].
     Known(usize),
     /// A jq expression on sysinfo.
-    Filter(String, Filter),
+    Filter(String, Arc<Filter>),
 }
 
 /// A column that is none.
@@ -44,7 +45,7 @@ impl Column {
             return Err(BadColumn::Unknown(text.to_owned()));
         }
         let filter = Filter::parse(text).map_err(BadColumn::Filter)?;
-        Ok(Self::Filter(text.to_owned(), filter))
+        Ok(Self::Filter(text.to_owned(), filter.into()))
     }
 
     /// Parted by commas, though not by those of an expression.
@@ -85,20 +86,28 @@ impl Column {
         }
     }
 
-    pub(super) fn cell(&self, node: &Node) -> String {
-        match self {
-            Self::Known(column) => usual_cell(*column, node),
-            Self::Filter(_, filter) => match filter.outputs(&facts(node)) {
-                Ok(values) => text_of(&values),
-                Err(_) => "-".to_owned(),
-            },
-        }
+    /// One for each node. An expression may not end.
+    pub(crate) fn cells(&self, nodes: &[&Node]) -> Result<Vec<String>, Unselectable> {
+        let text = |outputs: Outputs| match outputs {
+            Ok(values) => text_of(&values),
+            Err(_) => "-".to_owned(),
+        };
+        Ok(match self {
+            Self::Known(column) => nodes.iter().map(|it| usual_cell(*column, it)).collect(),
+            Self::Filter(_, filter) => outputs(filter, nodes)?.into_iter().map(text).collect(),
+        })
     }
 }
 
 /// Numbers by size, names as a person counts, nodes that have none at the end.
-pub(crate) fn sort(nodes: &mut [&Node], by: &Column) {
-    nodes.sort_by_cached_key(|node| SortKey(by.cell(node)));
+pub(crate) fn sort(nodes: &mut [&Node], by: &Column) -> Result<(), Unselectable> {
+    let cells = by.cells(nodes)?.into_iter().map(SortKey);
+    let mut keyed: Vec<(SortKey, &Node)> = cells.zip(nodes.iter().copied()).collect();
+    keyed.sort_by(|(one, _), (other, _)| one.cmp(other));
+    for (place, (_, node)) in nodes.iter_mut().zip(keyed) {
+        *place = node;
+    }
+    Ok(())
 }
 
 #[derive(PartialEq, Eq)]
@@ -122,7 +131,7 @@ impl PartialOrd for SortKey {
     }
 }
 
-fn usual_cell(column: usize, node: &Node) -> String {
+pub(super) fn usual_cell(column: usize, node: &Node) -> String {
     let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
     match column {
         HOSTNAME => node.hostname.to_string(),
@@ -206,16 +215,20 @@ mod tests {
             Column::parse_list(r#"hostname,.Disks.sda.Serial,[.Disks[]|."Size in GB",1]"#).unwrap();
         let names: Vec<&str> = columns.iter().map(Column::name).collect();
         assert_eq!(names[..2], ["HOSTNAME", ".Disks.sda.Serial"]);
-        let cells = |node| columns.iter().map(|it| it.cell(node)).collect::<Vec<_>>();
+        let cell = |it: &Column, node| it.cells(&[node]).unwrap().remove(0);
+        let cells = |node| columns.iter().map(|it| cell(it, node)).collect::<Vec<_>>();
         assert_eq!(cells(all[0]), ["n10", "a,b", "[1000,1]"]);
         assert_eq!(cells(all[2]), ["n8", "a,b", "[null,1]"]);
         sort(
             &mut all,
             &Column::parse(r#".Disks.sda."Size in GB""#).unwrap(),
-        );
+        )
+        .unwrap();
         let names: Vec<&str> = all.iter().map(|node| &*node.hostname).collect();
         assert_eq!(names, ["n9", "n10", "n8"]);
-        sort(&mut all, &Column::parse("Hostname").unwrap());
+        sort(&mut all, &Column::parse("Hostname").unwrap()).unwrap();
+        let endless = Column::parse("def f: f; f").unwrap();
+        assert!(endless.cells(&all).is_err() && sort(&mut all, &endless).is_err());
         assert_eq!(&*all[0].hostname, "n8");
         let unknown = Column::parse_list("HOSTNAME,Product")
             .unwrap_err()

@@ -1,8 +1,10 @@
 //! The table of `ur nodes`.
 
-use std::io::{self, Write};
+use std::io::Write;
 
-use super::columns::{AGENT, Column, HOSTNAME, NAMES, UUID};
+use anyhow::Result;
+
+use super::columns::{AGENT, Column, HOSTNAME, NAMES, UUID, usual_cell};
 use super::table::Table;
 use client::{DuplicateUuid, Node, Remembered};
 
@@ -23,7 +25,7 @@ pub(crate) struct NodeTable<'a> {
 
 impl NodeTable<'_> {
     /// What is to be told besides: the meaning of marks, columns that have no room.
-    pub(crate) fn write(&self, nodes: &[&Node], out: &mut dyn Write) -> io::Result<Vec<String>> {
+    pub(crate) fn write(&self, nodes: &[&Node], out: &mut dyn Write) -> Result<Vec<String>> {
         let names: Vec<&str> = self.columns.iter().map(Column::name).collect();
         let at = |known: usize| {
             let is = |column: &Column| matches!(column, Column::Known(it) if *it == known);
@@ -44,8 +46,14 @@ impl NodeTable<'_> {
             width: self.width,
             spare: &spare,
         };
-        let missing = self.missing.iter().map(|known| self.missing_row(known));
-        let rows = nodes.iter().map(|node| self.row(node)).chain(missing);
+        let given = self.given(nodes)?;
+        let there = nodes
+            .iter()
+            .zip(0..)
+            .map(|(node, i)| self.row(node, i, &given));
+        let missing = self.missing.iter().zip(nodes.len()..);
+        let missing = missing.map(|(known, i)| self.missing_row(known, i, &given));
+        let rows = there.chain(missing);
         let left_out = table.write(rows, out)?;
         let left_out: Vec<&str> = left_out.into_iter().map(|column| names[column]).collect();
         let mut notes = Vec::new();
@@ -74,18 +82,33 @@ impl NodeTable<'_> {
         self.faults.iter().any(|twins| twins.id == node.id)
     }
 
-    /// What is remembered of it, and in place of the agent how long it has not been seen.
-    fn missing_row(&self, known: &Remembered) -> Vec<String> {
-        let cell = |column: &Column| match column {
-            Column::Known(AGENT) => format!("missing {}", known.age()),
-            column => column.cell(&known.node),
+    /// For each column that is an expression, what it gives for those that are there and those that are missing.
+    fn given(&self, nodes: &[&Node]) -> Result<Vec<Vec<String>>> {
+        let missing = self.missing.iter().map(|known| &known.node);
+        let all: Vec<&Node> = nodes.iter().copied().chain(missing).collect();
+        let given = |column: &Column| match column {
+            Column::Known(_) => Ok(Vec::new()),
+            Column::Filter(..) => Ok(column.cells(&all)?),
         };
-        self.columns.iter().map(cell).collect()
+        self.columns.iter().map(given).collect()
     }
 
-    fn row(&self, node: &Node) -> Vec<String> {
-        let cell = |column: &Column| {
-            let mut cell = column.cell(node);
+    /// What is remembered of it, and in place of the agent how long it has not been seen.
+    fn missing_row(&self, known: &Remembered, i: usize, given: &[Vec<String>]) -> Vec<String> {
+        let cell = |(column, given): (&Column, &Vec<String>)| match column {
+            Column::Known(AGENT) => format!("missing {}", known.age()),
+            Column::Known(column) => usual_cell(*column, &known.node),
+            Column::Filter(..) => given[i].clone(),
+        };
+        self.columns.iter().zip(given).map(cell).collect()
+    }
+
+    fn row(&self, node: &Node, i: usize, given: &[Vec<String>]) -> Vec<String> {
+        let cell = |(column, given): (&Column, &Vec<String>)| {
+            let mut cell = match column {
+                Column::Known(column) => usual_cell(*column, node),
+                Column::Filter(..) => given[i].clone(),
+            };
             match column {
                 Column::Known(HOSTNAME) if node.has_namesake => cell.push_str(" !"),
                 Column::Known(UUID) if self.is_fault(node) => cell.push_str(" *"),
@@ -93,7 +116,7 @@ impl NodeTable<'_> {
             }
             cell
         };
-        self.columns.iter().map(cell).collect()
+        self.columns.iter().zip(given).map(cell).collect()
     }
 }
 
@@ -204,6 +227,7 @@ u2        -            -      -      -  node.js  -      -
             has_header: false,
             width: None,
         };
-        assert_eq!(table.row(&nodes[1])[..2], ["n !", "u2 *"]);
+        let given = table.given(&[&nodes[1]]).unwrap();
+        assert_eq!(table.row(&nodes[1], 0, &given)[..2], ["n !", "u2 *"]);
     }
 }
