@@ -47,6 +47,11 @@ impl Client {
         receipt.routing().await
     }
 
+    /// On which nothing else is published.
+    pub(super) async fn own_channel(&self) -> Result<Publisher> {
+        self.broker.publisher().await
+    }
+
     /// For publishing many messages at a time.
     pub fn publisher(&self) -> Publisher {
         self.publisher.clone()

@@ -110,19 +110,7 @@ impl fmt::Display for Unselectable {
                     .iter()
                     .try_for_each(|(hostname, id)| write!(f, " {hostname}({id})"))
             }
-            Self::Namesake { name, there, down } => {
-                let (name, (hostname, id)) = (Plain::name(name), there);
-                let Node {
-                    hostname: other,
-                    id: other_id,
-                    ..
-                } = &down.node;
-                write!(
-                    f,
-                    "{name} means several nodes: {hostname}({id}), and {other}({other_id}), which does not answer: \
-                     ur nodes --forget {other_id} if it is gone"
-                )
-            }
+            Self::Namesake { name, there, down } => write_namesake(f, name, there, &down.node),
             Self::DuplicateUuid(faults) => {
                 for (i, duplicate) in faults.iter().enumerate() {
                     if i > 0 {
@@ -146,6 +134,24 @@ impl fmt::Display for Unselectable {
             }
         }
     }
+}
+
+fn write_namesake(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    (hostname, id): &(String, NodeId),
+    Node {
+        hostname: other,
+        id: other_id,
+        ..
+    }: &Node,
+) -> fmt::Result {
+    let name = Plain::name(name);
+    write!(
+        f,
+        "{name} means several nodes: {hostname}({id}), and {other}({other_id}), which does not answer: \
+         ur nodes --forget {other_id} if it is gone"
+    )
 }
 
 fn write_down(
