@@ -138,14 +138,14 @@ impl NodeRun {
     }
 
     /// How it ends by that reply.
-    pub(super) fn judge(&self, reply: &Reply) -> Outcome {
+    pub(super) fn judge(&self, reply: &Reply, plan: &Plan) -> Outcome {
+        // The reply to a question may come before the broker's confirm of it.
+        let asked = self.status_asked || plan.action == Action::Attach;
         match task::outcome(reply) {
             // The answer to our question and not to our request.
-            Outcome::Refused(_) if self.status_asked && reply.is_unknown_request() => {
-                Outcome::Undetermined {
-                    message: FORGOTTEN.to_owned(),
-                }
-            }
+            Outcome::Refused(_) if asked && reply.is_unknown_request() => Outcome::Undetermined {
+                message: FORGOTTEN.to_owned(),
+            },
             outcome => outcome,
         }
     }

@@ -256,7 +256,7 @@ impl<'a> RunState<'a> {
         if reply.name.is_none() {
             reply.set_label(self.plan.label.clone());
         }
-        let outcome = self.nodes[i].judge(&reply);
+        let outcome = self.nodes[i].judge(&reply, self.plan);
         let mut event = self.end(i, outcome.clone(), now);
         // Where the node has forgotten the request and an earlier outcome stands, the reply is not about that.
         if let Some(RunEvent::Ended(result)) = &mut event

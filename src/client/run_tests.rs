@@ -340,6 +340,16 @@ fn attaching_asks_again_and_tells_what_was_known_before_where_nothing_is_known_n
 }
 
 #[test]
+fn a_node_that_has_forgotten_the_request_says_so_before_the_broker_confirms_the_question() {
+    let mut plan = plan(Action::Attach);
+    plan.earlier = [(NodeId::parse("n0").unwrap(), FAILED)].into();
+    let (mut state, now) = (state(2, &plan), Instant::now());
+    assert_eq!(state.next_to_send(now), Some(0));
+    let unknown = Outcome::Refused(Refusal::new(ErrorCode::UnknownRequest, "no such request"));
+    assert_eq!(reply(&mut state, 0, &unknown, now), Some(FAILED));
+}
+
+#[test]
 fn ten_thousand_nodes_each_end_once() {
     let plan = plan(Action::Execute);
     let (mut state, now) = (state(10_000, &plan), Instant::now());
