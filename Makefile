@@ -18,7 +18,7 @@ SHIPPED := --release --locked --target $(HOST)
 DRIVE := env CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 $(CARGO)
 TEST := $(DRIVE) --config 'target.$(HOST).runner="$(CURDIR)/tools/timed-test"' test $(SHIPPED) --workspace
 BIN := $(or $(patsubst %/ur-agent,%,$(firstword $(wildcard target/$(HOST)/release/ur-agent target/*/release/ur-agent))),target/$(HOST)/release)
-SCRIPTS_NEED := bats busybox jq gdisk:sgdisk fdisk:sfdisk dosfstools:mkfs.vfat curl zstd minisign tcpdump iproute2:ip \
+SCRIPTS_NEED := bats busybox jq gdisk:sgdisk fdisk:sfdisk dosfstools:mkfs.vfat e2fsprogs:mkfs.ext4 curl zstd minisign tcpdump iproute2:ip \
   uuid-runtime:uuidgen procps:pgrep mtools:mcopy xorriso cloud-guest-utils:growpart dropbear-bin:dropbear \
   openssh-client:ssh sshpass openssl qemu-utils:qemu-img mbuffer xz-utils:xz
 # grub-mkrescue, and what it takes to boot by BIOS and by UEFI.
@@ -41,7 +41,7 @@ QUICK := announce ramdisk
 SCENARIOS = $(patsubst %,tests/vm/%.bats,$(or $(SCENARIO),$(QUICK)))
 PROFILES = $(shell sed -nE 's,.*(load_ramdisk |RAMDISKS"?/)(minimal|full|zfs).*,\2,p' $(SCENARIOS))
 VM_NEEDS := rabbitmq-server bats jq python3 cpio zstd qemu-system-x86:qemu-system-x86_64 ovmf:/usr/share/OVMF/OVMF_CODE_4M.fd \
-  xorriso mtools:mformat dosfstools:mkfs.vfat fdisk:sfdisk openssh-client:ssh curl mmdebstrap $(GRUB)
+  xorriso mtools:mformat dosfstools:mkfs.vfat e2fsprogs:mkfs.ext4 fdisk:sfdisk openssh-client:ssh curl mmdebstrap $(GRUB)
 
 .PHONY: help build demo test test-integration test-broker-4 test-trixie test-chaos test-rooms ramdisk iso vm vm-all vm-demo chaos flood lint pages bench bench-once bench-fleet deb install clean
 
