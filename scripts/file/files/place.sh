@@ -72,6 +72,6 @@ has_room() { # <bytes>: whether so much fits on the file system of the working d
   ((blocks * size >= $1 + 1024 * 1024))
 }
 
-flush() { # puts what is in the working directory on the disk: what is only in memory is gone with a reboot
+flush_folder() { # puts what is in the working directory on the disk: what is only in memory is gone with a reboot
   sync --file-system . 2>/dev/null || sync
 }

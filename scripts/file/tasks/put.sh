@@ -164,7 +164,7 @@ finish() {
     fail file/digest "what has arrived is not what was sent (sha256 ${real%% *}): it was removed; put it again"
   fi
   unpack
-  flush
+  flush_folder
   for name in "${names[@]}"; do
     target_of "$name"
     each_of "${name%/}" refuse_one
@@ -174,7 +174,7 @@ finish() {
     each_of "${name%/}" place_one
   done
   discard
-  flush
+  flush_folder
   target_of "${names[0]}"
   ((${#names[@]} == 1)) || target=
   result "{\"path\":$(json_string "${place%/}/$target"),\"bytes\":$PT_bytes}"
