@@ -81,9 +81,9 @@ test-chaos:
 test-rooms:
 	$(TEST) --lib --bins --no-fail-fast
 
-ramdisk: build ## kernel and initramfs with ur-agent: target/ramdisk/minimal, or PROFILE=full, or PROFILE=zfs
+ramdisk: build ## kernel and initramfs with ur-agent: target/ramdisk/minimal, or PROFILE=full, or PROFILE=zfs; CA=FILE for amqps://
 	tools/prerequisites cpio kmod zstd xz-utils:xz
-	SUITE=$(SUITE) boot/ramdisk $(or $(PROFILE:zfs=full),minimal) $(BIN)/ur-agent $(RAMDISKS)
+	SUITE=$(SUITE) CA=$(CA) boot/ramdisk $(or $(PROFILE:zfs=full),minimal) $(BIN)/ur-agent $(RAMDISKS)
 	$(if $(filter zfs,$(PROFILE)),$(if $(SUITE),tools/debian-13 modules . boot/zfs $(RAMDISKS),$(BUILD_ZFS)))
 
 iso: ramdisk ## an image of it for virtual media: PROFILE=full, ARGUMENTS for its kernel

@@ -8,7 +8,7 @@ environment() { # <first port>
   unset NOTIFY_SOCKET "${!RABBITMQ_@}"
   export UR_PRIVATE_BROKER=$dir HOME=$dir ERL_EPMD_PORT=$first ERL_EPMD_ADDRESS=127.0.0.1
   export RABBITMQ_NODENAME=ur@localhost RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 RABBITMQ_NODE_PORT=$((first + 1)) RABBITMQ_DIST_PORT=$((first + 2))
-  export RABBITMQ_CONFIG_FILE=$dir/rabbitmq.conf RABBITMQ_ADVANCED_CONFIG_FILE=$dir/advanced.config RABBITMQ_CONF_ENV_FILE=$dir/rabbitmq-env.conf
+  export RABBITMQ_CONFIG_FILE=$dir/rabbitmq.conf RABBITMQ_CONFIG_FILES=$dir/conf.d RABBITMQ_ADVANCED_CONFIG_FILE=$dir/advanced.config RABBITMQ_CONF_ENV_FILE=$dir/rabbitmq-env.conf
   export RABBITMQ_MNESIA_BASE=$dir/data RABBITMQ_LOG_BASE=$dir/log RABBITMQ_LOGS=$dir/log/broker.log RABBITMQ_PID_FILE=$dir/broker.pid
   export RABBITMQ_ENABLED_PLUGINS_FILE=$dir/enabled_plugins RABBITMQ_GENERATED_CONFIG_DIR=$dir/config RABBITMQ_PLUGINS_EXPAND_DIR=$dir/plugins
   # Distribution up before RabbitMQ's own code runs spares the start of a second Erlang machine: 1.4 s of 6.6.

@@ -96,6 +96,10 @@ impl Agent {
         // Logged once, not at each of the thousand attempts of a long outage.
         if self.found.as_ref() != Some(&found) {
             info!(source = found.source, brokers = ?found.urls, "broker found");
+            let plain = connect::plain(&found);
+            if !plain.is_empty() {
+                warn!(brokers = ?plain, "no TLS: the network can read passwords and scripts, and send its own");
+            }
         }
         self.found = Some(found.clone());
         let broker = self.meanwhile(connect::connect(&found)).await?;

@@ -47,13 +47,25 @@ pub(crate) enum Command {
 
 #[derive(Args, Clone)]
 pub(crate) struct AgentArgs {
-    /// Brokers, comma-separated, tried in turn: amqp://user:password@host
+    /// Brokers, comma-separated, tried in turn: amqps://user:password@host
     #[arg(long, env = "UR_AMQP_URL", hide_env_values = true, global = true)]
     pub amqp_url: Option<String>,
 
     /// File whose first line is the same, such as a systemd credential
     #[arg(long, env = "UR_AMQP_URL_FILE", value_name = "FILE", global = true)]
     pub amqp_url_file: Option<PathBuf>,
+
+    /// CA of the broker's certificate, for amqps:// [default: /etc/ur/ca.pem]
+    #[arg(long, env = "UR_CA_FILE", value_name = "FILE", global = true)]
+    pub ca_file: Option<PathBuf>,
+
+    /// Certificate to log in with, where the URL names no user
+    #[arg(long, env = "UR_CERT_FILE", value_name = "FILE", global = true)]
+    pub cert_file: Option<PathBuf>,
+
+    /// Its private key
+    #[arg(long, env = "UR_KEY_FILE", value_name = "FILE", global = true)]
+    pub key_file: Option<PathBuf>,
 
     /// File with UR_AMQP_URL= or AMQP_HOST=, AMQP_LOGIN= … lines
     #[arg(

@@ -93,6 +93,12 @@ pub(crate) fn check(args: &AgentArgs) -> Result<()> {
     block_on(async {
         let found = connect::find(args).await?;
         writeln!(out, "broker    {:?}, by {}", found.urls, found.source)?;
+        for url in connect::plain(&found) {
+            writeln!(
+                out,
+                "warning   no TLS to {url}: the network can read passwords and scripts, and send its own; use amqps://"
+            )?;
+        }
         let broker = connect::connect(&found).await?;
         writeln!(out, "          connected, from {}", broker.local_address)?;
         broker.close().await

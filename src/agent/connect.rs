@@ -4,7 +4,7 @@
 use anyhow::{Result, anyhow};
 use tracing::{info, warn};
 
-use broker::{Broker, Subscription, on_thread};
+use broker::{Broker, Subscription, Url, on_thread};
 
 use super::args::AgentArgs;
 use super::locate::{Found, locate};
@@ -35,6 +35,12 @@ pub(super) async fn connect(found: &Found) -> Result<Broker> {
         }
     }
     Err(failed.unwrap_or_else(|| anyhow!("{} names no broker", found.source)))
+}
+
+/// Those to which passwords and scripts go without TLS, over a network.
+pub(super) fn plain(found: &Found) -> Vec<&Url> {
+    let urls = found.urls.iter();
+    urls.filter(|url| url.is_plain_on_a_network()).collect()
 }
 
 fn name() -> String {

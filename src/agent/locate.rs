@@ -4,14 +4,14 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, Question, TYPE};
 
-use broker::Url;
+use broker::{TlsFiles, Url};
 
 use super::args::AgentArgs;
 use super::input;
@@ -27,6 +27,27 @@ pub(super) struct Found {
 
 /// Looks everywhere, anew each time: at boot the network and DNS may come later than we do.
 pub(super) fn locate(args: &AgentArgs) -> Result<Found> {
+    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let tls = tls_files(args, &command_line);
+    let Found { urls, source } = locate_urls(args, &command_line)?;
+    let urls = urls.into_iter().map(|url| url.with_tls(&tls)).collect();
+    Ok(Found { urls, source })
+}
+
+/// What is not given may stand on the kernel command line, the only place where a ramdisk is told anything.
+fn tls_files(args: &AgentArgs, command_line: &str) -> TlsFiles {
+    let file = |given: &Option<PathBuf>, name| {
+        let told = || argument(command_line, name).map(PathBuf::from);
+        given.clone().or_else(told)
+    };
+    TlsFiles {
+        ca: file(&args.ca_file, "ur.ca"),
+        certificate: file(&args.cert_file, "ur.cert"),
+        key: file(&args.key_file, "ur.key"),
+    }
+}
+
+fn locate_urls(args: &AgentArgs, command_line: &str) -> Result<Found> {
     if let Some(urls) = &args.amqp_url {
         return found("--amqp-url or UR_AMQP_URL", urls);
     }
@@ -43,8 +64,7 @@ pub(super) fn locate(args: &AgentArgs) -> Result<Found> {
     if let Some(found) = in_config(&args.config)? {
         return Ok(found);
     }
-    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    if let Some(found) = in_command_line(&command_line)? {
+    if let Some(found) = in_command_line(command_line)? {
         return Ok(found);
     }
     let resolv = fs::read("/etc/resolv.conf").unwrap_or_default();
@@ -113,11 +133,14 @@ fn in_config(path: &Path) -> Result<Option<Found>> {
     Ok(url.map(|url| one(source, url)))
 }
 
+/// The value of the kernel argument `name=value`.
+fn argument<'a>(command_line: &'a str, name: &str) -> Option<&'a str> {
+    let mut words = command_line.split_ascii_whitespace();
+    words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+}
+
 fn in_command_line(text: &str) -> Result<Option<Found>> {
-    let value = |name: &str| {
-        text.split_ascii_whitespace()
-            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
-    };
+    let value = |name: &str| argument(text, name);
     if let Some(urls) = value("ur.amqp") {
         return found("ur.amqp on the kernel command line", urls).map(Some);
     }
@@ -199,6 +222,8 @@ fn in_order(answer: &Packet) -> Vec<Url> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Cli;
+    use clap::Parser;
     use proptest::collection::vec;
     use proptest::prelude::{any, prop_assert, proptest};
     use proptest::sample::Index;
@@ -217,8 +242,27 @@ mod tests {
         let triton = in_command_line("console=ttyS0 rabbitmq=guest:pw:10.0.0.2:5672\n");
         assert_eq!(shown(triton.unwrap()), ["amqp://guest@10.0.0.2:5672"]);
         assert_eq!(in_command_line("quiet splash").unwrap(), None);
+        let tls = in_command_line("ur.ca=/dc1.pem ur.amqp=amqps://a,amqps://u:p@b/v");
+        assert_eq!(
+            shown(tls.unwrap()),
+            ["amqps://a:5671", "amqps://u@b:5671/v"]
+        );
         let error = in_command_line("rabbitmq=secret").unwrap_err().to_string();
         assert!(error.contains("user:password:host:port") && !error.contains("secret"));
+    }
+
+    #[test]
+    fn the_kernel_command_line_names_the_files_of_tls_that_no_flag_names() {
+        let line = "quiet ur.ca=/a/ca.pem ur.cert=/a/cert.pem ur.key=/a/key.pem";
+        let given = |args: &[&str]| {
+            let args = ["ur-agent"].iter().chain(args);
+            let files = tls_files(&Cli::parse_from(args).args, line);
+            [files.ca, files.certificate, files.key]
+                .map(|path| path.unwrap().to_string_lossy().into_owned())
+        };
+        assert_eq!(given(&[]), ["/a/ca.pem", "/a/cert.pem", "/a/key.pem"]);
+        let ours = ["--ca-file", "/b.pem", "--key-file", "/b.key"];
+        assert_eq!(given(&ours), ["/b.pem", "/a/cert.pem", "/b.key"]);
     }
 
     #[test]

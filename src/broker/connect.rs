@@ -1,18 +1,21 @@
 //! Connecting: TCP and the AMQP handshake, each within a time limit, and what happens to a connection.
 
+use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::os::fd::AsFd;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
+use async_compat::CompatExt;
 use async_rs::{Runtime, Tokio};
 use futures_util::StreamExt;
+use futures_util::future::Either;
 use futures_util::stream::BoxStream;
 use lapin::options::{ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::tcp::AsyncTcpStream;
 use lapin::types::FieldTable;
-use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties, ErrorKind};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -59,9 +62,10 @@ impl Broker {
     }
 
     async fn open(url: &Url, name: &str, limit: Duration) -> Result<Self> {
-        let (host, port) = (url.0.authority.host.clone(), url.0.authority.port);
+        url.check_login()?;
+        let (host, port) = url.address();
         let connecting = async {
-            let addresses = resolve(host, port).await?;
+            let addresses = resolve(host.to_owned(), port).await?;
             anyhow::Ok(TcpStream::connect(addresses.as_slice()).await?)
         };
         let stream = timeout(limit, connecting)
@@ -73,11 +77,20 @@ impl Broker {
 
         // lapin leaves a thread and a socket behind for each handshake that is abandoned (a server
         // that accepts and stays silent): with this duplicate we can end both.
-        let stream = stream.into_std()?;
-        let abandon = stream.try_clone()?;
+        let abandon = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
+        let transport = match url.is_tls() {
+            false => Either::Left(stream.compat()),
+            true => {
+                let handshake = timeout(limit, url.tls.handshake(host, stream)).await;
+                let stream = handshake.map_err(|_elapsed| {
+                    anyhow!("connected, but no answer to TLS within {limit:?}")
+                })?;
+                Either::Right(Box::new(stream?.compat()))
+            }
+        };
         let gate = Gate::default();
-        let handshake = Self::handshake(url.0.clone(), (stream, &gate), name);
-        let connection = match timeout(limit, handshake).await {
+        let stream = GatedStream::of(transport, gate.clone());
+        let connection = match timeout(limit, Self::handshake(url, stream, name)).await {
             Ok(connection) => connection?,
             Err(_elapsed) => {
                 abandon.shutdown(Shutdown::Both)?;
@@ -94,22 +107,22 @@ impl Broker {
         })
     }
 
-    async fn handshake(
-        uri: AMQPUri,
-        (stream, gate): (std::net::TcpStream, &Gate),
-        name: &str,
-    ) -> Result<Connection> {
-        let (stream, gate) = (Arc::new(stream), gate.clone());
+    async fn handshake(url: &Url, stream: GatedStream, name: &str) -> Result<Connection> {
+        // lapin asks for it once, as it is told of no retries.
+        let stream = Mutex::new(Some(stream));
         let connect = async move |_uri, _runtime| {
-            let stream = TcpStream::from_std(stream.try_clone()?)?;
-            Ok(AsyncTcpStream::Plain(GatedStream::new(
-                stream,
-                gate.clone(),
-            )))
+            let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+            let stream = stream.take().ok_or(io::ErrorKind::NotConnected);
+            Ok(AsyncTcpStream::Plain(stream.map_err(io::Error::from)?))
         };
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let runtime = Runtime::new(GatedTokio(Tokio::current()));
-        Ok(Connection::connector(uri, runtime, connect, properties).await?)
+        Connection::connector(url.uri.clone(), runtime, connect, properties)
+            .await
+            .map_err(|error| match url.is_tls() {
+                true => url.tls.explain_late(error),
+                false => explain_plain(error),
+            })
     }
 
     /// Declares an exclusive queue that dies with this connection, binds it to `keys` and consumes
@@ -165,6 +178,23 @@ impl Broker {
     pub async fn close(self) -> Result<()> {
         timeout(LIMIT, self.connection.close(200, "bye".into())).await??;
         Ok(())
+    }
+}
+
+/// An error of the AMQP handshake without TLS. A port that wants TLS answers with an alert, or hangs up.
+fn explain_plain(error: lapin::Error) -> Error {
+    let is_other = match error.kind() {
+        ErrorKind::ParsingError(_) => true,
+        ErrorKind::IOError(cause) => matches!(
+            cause.kind(),
+            io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+        ),
+        _ => false,
+    };
+    let error = Error::from(error);
+    match is_other {
+        true => error.context("no answer in AMQP: if the server speaks TLS at this port, the URL begins with amqps://"),
+        false => error,
     }
 }
 

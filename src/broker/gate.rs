@@ -15,16 +15,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use async_compat::{Compat, CompatExt};
+use async_compat::Compat;
 use async_rs::Tokio;
 use async_rs::traits::{Executor, Reactor, RuntimeKit};
 use async_rs::util::Task;
+use futures_util::future::Either;
 use futures_util::task::AtomicWaker;
 use futures_util::{AsyncRead, AsyncWrite, Stream};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::sleep;
+use tokio_rustls::client::TlsStream;
 
 /// Bytes that are read while messages wait to be taken.
 const LIMIT: usize = 16 * 1024 * 1024;
@@ -87,20 +89,19 @@ impl Gate {
     }
 }
 
-/// A TCP connection that is not read while its gate is closed.
+/// A TCP connection, plain or with TLS.
+pub(crate) type Transport = Either<Compat<TcpStream>, Box<Compat<TlsStream<TcpStream>>>>;
+
+/// A connection that is not read while its gate is closed.
 pub(crate) struct GatedStream {
     /// Until it is dropped.
-    stream: Option<Compat<TcpStream>>,
+    stream: Option<Transport>,
     gate: Gate,
     runtime: Option<Handle>,
 }
 
 impl GatedStream {
-    pub(crate) fn new(stream: TcpStream, gate: Gate) -> Self {
-        Self::of(stream.compat(), gate)
-    }
-
-    fn of(stream: Compat<TcpStream>, gate: Gate) -> Self {
+    pub(crate) fn of(stream: Transport, gate: Gate) -> Self {
         Self {
             stream: Some(stream),
             gate,
@@ -108,7 +109,7 @@ impl GatedStream {
         }
     }
 
-    fn stream(&mut self) -> Pin<&mut Compat<TcpStream>> {
+    fn stream(&mut self) -> Pin<&mut Transport> {
         Pin::new(self.stream.as_mut().expect("it is not dropped"))
     }
 }
@@ -207,8 +208,7 @@ impl Reactor for GatedTokio {
         let connecting = self.0.tcp_connect_addr(address);
         async move {
             let stream = connecting.await?;
-            let gate = Gate::default();
-            Ok(GatedStream::of(stream, gate))
+            Ok(GatedStream::of(Either::Left(stream), Gate::default()))
         }
     }
 }

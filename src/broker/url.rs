@@ -3,11 +3,14 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::net::IpAddr;
 use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail};
-use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::uri::{AMQPScheme, AMQPUri, SASLMechanism};
+
+use crate::TlsFiles;
 
 /// Asked of the broker, in seconds; a dead peer is noticed after two of them.
 const HEARTBEAT: u16 = 30;
@@ -20,7 +23,11 @@ const MAX_LINE: u64 = 64 * 1024;
 
 /// Where a broker is and how to log in. Shown without its password.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Url(pub(crate) AMQPUri);
+pub struct Url {
+    pub(crate) uri: AMQPUri,
+    /// For `amqps://`.
+    pub(crate) tls: TlsFiles,
+}
 
 impl FromStr for Url {
     type Err = anyhow::Error;
@@ -37,8 +44,10 @@ impl FromStr for Url {
                 "not a broker URL: there is an `@` after the first `/` or `?`. In a user, a password and a virtual host write %40 for @, %2F for /, %3F for ?, %23 for #, %25 for %"
             );
         }
-        if uri.scheme == AMQPScheme::AMQPS {
-            bail!("this version speaks no TLS: use amqp://, not amqps://");
+        // Over TLS there is no guest: who is not named shows a certificate.
+        if uri.scheme == AMQPScheme::AMQPS && !names_user(text) {
+            uri.authority.userinfo.username.clear();
+            uri.query.auth_mechanism = Some(SASLMechanism::External);
         }
         // The parser takes an IPv6 address for no host at all, and would connect to localhost.
         if let Some(address) = bracketed(text) {
@@ -51,7 +60,8 @@ impl FromStr for Url {
         }
         uri.query.frame_max.get_or_insert(FRAME_MAX);
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
-        Ok(Self(uri))
+        let tls = TlsFiles::default();
+        Ok(Self { uri, tls })
     }
 }
 
@@ -59,16 +69,51 @@ impl Url {
     /// From parts that were never one text.
     pub fn of(host: &str, port: u16, user: &str, password: &str) -> Self {
         let mut url = Self::from_str("amqp://localhost").expect("a constant that parses");
-        host.clone_into(&mut url.0.authority.host);
-        url.0.authority.port = port;
-        user.clone_into(&mut url.0.authority.userinfo.username);
-        password.clone_into(&mut url.0.authority.userinfo.password);
+        host.clone_into(&mut url.uri.authority.host);
+        url.uri.authority.port = port;
+        user.clone_into(&mut url.uri.authority.userinfo.username);
+        password.clone_into(&mut url.uri.authority.userinfo.password);
         url
     }
 
     pub fn with_vhost(mut self, vhost: &str) -> Self {
-        vhost.clone_into(&mut self.0.vhost);
+        vhost.clone_into(&mut self.uri.vhost);
         self
+    }
+
+    pub fn with_tls(mut self, tls: &TlsFiles) -> Self {
+        self.tls = tls.clone();
+        self
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        self.uri.scheme == AMQPScheme::AMQPS
+    }
+
+    /// Whether passwords and scripts cross a network that others may listen to.
+    pub fn is_plain_on_a_network(&self) -> bool {
+        let host = self.uri.authority.host.as_str();
+        let is_loopback = match host.parse::<IpAddr>() {
+            Ok(address) => address.is_loopback(),
+            Err(_) => host == "localhost",
+        };
+        !self.is_tls() && !is_loopback
+    }
+
+    /// Host and port.
+    pub(crate) fn address(&self) -> (&str, u16) {
+        let authority = &self.uri.authority;
+        (&authority.host, authority.port)
+    }
+
+    pub(crate) fn check_login(&self) -> Result<()> {
+        let is_external = self.uri.query.auth_mechanism == Some(SASLMechanism::External);
+        if is_external && self.tls.certificate.is_none() {
+            bail!(
+                "without a user in the URL the log-in is a client certificate: give --cert-file and --key-file, or amqps://user:password@host"
+            );
+        }
+        Ok(())
     }
 
     /// Brokers to try in turn, from one text with commas between them.
@@ -101,15 +146,14 @@ impl Url {
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A host may be what a name server said: no control characters.
-        let authority = &self.0.authority;
-        let user = authority.userinfo.username.escape_debug();
-        write!(
-            f,
-            "amqp://{user}@{}:{}",
-            authority.host.escape_debug(),
-            authority.port
-        )?;
-        match self.0.vhost.as_str() {
+        let authority = &self.uri.authority;
+        write!(f, "{}://", self.uri.scheme)?;
+        match authority.userinfo.username.escape_debug() {
+            user if user.clone().next().is_none() => {}
+            user => write!(f, "{user}@")?,
+        }
+        write!(f, "{}:{}", authority.host.escape_debug(), authority.port)?;
+        match self.uri.vhost.as_str() {
             "/" => Ok(()),
             vhost => write!(f, "/{}", vhost.escape_debug()),
         }
@@ -126,6 +170,10 @@ impl fmt::Debug for Url {
 fn parts(url: &str) -> Option<(&str, &str)> {
     let (_, rest) = url.split_once("://")?;
     Some(rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())))
+}
+
+fn names_user(url: &str) -> bool {
+    parts(url).is_some_and(|(authority, _)| authority.contains('@'))
 }
 
 /// The address in `amqp://user@[address]:port`.
@@ -152,6 +200,10 @@ mod tests {
         assert_eq!(url.to_string(), "amqp://guest@head:5672");
         let url: Url = "amqp://u:p@[fd00::1]:5673/v".parse().unwrap();
         assert_eq!(url.to_string(), "amqp://u@fd00::1:5673/v");
+        let url: Url = "amqps://u:p@h/v".parse().unwrap();
+        assert_eq!(url.to_string(), "amqps://u@h:5671/v");
+        let url: Url = "amqps://h".parse().unwrap();
+        assert_eq!(url.to_string(), "amqps://h:5671");
         let url = Url::of("h\u{1b}[2J", 1, "a\nb", "p");
         assert_eq!(url.to_string(), "amqp://a\\nb@h\\u{1b}[2J:1");
     }
@@ -159,7 +211,6 @@ mod tests {
     #[test]
     fn a_bad_url_is_refused_without_repeating_it() {
         for text in [
-            "amqps://u:secret@h",
             "http://u:secret@h",
             "secret",
             "amqp://u:secret@h:port",

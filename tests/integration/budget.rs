@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::support::{Node, script, wait_until};
 
-const DISK: u64 = 6_000_000;
-const RESIDENT: u64 = 5_000_000;
+const DISK: u64 = 6_500_000;
+const RESIDENT: u64 = 5_500_000;
 /// What a heap may be larger by and not have grown: pages that happen to be in use when we look. Within a minute
 /// that is 53 KB; where the minute's housekeeping over the test's thousand jobs falls into it, 450 KB were seen.
 const SLACK: u64 = 512 * 1024;
@@ -39,6 +39,11 @@ fn resident(node: &Node) -> u64 {
     kib * 1024
 }
 
+/// For a session with TLS.
+pub(crate) fn hold_resident(node: &mut Node) {
+    hold("connected with TLS and idle", idle(node), RESIDENT);
+}
+
 /// Nothing runs and nothing is on its way, as far as the node says.
 fn idle(node: &mut Node) -> u64 {
     let id = node.send(&script("true"));
@@ -49,13 +54,13 @@ fn idle(node: &mut Node) -> u64 {
 }
 
 #[test]
-fn the_agent_has_at_most_6_mb_on_disk() {
+fn the_agent_has_at_most_6_5_mb_on_disk() {
     let file = fs::metadata(ur_tests::program("ur-agent")).unwrap();
     hold("ur-agent on disk", file.len(), DISK);
 }
 
 #[test]
-fn the_agent_has_at_most_5_mb_in_memory_when_connected_and_idle() {
+fn the_agent_has_at_most_5_5_mb_in_memory_when_connected_and_idle() {
     let node = Node::start();
     hold("connected and idle", resident(&node), RESIDENT);
 }

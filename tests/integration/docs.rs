@@ -171,6 +171,8 @@ fn no_crate_of_the_agent_pulls_jq_tables_http_or_sql() {
     assert!(agent.contains("lapin"), "{agent:?}");
     let banned = [
         "jaq", "table", "http", "hyper", "h2", "reqwest", "ureq", "axum", "sql", "postgres",
+        // Of TLS: its own CA and no others, one implementation and no C library.
+        "roots", "native", "openssl", "aws",
     ];
     let is_banned = |name: &&String| banned.iter().any(|word| name.contains(word));
     let pulled: Vec<_> = agent.iter().filter(is_banned).collect();
@@ -196,11 +198,11 @@ fn no_crate_that_only_ur_names_is_in_the_agent() {
     assert!(pulled.is_empty(), "{pulled:?}");
 }
 
-/// As many as a reviewer reads in a minute.
+/// As many as a reviewer reads in a minute; TLS is eight of them.
 #[test]
-fn the_agent_is_made_of_at_most_a_hundred_crates() {
+fn the_agent_is_made_of_at_most_105_crates() {
     let agent = crates_of("ur-agent");
-    assert!(agent.len() <= 100, "{}: {agent:?}", agent.len());
+    assert!(agent.len() <= 105, "{}: {agent:?}", agent.len());
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! `--amqp-url`, `--amqp-url-file`: which broker, and the connection to it.
+//! `--amqp-url`, `--amqp-url-file`, `--ca-file` …: which broker, and the connection to it.
 
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
-use broker::{Url, error_chain};
+use broker::{TlsFiles, Url, error_chain};
 use clap::Args;
 
 use super::command_line::COMMON;
@@ -28,6 +28,19 @@ pub(crate) struct BrokerArgs {
     #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     #[arg(conflicts_with = "amqp_url", help_heading = COMMON)]
     amqp_url_file: Option<PathBuf>,
+    /// CA of the broker's certificate, for amqps://
+    /// [env: UR_CA_FILE] [default: /etc/ur/ca.pem]
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    #[arg(help_heading = COMMON)]
+    ca_file: Option<PathBuf>,
+    /// Certificate to log in with, where the URL names no
+    /// user [env: UR_CERT_FILE]
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    #[arg(help_heading = COMMON)]
+    cert_file: Option<PathBuf>,
+    /// Its private key [env: UR_KEY_FILE]
+    #[arg(long, value_name = "FILE", help_heading = COMMON)]
+    key_file: Option<PathBuf>,
 }
 
 impl BrokerArgs {
@@ -45,26 +58,39 @@ impl BrokerArgs {
 
     /// What stands behind the command comes before what stands in front of it.
     pub(super) fn or(self, other: Self) -> Self {
-        match self {
-            Self {
-                amqp_url: None,
-                amqp_url_file: None,
-            } => other,
+        let (amqp_url, amqp_url_file) = match (self.amqp_url, self.amqp_url_file) {
+            (None, None) => (other.amqp_url, other.amqp_url_file),
             given => given,
+        };
+        Self {
+            amqp_url,
+            amqp_url_file,
+            ca_file: self.ca_file.or(other.ca_file),
+            cert_file: self.cert_file.or(other.cert_file),
+            key_file: self.key_file.or(other.key_file),
         }
     }
 
     fn is_default(&self) -> bool {
         let is_set = |name| variable(name).is_some();
-        let Self {
-            amqp_url,
-            amqp_url_file,
-        } = self;
-        let is_given = amqp_url.is_some() || amqp_url_file.is_some();
+        let is_given = self.amqp_url.is_some() || self.amqp_url_file.is_some();
         !is_given && !is_set("UR_AMQP_URL") && !is_set("UR_AMQP_URL_FILE")
     }
 
     pub(super) fn urls(&self) -> Result<Vec<Url>> {
+        let file = |given: &Option<PathBuf>, name| {
+            given.clone().or_else(|| variable(name).map(PathBuf::from))
+        };
+        let tls = TlsFiles {
+            ca: file(&self.ca_file, "UR_CA_FILE"),
+            certificate: file(&self.cert_file, "UR_CERT_FILE"),
+            key: file(&self.key_file, "UR_KEY_FILE"),
+        };
+        let urls = self.named_urls()?;
+        Ok(urls.into_iter().map(|url| url.with_tls(&tls)).collect())
+    }
+
+    fn named_urls(&self) -> Result<Vec<Url>> {
         if let Some(urls) = &self.amqp_url {
             if Url::names_password(urls) {
                 tell(

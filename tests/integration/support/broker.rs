@@ -212,7 +212,11 @@ pub(crate) struct PrivateBroker {
 
 impl PrivateBroker {
     pub(crate) fn start() -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        Self::start_in(tempfile::tempdir().expect("a temporary directory"))
+    }
+
+    /// With what is in the folder already: `enabled_plugins`, `conf.d/*.conf`.
+    pub(crate) fn start_in(dir: TempDir) -> Self {
         let url = String::new();
         let mut broker = Self { url, dir };
         broker.again("start");
