@@ -97,7 +97,7 @@ impl Share {
             match RoutingKey::parse(&delivery.routing_key) {
                 Ok(RoutingKey::Broadcast { .. }) if !asks(&delivery.body, node) => {}
                 Ok(RoutingKey::Broadcast { request, .. }) => {
-                    self.say(&reply_key(&node.id, &request), &node.sysinfo)
+                    self.say(&reply_key(&node.id, &request), node.sysinfo.clone())
                         .await?;
                 }
                 Ok(RoutingKey::Execute { request, .. }) => {
@@ -112,7 +112,7 @@ impl Share {
                 Ok(RoutingKey::Cancel { request, .. }) => {
                     let unknown = Refusal::new(ErrorCode::UnknownRequest, "no such request");
                     let reply = Reply::of(&Outcome::Refused(unknown));
-                    self.say(&reply_key(&node.id, &request), &reply.encode())
+                    self.say(&reply_key(&node.id, &request), reply.encode())
                         .await?;
                 }
                 _ => {}
@@ -127,7 +127,7 @@ impl Share {
             node: node.id.to_string(),
             request: request.clone(),
         };
-        self.say(&accepted, &json(&Progress::now(State::Accepted))?)
+        self.say(&accepted, json(&Progress::now(State::Accepted))?)
             .await?;
         let mut reply = Reply::of(&Outcome::Exited { status: 0 });
         let output = format!("{}\n", node.id);
@@ -139,7 +139,7 @@ impl Share {
             cpu_seconds: 0.002,
             max_rss_bytes: 3_768_320,
         });
-        self.say(&reply_key(&node.id, &request), &reply.encode())
+        self.say(&reply_key(&node.id, &request), reply.encode())
             .await
     }
 
@@ -152,11 +152,11 @@ impl Share {
             req_id: ping.id,
             timestamp: Timestamp::now(),
         };
-        self.say(&key, &json(&ack)?).await
+        self.say(&key, json(&ack)?).await
     }
 
     /// Does not wait for the confirm, as an agent does not with its next request.
-    async fn say(&self, key: &RoutingKey, body: &[u8]) -> Result<()> {
+    async fn say(&self, key: &RoutingKey, body: Vec<u8>) -> Result<()> {
         drop(self.publisher.publish(&key.to_string(), body).await?);
         Ok(())
     }

@@ -44,7 +44,7 @@ impl Client {
             let mut receipts: Vec<Receipt> = Vec::new();
             for keys in keys.chunks(BATCH) {
                 for key in keys {
-                    receipts.push(publisher.publish(key, body).await?);
+                    receipts.push(publisher.publish(key, body.to_vec()).await?);
                 }
                 tokio::task::yield_now().await;
             }

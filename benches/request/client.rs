@@ -46,7 +46,7 @@ impl Client {
         let echoing = tokio::spawn(async move {
             while let Some(Ok(delivery)) = echo.next().await {
                 delivery.ack().await?;
-                drop(answer.publish("bench.echo", &delivery.body).await?);
+                drop(answer.publish("bench.echo", delivery.body).await?);
             }
             anyhow::Ok(())
         });
@@ -79,7 +79,7 @@ impl Client {
                 let id = protocol::RequestId::random().to_string();
                 sent.insert(id.clone(), Instant::now());
                 let key = format!("ur.execute.{}.{id}", node.uuid);
-                drop(self.publisher.publish(&key, &body).await?);
+                drop(self.publisher.publish(&key, body.clone()).await?);
                 count += 1;
             }
             let key = self.next().await?;

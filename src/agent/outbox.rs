@@ -106,9 +106,16 @@ enum InFlight {
     Reply(Job),
 }
 
+#[derive(Clone)]
 enum Body {
-    Own(Vec<u8>),
+    Own(Arc<Vec<u8>>),
     Shared(Arc<[u8]>),
+}
+
+impl Body {
+    fn own(bytes: Vec<u8>) -> Self {
+        Self::Own(Arc::new(bytes))
+    }
 }
 
 impl AsRef<[u8]> for Body {
@@ -197,8 +204,8 @@ impl Worker {
                 let (key, body) = (answer.key.clone(), Body::Shared(Arc::clone(&answer.body)));
                 (InFlight::Answer(answer), key, body)
             }
-            Outgoing::Notice { key, body } => (InFlight::Notice, key, Body::Own(body)),
-            Outgoing::Startup { key, body } => (InFlight::Startup, key, Body::Own(body)),
+            Outgoing::Notice { key, body } => (InFlight::Notice, key, Body::own(body)),
+            Outgoing::Startup { key, body } => (InFlight::Startup, key, Body::own(body)),
             Outgoing::Status(job, before) => {
                 let key = RoutingKey::Progress {
                     node: self.node.to_string(),
@@ -206,21 +213,21 @@ impl Worker {
                 };
                 let body = serde_json::to_vec(&reply::status(&job, before))
                     .context("encoding a status")?;
-                (InFlight::Notice, key.to_string(), Body::Own(body))
+                (InFlight::Notice, key.to_string(), Body::own(body))
             }
             Outgoing::Jobs(listing) => {
                 let key = listing.key.to_string();
-                (InFlight::Notice, key, Body::Own(listing.body()))
+                (InFlight::Notice, key, Body::own(listing.body()))
             }
             Outgoing::Reply(owed) => {
                 let key = reply_key(&self.node, owed.job.id.as_str()).to_string();
                 let body = owed.body(self.max_body);
-                (InFlight::Reply(owed.job), key, Body::Own(body))
+                (InFlight::Reply(owed.job), key, Body::own(body))
             }
         };
-        let body = body.as_ref();
-        if body.len() > self.max_body && !matches!(message, InFlight::Reply(_)) {
-            warn!(key, bytes = body.len(), "too long for the broker; left out");
+        let bytes = body.as_ref().len();
+        if bytes > self.max_body && !matches!(message, InFlight::Reply(_)) {
+            warn!(key, bytes, "too long for the broker; left out");
             return Ok(());
         }
         let receipt = self.publish(&key, body).await?;
@@ -240,8 +247,8 @@ impl Worker {
         }
     }
 
-    async fn publish(&mut self, key: &str, body: &[u8]) -> Result<Receipt> {
-        let published = self.publisher.publish(key, body).await;
+    async fn publish(&mut self, key: &str, body: Body) -> Result<Receipt> {
+        let published = self.publisher.publish(key, body.clone()).await;
         if published.is_ok() || self.publisher.is_open() {
             return published;
         }

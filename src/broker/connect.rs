@@ -161,7 +161,7 @@ impl Broker {
         channel
             .confirm_select(ConfirmSelectOptions::default())
             .await?;
-        Ok(Publisher { channel })
+        Ok(Publisher::on(channel))
     }
 
     pub fn events(&self) -> BoxStream<'static, ConnectionEvent> {

@@ -9,6 +9,7 @@ mod connect;
 mod error;
 mod gate;
 mod publish;
+mod returns;
 mod subscribe;
 mod thread;
 mod tls;

@@ -1,13 +1,27 @@
-//! Publishing: every message mandatory and confirmed.
+//! Publishing: every message mandatory and confirmed. A task of each channel owns its messages in flight, from
+//! handing them to lapin until it is known what became of them.
 
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{Stream, StreamExt};
 use lapin::options::BasicPublishOptions;
 use lapin::types::ShortString;
-use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
+use lapin::{BasicProperties, Channel};
+use tokio::select;
+use tokio::sync::{mpsc, oneshot};
 
 use protocol::{CONTENT_TYPE, EXCHANGE, MAX_KEY};
+
+use crate::returns::{Confirmed, Returns};
+
+/// Messages that wait for the task.
+const QUEUE: usize = 16;
 
 /// What the broker did with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +37,36 @@ pub enum Routing {
 /// A channel on which every message is confirmed; clones share it.
 #[derive(Clone)]
 pub struct Publisher {
-    pub(crate) channel: Channel,
+    channel: Channel,
+    to: mpsc::Sender<Publishing>,
+}
+
+/// A message on its way.
+pub struct Receipt(oneshot::Receiver<lapin::Result<Routing>>);
+
+/// What the task needs of one.
+struct Publishing {
+    key: ShortString,
+    body: Box<dyn AsRef<[u8]> + Send>,
+    properties: BasicProperties,
+    written: oneshot::Sender<lapin::Result<()>>,
+    judged: oneshot::Sender<lapin::Result<Routing>>,
 }
 
 impl Publisher {
+    /// On a channel that confirms.
+    pub(crate) fn on(channel: Channel) -> Self {
+        let (to, from) = mpsc::channel(QUEUE);
+        tokio::spawn(work(channel.clone(), from));
+        Self { channel, to }
+    }
+
     /// Hands a message to the broker, as `mandatory`. Waits while the broker blocks publishers.
-    pub async fn publish(&self, key: &str, body: &[u8]) -> Result<Receipt> {
+    pub async fn publish(
+        &self,
+        key: &str,
+        body: impl AsRef<[u8]> + Send + 'static,
+    ) -> Result<Receipt> {
         self.publish_within(key, body, None).await
     }
 
@@ -37,24 +75,28 @@ impl Publisher {
     pub async fn publish_within(
         &self,
         key: &str,
-        body: &[u8],
+        body: impl AsRef<[u8]> + Send + 'static,
         limit: Option<Duration>,
     ) -> Result<Receipt> {
-        let options = BasicPublishOptions {
-            mandatory: true,
-            ..BasicPublishOptions::default()
-        };
         let mut properties = BasicProperties::default().with_content_type(CONTENT_TYPE.into());
         if let Some(limit) = limit {
             let most = Duration::from_millis(u32::MAX.into());
             let milliseconds = limit.min(most).as_millis().to_string();
             properties = properties.with_expiration(milliseconds.into());
         }
-        let confirm = self
-            .channel
-            .basic_publish(EXCHANGE.into(), short(key)?, options, body, properties)
-            .await?;
-        Ok(Receipt(confirm))
+        let (written, is_written) = oneshot::channel();
+        let (judged, routing) = oneshot::channel();
+        let message = Publishing {
+            key: short(key)?,
+            body: Box::new(body),
+            properties,
+            written,
+            judged,
+        };
+        let handed_over = self.to.send(message).await;
+        handed_over.ok().context("the channel's task has ended")?;
+        is_written.await.context("the channel's task has ended")??;
+        Ok(Receipt(routing))
     }
 
     /// False once an error has closed the channel: another one has to be made.
@@ -63,18 +105,105 @@ impl Publisher {
     }
 }
 
-/// A message on its way.
-pub struct Receipt(PublisherConfirm);
-
 impl Receipt {
-    /// Waits for the broker's confirm.
+    /// Waits until it is known what the broker did.
     pub async fn routing(self) -> Result<Routing> {
-        match self.0.await? {
-            Confirmation::Ack(None) => Ok(Routing::Taken),
-            Confirmation::Ack(Some(_returned)) => Ok(Routing::Unroutable),
-            Confirmation::Nack(_) => Ok(Routing::Rejected),
-            Confirmation::NotRequested => unreachable!("every publisher asks for confirms"),
+        Ok(self.0.await.context("the channel's task has ended")??)
+    }
+}
+
+/// Ends when no publisher is left and nothing is in flight.
+async fn work(channel: Channel, mut from: mpsc::Receiver<Publishing>) {
+    let mut in_flight = FuturesUnordered::new();
+    let mut returns = Returns::default();
+    let (mut id, mut is_wanted) = (0_u64, true);
+    while is_wanted || !in_flight.is_empty() {
+        select! {
+            biased;
+            confirms = poll_fn(|cx| poll_all_ready(&mut in_flight, cx)), if !in_flight.is_empty() => {
+                returns.judge(confirms, in_flight.len());
+            }
+            message = from.recv(), if is_wanted => match message {
+                Some(message) => {
+                    in_flight.push(publish(channel.clone(), id, message));
+                    id += 1;
+                }
+                None => is_wanted = false,
+            },
         }
+    }
+}
+
+/// Hands a message to lapin and waits for the confirm. Never dropped before: lapin may give that confirm the return
+/// of another message.
+async fn publish(channel: Channel, id: u64, message: Publishing) -> Confirmed {
+    let options = BasicPublishOptions {
+        mandatory: true,
+        ..BasicPublishOptions::default()
+    };
+    let Publishing {
+        key,
+        body,
+        properties,
+        written,
+        judged,
+    } = message;
+    let properties = properties.with_message_id(id.to_string().into());
+    let published =
+        channel.basic_publish(EXCHANGE.into(), key, options, (*body).as_ref(), properties);
+    let published = published.await;
+    drop(body);
+    // Its publisher may have stopped waiting.
+    let confirmed = match published {
+        Ok(confirm) => {
+            drop(written.send(Ok(())));
+            confirm.await
+        }
+        Err(error) => {
+            drop(written.send(Err(error.clone())));
+            Err(error)
+        }
+    };
+    Confirmed {
+        id,
+        confirmed,
+        judged,
+    }
+}
+
+/// Every confirm that is there; pending without one. A stream may be pending while it has some: then it has woken its
+/// task.
+fn poll_all_ready<S: Stream + Unpin>(
+    stream: &mut S,
+    cx: &mut TaskContext<'_>,
+) -> Poll<Vec<S::Item>> {
+    let woken = Arc::new(Woken {
+        is_woken: AtomicBool::new(false),
+        task: cx.waker().clone(),
+    });
+    let waker = Arc::clone(&woken).into();
+    let mut ready = Vec::new();
+    loop {
+        woken.is_woken.store(false, Ordering::SeqCst);
+        match stream.poll_next_unpin(&mut TaskContext::from_waker(&waker)) {
+            Poll::Ready(Some(item)) => ready.push(item),
+            Poll::Pending if woken.is_woken.load(Ordering::SeqCst) => {}
+            Poll::Pending if ready.is_empty() => return Poll::Pending,
+            Poll::Ready(None) | Poll::Pending => return Poll::Ready(ready),
+        }
+    }
+}
+
+/// Wakes a task and remembers it.
+struct Woken {
+    is_woken: AtomicBool,
+    task: Waker,
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.is_woken.store(true, Ordering::SeqCst);
+        self.task.wake_by_ref();
     }
 }
 
@@ -87,4 +216,28 @@ pub(crate) fn short(key: &str) -> Result<ShortString> {
         );
     }
     Ok(key.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn all_that_is_ready_comes_at_once_however_often_the_rest_wakes() {
+        let after_wakes = |i: u32| {
+            let mut wakes = i % 5;
+            poll_fn(move |cx| match wakes.checked_sub(1) {
+                Some(left) => {
+                    wakes = left;
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                None if i % 10 == 9 => Poll::Pending,
+                None => Poll::Ready(i),
+            })
+        };
+        let mut stream: FuturesUnordered<_> = (0..100).map(after_wakes).collect();
+        let ready = poll_fn(|cx| poll_all_ready(&mut stream, cx)).await;
+        assert_eq!((ready.len(), stream.len()), (90, 10));
+    }
 }

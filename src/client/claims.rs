@@ -11,11 +11,8 @@ use futures_util::future::try_join_all;
 use super::names::Directory;
 use super::plan::STATUS_REQUEST;
 use super::{Client, Node, Plain};
-use broker::{Publisher, Routing};
+use broker::Routing;
 use protocol::{NodeId, RequestId, RoutingKey};
-
-/// Channels on which it is asked who listens.
-const CHANNELS: usize = 16;
 
 /// Several machines that answer to one UUID: whatever is sent to it, all of them run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,11 +63,8 @@ pub(super) async fn founded(client: &Client, nodes: Vec<Node>) -> Result<(Vec<No
     let (claims, mut founded): (Vec<Node>, Vec<Node>) = nodes
         .into_iter()
         .partition(|node| disputed.contains(&node.id));
-    let share = claims.len().div_ceil(CHANNELS).max(1);
-    let asked = claims
-        .chunks(share)
-        .map(|claims| have_listeners(client, claims));
-    let listens = try_join_all(asked).await?.concat();
+    let asked = claims.iter().map(|claim| has_listener(client, claim));
+    let listens = try_join_all(asked).await?;
     let heard = claims.iter().zip(&listens).filter(|(_, listens)| **listens);
     let settled: HashSet<NodeId> = heard.map(|(claim, _)| claim.id.clone()).collect();
     let mut unfounded = Vec::new();
@@ -84,19 +78,8 @@ pub(super) async fn founded(client: &Client, nodes: Vec<Node>) -> Result<(Vec<No
     Ok((founded, unfounded))
 }
 
-/// One after the other on a channel of their own: a message that comes back is taken for the one that is confirmed
-/// next, so of several at a time it may be another's.
-async fn have_listeners(client: &Client, claims: &[Node]) -> Result<Vec<bool>> {
-    let channel = client.own_channel().await?;
-    let mut listens = Vec::new();
-    for claim in claims {
-        listens.push(has_listener(&channel, claim).await?);
-    }
-    Ok(listens)
-}
-
 /// Asks for the status of a request that never was: it starts nothing.
-async fn has_listener(channel: &Publisher, claim: &Node) -> Result<bool> {
+async fn has_listener(client: &Client, claim: &Node) -> Result<bool> {
     let Some(mac) = &claim.mac else {
         return Ok(false);
     };
@@ -104,8 +87,7 @@ async fn has_listener(channel: &Publisher, claim: &Node) -> Result<bool> {
         node: format!("{}-{mac}", claim.id),
         request: RequestId::random().to_string(),
     };
-    let receipt = channel.publish(&key.to_string(), STATUS_REQUEST).await?;
-    Ok(receipt.routing().await? != Routing::Unroutable)
+    Ok(client.send(&key, STATUS_REQUEST).await? != Routing::Unroutable)
 }
 
 impl fmt::Display for DuplicateUuid {

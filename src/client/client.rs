@@ -42,14 +42,13 @@ impl Client {
     }
 
     /// Publishes, and says whether a queue is bound to that key.
-    pub async fn send(&self, key: &RoutingKey, body: &[u8]) -> Result<Routing> {
+    pub async fn send(
+        &self,
+        key: &RoutingKey,
+        body: impl AsRef<[u8]> + Send + 'static,
+    ) -> Result<Routing> {
         let receipt = self.publisher.publish(&key.to_string(), body).await?;
         receipt.routing().await
-    }
-
-    /// On which nothing else is published.
-    pub(super) async fn own_channel(&self) -> Result<Publisher> {
-        self.broker.publisher().await
     }
 
     /// For publishing many messages at a time.

@@ -125,7 +125,7 @@ async fn ask(
         max_age: Some(max_age.as_secs_f64()),
         names,
     })?;
-    if client.send(&question, &body).await? == Routing::Unroutable {
+    if client.send(&question, body).await? == Routing::Unroutable {
         return Ok((Intake::new(Instant::now()), End::NoQueue));
     }
     collect(&mut subscription, search, known).await

@@ -43,7 +43,7 @@ pub async fn ping(client: &Client, targets: &[Target], wait: Duration) -> Result
         while publishing.len() < UNCONFIRMED
             && let Some((i, node)) = pings.next(Instant::now())
         {
-            let (key, body) = (RoutingKey::Ping { node }, &body);
+            let (key, body) = (RoutingKey::Ping { node }, body.clone());
             publishing.push(async move { (i, client.send(&key, body).await) });
         }
         let is_news = select! {

@@ -150,7 +150,7 @@ impl Run<'_> {
             }) => match (payload, routing) {
                 (Payload::Request, Ok(routing)) => self.state.sent(to, routing, now),
                 (Payload::StatusRequest | Payload::Cancel, Ok(routing)) => {
-                    self.state.status_asked(to, routing, now);
+                    self.state.question_sent(to, routing, now);
                     None
                 }
                 (_, Err(error)) => return self.refused(error).map(Err),
@@ -313,7 +313,7 @@ async fn publish(
 ) -> Published {
     let key = publication.key.to_string();
     let routing = async {
-        let sent = publisher.publish_within(&key, &publication.body, publication.limit);
+        let sent = publisher.publish_within(&key, publication.body, publication.limit);
         sent.await?.routing().await
     };
     Published {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use broker::Broker;
+use broker::{Broker, Routing};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -146,4 +146,39 @@ fn what_a_client_received_is_acked_while_nothing_more_comes() {
     let open = runtime.block_on(received).expect("a broker");
     wait_until("all are acked", || vhost.acked("ur.test.acks") == Some(3));
     drop(open);
+}
+
+/// Which of many messages in flight had no queue is told of each: RabbitMQ returns them while it still owes the
+/// confirms of others.
+#[test]
+fn of_many_messages_in_flight_exactly_those_without_a_queue_are_unroutable() {
+    const MESSAGES: usize = 2000;
+    let vhost = Vhost::new();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let wrong = async {
+        let broker = Broker::connect(&vhost.url.parse()?, "ur test").await?;
+        let publisher = broker.publisher().await?;
+        let keys = ["ur.there.*".to_owned()];
+        let listener = broker.subscribe("ur.test.returns", &keys).await?;
+        let mut in_flight = Vec::new();
+        for i in 0..MESSAGES {
+            let (word, routing) = match fastrand::bool() {
+                true => ("there", Routing::Taken),
+                false => ("nowhere", Routing::Unroutable),
+            };
+            // Keys repeat.
+            let key = format!("ur.{word}.{}", i / 3);
+            in_flight.push((publisher.publish(&key, b"{}").await?, routing));
+        }
+        let mut wrong = 0;
+        for (receipt, routing) in in_flight {
+            wrong += usize::from(receipt.routing().await? != routing);
+        }
+        drop(listener);
+        anyhow::Ok(wrong)
+    };
+    assert_eq!(runtime.block_on(wrong).expect("a broker"), 0);
 }

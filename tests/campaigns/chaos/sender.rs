@@ -153,7 +153,7 @@ impl Sender {
                     if on_the_way.len() < MAX_ON_THE_WAY {
                         for Outgoing { key, body } in self.due(clock) {
                             let publisher = client.publisher.clone();
-                            on_the_way.spawn(async move { publisher.publish(&key, &body).await?.routing().await });
+                            on_the_way.spawn(async move { publisher.publish(&key, body).await?.routing().await });
                         }
                     }
                 }

@@ -79,7 +79,13 @@ impl Client {
     }
 
     pub(crate) fn publish(&self, key: &str, body: &[u8]) -> Routing {
-        let sent = async { self.publisher.publish(key, body).await?.routing().await };
+        let sent = async {
+            self.publisher
+                .publish(key, body.to_vec())
+                .await?
+                .routing()
+                .await
+        };
         self.runtime.block_on(sent).expect("publishing")
     }
 

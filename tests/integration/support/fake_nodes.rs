@@ -170,7 +170,7 @@ fn name(sysinfo: &Value) -> String {
 
 /// Does not wait for the confirm, so that ten thousand nodes are quick.
 async fn say(publisher: &Publisher, key: &str, body: &Value) -> Result<()> {
-    let receipt = publisher.publish(key, body.to_string().as_bytes()).await?;
+    let receipt = publisher.publish(key, body.to_string()).await?;
     drop(receipt);
     Ok(())
 }
