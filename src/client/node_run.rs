@@ -26,7 +26,8 @@ pub(super) struct NodeRun {
     last_heard: Option<Instant>,
     /// When a message is to be sent once more.
     pub(super) retry_at: Option<Instant>,
-    /// It was asked what became of the request, and has said nothing since.
+    /// It is asked what became of the request, from before the broker confirms the question: the answer may come
+    /// sooner. It has said nothing since.
     pub(super) status_asked: bool,
     /// No queue took the last message for it.
     pub(super) unroutable: bool,
@@ -138,14 +139,14 @@ impl NodeRun {
     }
 
     /// How it ends by that reply.
-    pub(super) fn judge(&self, reply: &Reply, plan: &Plan) -> Outcome {
-        // The reply to a question may come before the broker's confirm of it.
-        let asked = self.status_asked || plan.action == Action::Attach;
+    pub(super) fn judge(&self, reply: &Reply) -> Outcome {
         match task::outcome(reply) {
             // The answer to our question and not to our request.
-            Outcome::Refused(_) if asked && reply.is_unknown_request() => Outcome::Undetermined {
-                message: FORGOTTEN.to_owned(),
-            },
+            Outcome::Refused(_) if self.status_asked && reply.is_unknown_request() => {
+                Outcome::Undetermined {
+                    message: FORGOTTEN.to_owned(),
+                }
+            }
             outcome => outcome,
         }
     }

@@ -100,6 +100,7 @@ impl<'a> RunState<'a> {
             let node = &mut self.nodes[i];
             node.sent_at = Some(now);
             node.stage = Stage::Publishing;
+            node.status_asked = self.plan.action == Action::Attach;
             // It cannot be asked, but its reply may be on its way.
             if self.plan.action == Action::Attach && !node.is_ur_agent() {
                 (node.stage, node.taken) = (Stage::Sent, true);
@@ -136,6 +137,7 @@ impl<'a> RunState<'a> {
         };
         let node = &mut self.nodes[i];
         if self.cancelled_until.is_some() {
+            node.status_asked = true;
             return Some((i, Payload::Cancel));
         }
         let repeatable = match self.plan.action {
@@ -143,6 +145,7 @@ impl<'a> RunState<'a> {
             Action::Cancel => !node.taken,
         };
         if !repeatable {
+            node.status_asked = true;
             return Some((i, Payload::StatusRequest));
         }
         node.stage = Stage::Publishing;
@@ -180,7 +183,6 @@ impl<'a> RunState<'a> {
             // Rejected by one queue, it may be in another: the node's.
             Routing::Taken | Routing::Rejected => {
                 node.taken = true;
-                node.status_asked = self.plan.action == Action::Attach;
                 self.schedule(i, acknowledges.then_some(now + RETRY_AFTER));
                 first.then(|| RunEvent::Sent(&self.nodes[i].target))
             }
@@ -195,10 +197,9 @@ impl<'a> RunState<'a> {
     }
 
     /// The same for a status request and a cancel. A node that is not there may be connecting again, as we did.
-    pub(super) fn status_asked(&mut self, i: usize, routing: Routing, now: Instant) {
+    pub(super) fn question_sent(&mut self, i: usize, routing: Routing, now: Instant) {
         let node = &mut self.nodes[i];
         if node.is_in_flight() {
-            node.status_asked |= routing != Routing::Unroutable;
             node.unroutable = routing == Routing::Unroutable;
             self.schedule(i, Some(now + RETRY_AFTER));
         }
@@ -256,7 +257,7 @@ impl<'a> RunState<'a> {
         if reply.name.is_none() {
             reply.set_label(self.plan.label.clone());
         }
-        let outcome = self.nodes[i].judge(&reply, self.plan);
+        let outcome = self.nodes[i].judge(&reply);
         let mut event = self.end(i, outcome.clone(), now);
         // Where the node has forgotten the request and an earlier outcome stands, the reply is not about that.
         if let Some(RunEvent::Ended(result)) = &mut event

@@ -31,7 +31,7 @@ fn a_run_waits_as_long_as_the_node_says_that_it_has_the_request() {
         let at = after(now, 60 * minute);
         assert_eq!(due(&mut state, at).len(), 2.min(3 - minute.min(2) as usize));
         progress(&mut state, 0, State::Running, at);
-        state.status_asked(0, Routing::Taken, at);
+        state.question_sent(0, Routing::Taken, at);
         match minute {
             1 => assert_eq!(give_up(&mut state, at), [2], "a Node.js agent says nothing"),
             2 => assert_eq!(give_up(&mut state, at), [1], "silent for two minutes"),
@@ -104,7 +104,7 @@ fn what_is_cancelled_is_waited_for_and_no_more_is_sent() {
         ["n0 Cancel", "n1 Cancel", "n2 Cancel"]
     );
     for i in 0..3 {
-        state.status_asked(i, Routing::Taken, now);
+        state.question_sent(i, Routing::Taken, now);
     }
     assert_eq!(
         reply(&mut state, 0, &Outcome::Cancelled, now),

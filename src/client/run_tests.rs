@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::run_state::{RETRY_AFTER, RunState};
+use super::run_state::{Payload, RETRY_AFTER, RunState};
 use super::{Action, JobStatus, NodeResult, Plain, Plan, RunEvent, Target};
 use broker::{Delivery, Routing};
 use protocol::{ErrorCode, NodeId, Outcome, Progress, Reply};
@@ -215,9 +215,9 @@ fn a_node_that_has_the_request_and_is_silent_is_asked_whether_it_still_has_it() 
     send_all(&mut state, now);
     progress(&mut state, 0, State::Running, now);
     assert_eq!(due(&mut state, after(now, 30)), ["n0 StatusRequest"]);
-    state.status_asked(0, Routing::Unroutable, after(now, 30));
+    state.question_sent(0, Routing::Unroutable, after(now, 30));
     assert_eq!(due(&mut state, after(now, 35)), ["n0 StatusRequest"]);
-    state.status_asked(0, Routing::Taken, after(now, 35));
+    state.question_sent(0, Routing::Taken, after(now, 35));
     let unknown = Outcome::Refused(Refusal::new(ErrorCode::UnknownRequest, "no such request"));
     let outcome = reply(&mut state, 0, &unknown, after(now, 36)).unwrap();
     assert_eq!(outcome.state(), "undetermined");
@@ -283,10 +283,10 @@ fn after_a_lost_connection_nodes_are_asked_until_they_are_there() {
     reply(&mut state, 0, &OK, now);
     state.connection_lost(now);
     assert_eq!(due(&mut state, now), ["n1 StatusRequest"]);
-    state.status_asked(1, Routing::Unroutable, now);
+    state.question_sent(1, Routing::Unroutable, now);
     assert_eq!(due(&mut state, now), [""; 0]);
     assert_eq!(due(&mut state, now + RETRY_AFTER), ["n1 StatusRequest"]);
-    state.status_asked(1, Routing::Taken, now);
+    state.question_sent(1, Routing::Taken, now);
     progress(&mut state, 1, State::Ended, now);
     assert_eq!(due(&mut state, now + RETRY_AFTER * 2), [""; 0]);
     assert_eq!(reply(&mut state, 1, &FAILED, now), Some(FAILED));
@@ -347,6 +347,19 @@ fn a_node_that_has_forgotten_the_request_says_so_before_the_broker_confirms_the_
     assert_eq!(state.next_to_send(now), Some(0));
     let unknown = Outcome::Refused(Refusal::new(ErrorCode::UnknownRequest, "no such request"));
     assert_eq!(reply(&mut state, 0, &unknown, now), Some(FAILED));
+}
+
+#[test]
+fn a_status_that_comes_before_the_confirm_of_its_question_answers_it() {
+    let plan = plan(Action::Execute);
+    let (mut state, now) = (state(2, &plan), Instant::now());
+    send_all(&mut state, now);
+    progress(&mut state, 0, State::Running, now);
+    let asked = state.next_retry(after(now, 30));
+    assert_eq!(asked, Some((0, Payload::StatusRequest)));
+    let unknown = Outcome::Refused(Refusal::new(ErrorCode::UnknownRequest, "no such request"));
+    let ended = reply(&mut state, 0, &unknown, after(now, 30));
+    assert!(matches!(ended, Some(Outcome::Undetermined { .. })));
 }
 
 #[test]
