@@ -3,9 +3,9 @@
 //! beside, where they are to be kept.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,8 @@ const MAX_KEPT_STREAM: u64 = 1024 * 1024;
 const MAX_ALL_KEPT: u64 = 256 * 1024 * 1024;
 /// Ids that are named where a beginning means several.
 const MAX_NAMED: usize = 5;
+/// The mode of a file that could not be written to its end.
+const BROKEN_OFF: u32 = 0o400;
 
 /// How a run began.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +54,8 @@ pub struct PastRun {
     pub start: Start,
     pub sent: HashSet<NodeId>,
     pub ended: HashMap<NodeId, Outcome>,
+    /// Its `ur` could not write the file to its end.
+    pub is_broken_off: bool,
 }
 
 /// A line of the file.
@@ -114,9 +118,8 @@ impl RunFiles {
             options.create(true).append(true).mode(0o600);
             // An id may be used again, by --request: then this is about the latest run of it.
             remove(&replies)?;
-            let file = options.open(&path)?;
-            file.set_len(0)?;
-            let mut file = RunFile::of(file);
+            remove(&path)?;
+            let mut file = RunFile::of(options.open(&path)?);
             if keep {
                 file.replies = Some(RepliesFile {
                     file: options.open(&replies)?,
@@ -278,8 +281,19 @@ impl RunFile {
         }
     }
 
-    /// Writes what has to be known later, and adds to what has ended what was kept of it.
+    /// Writes what has to be known later, and adds to what has ended what was kept of it. After an error nothing more
+    /// is to be noted: the file is marked, so that a node is not said to have never been sent to.
     pub fn note(&mut self, event: &mut RunEvent<'_>) -> Result<()> {
+        let noted = self.try_note(event);
+        if noted.is_err() {
+            // This takes no room on a full disk.
+            let broken_off = Permissions::from_mode(BROKEN_OFF);
+            drop(self.file.set_permissions(broken_off));
+        }
+        noted
+    }
+
+    fn try_note(&mut self, event: &mut RunEvent<'_>) -> Result<()> {
         match event {
             RunEvent::Publishing(target) => self.write(&Line::Sent(target.id.clone())),
             RunEvent::Ended(result) => {
@@ -333,10 +347,10 @@ fn write(file: &mut File, line: &impl Serialize) -> Result<()> {
 }
 
 impl PastRun {
-    /// The nodes that it was sent to, and those whose turn had not come.
+    /// The nodes that it was or may have been sent to, and those whose turn had not come.
     pub fn sent_and_not(&self) -> (Vec<Target>, Vec<Target>) {
         let targets = self.start.targets.iter().cloned();
-        targets.partition(|target| self.sent.contains(&target.id))
+        targets.partition(|target| self.is_broken_off || self.sent.contains(&target.id))
     }
 
     /// Whether it may still run somewhere, or be sent.
@@ -363,8 +377,10 @@ fn read(path: &Path) -> Result<Option<PastRun>> {
     let Some(Line::Run(start)) = lines.next() else {
         return Ok(None);
     };
+    let mode = fs::metadata(path)?.permissions().mode();
     let mut run = PastRun {
         start,
+        is_broken_off: mode & 0o777 == BROKEN_OFF,
         sent: HashSet::new(),
         ended: HashMap::new(),
     };
@@ -436,6 +452,21 @@ mod tests {
         let known: Vec<_> = past.known().collect();
         assert_eq!(known, [(&targets[0].id, &exited)]);
         assert_eq!(runs.find(&RequestId::parse("r2").unwrap()).unwrap(), None);
+    }
+
+    #[test]
+    fn where_the_file_could_not_be_written_to_its_end_no_node_counts_as_not_sent_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let (runs, start) = (RunFiles(dir.path().join("runs")), start("r1"));
+        let request = start.request.clone();
+        let target = start.targets[0].clone();
+        runs.create(start, false).unwrap();
+        let not_sent = || runs.find(&request).unwrap().unwrap().sent_and_not().1.len();
+        assert_eq!(not_sent(), 2);
+        let mut unwritable = RunFile::of(File::open(runs.path(&request)).unwrap());
+        let mut event = RunEvent::Publishing(&target);
+        assert!(unwritable.note(&mut event).is_err());
+        assert_eq!(not_sent(), 0);
     }
 
     #[test]

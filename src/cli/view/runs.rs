@@ -122,6 +122,7 @@ mod tests {
         let ids = || targets.iter().map(|target| target.id.clone());
         PastRun {
             sent: ids().take(4).collect::<HashSet<_>>(),
+            is_broken_off: false,
             ended: ids().zip(outcomes).collect::<HashMap<_, _>>(),
             start: Start {
                 request: RequestId::parse(id).unwrap(),
