@@ -270,13 +270,17 @@ impl Jobs {
             Ok(None) => gone(self, job, pids),
             Err(error) => {
                 warn!(request = %job.id, %error, "cannot look at a supervisor yet");
-                self.insert(&job, None, pids.supervisor.age());
-                self.watched.spawn(async move {
-                    sleep(POLL_SUPERVISOR).await;
-                    job
-                });
+                self.look_again(job, pids.supervisor.age());
             }
         }
+    }
+
+    fn look_again(&mut self, job: Job, age: Duration) {
+        self.insert(&job, None, age);
+        self.watched.spawn(async move {
+            sleep(POLL_SUPERVISOR).await;
+            job
+        });
     }
 
     /// Its outcome is on disk; or another supervisor had been quicker; or it died in the middle.
@@ -288,6 +292,10 @@ impl Jobs {
                 Ok(None) => self.never_begun(job),
                 Err(error) => self.left(job, undetermined(format!("{error:#}"))),
             },
+            Err(error) if job::lacks_descriptors(&error) => {
+                warn!(request = %job.id, error = format!("{error:#}"), "cannot look at an outcome yet");
+                self.look_again(job, Duration::ZERO);
+            }
             Err(error) => self.end(job, undetermined(format!("{error:#}"))),
         }
     }

@@ -59,7 +59,7 @@ pub use record::{OutcomeRecord, Pids, Record};
 pub use removal::remove_tree;
 pub use retention::Expired;
 pub use spool::Spool;
-pub use supervise::supervise;
+pub use supervise::{lacks_descriptors, supervise};
 
 /// Bytes of a job's file that is read whole: the longest message that RabbitMQ takes, and what stands around it.
 const MAX_FILE: u64 = 513 * 1024 * 1024;

@@ -102,15 +102,13 @@ fn fresh(name: &OsStr) -> CString {
     CString::new(text).expect("no name holds a zero")
 }
 
-/// Removes all that is in `.gone`, as far as that can be done.
+/// Removes all that is in `.gone` of a tree, as far as that can be done.
 fn empty(gone: &Path) -> Vec<(PathBuf, io::Error)> {
     let (mut left, mut stuck) = (Vec::new(), HashSet::new());
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let opened = rustix::fs::open(gone, flags, rustix::fs::Mode::empty());
-    let dir = match opened {
+    let dir = match open_in_place(gone) {
         Ok(dir) => dir,
-        Err(Errno::NOENT) => return left,
-        Err(errno) => return vec![(gone.to_owned(), errno.into())],
+        Err(error) if error.kind() == ErrorKind::NotFound => return left,
+        Err(error) => return vec![(gone.to_owned(), error)],
     };
     loop {
         let names: Vec<CString> = names(&dir)
@@ -130,6 +128,13 @@ fn empty(gone: &Path) -> Vec<(PathBuf, io::Error)> {
             }
         }
     }
+}
+
+/// Not what is mounted over it: a script may have done that to its own directory, with all of `/`.
+fn open_in_place(dir: &Path) -> io::Result<OwnedFd> {
+    let parent = open_directory(dir.parent().unwrap_or(Path::new("/")))?;
+    let name = dir.file_name().unwrap_or_default();
+    Ok(open_beneath(parent, name, OFlags::DIRECTORY)?)
 }
 
 /// Removes one of the things in `.gone`. Returns which of its entries it could not remove.
@@ -222,6 +227,7 @@ fn size(dir: &OwnedFd, depth: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
@@ -313,6 +319,35 @@ mod tests {
             let point = name(&left[0].0);
             // SAFETY: the string outlives the call.
             unsafe { libc::umount2(point.as_ptr(), libc::MNT_DETACH) };
+        });
+    }
+
+    #[test]
+    fn what_a_script_mounts_over_its_own_directory_or_over_all_of_them_is_left() {
+        with_mounts(|| {
+            let dir = tempfile::tempdir().unwrap();
+            let [kept, state, own] = ["kept", "state", "own"].map(|name| dir.path().join(name));
+            for path in [&kept.join("sub"), &state, &own] {
+                make(path);
+            }
+            drop(crate::Spool::open(&state).unwrap());
+            let work = state.join("work");
+            fs::set_permissions(&kept, PermissionsExt::from_mode(0o755)).unwrap();
+            let name = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
+            for point in [&work, &own] {
+                mount(&name(&kept), &name(point), libc::MS_BIND);
+            }
+            assert_eq!(remove_tree(&own).len(), 1);
+            drop(crate::Spool::open(&state).unwrap());
+            assert!(kept.join("sub").is_dir());
+            assert_eq!(
+                fs::metadata(&kept).unwrap().permissions().mode() & 0o777,
+                0o755
+            );
+            for point in [&work, &own] {
+                // SAFETY: the string outlives the call.
+                unsafe { libc::umount2(name(point).as_ptr(), libc::MNT_DETACH) };
+            }
         });
     }
 

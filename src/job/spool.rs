@@ -1,18 +1,21 @@
 //! The directory of jobs: open, find, list.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{self, Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use protocol::{NodeId, Refusal, RequestId};
+use rustix::fs::{Mode, OFlags, fchmod};
 use rustix::process::geteuid;
 
 use super::commit::Created;
 use super::retention::Retention;
-use super::work::WORK;
+use super::work::{WORK, open_beneath, open_directory};
 use super::{Job, lock, owner, removal};
 
 /// `<state-dir>`, held by one agent at a time.
@@ -68,7 +71,9 @@ impl Spool {
         // What a script made of it keeps no agent from answering for all jobs: one that finds no place there is
         // refused and says so.
         self.mend_work().ok();
-        for entry in fs::read_dir(&self.work).into_iter().flatten().flatten() {
+        // What is mounted over it is not ours to tidy.
+        let work = self.open_work().is_ok().then(|| fs::read_dir(&self.work));
+        for entry in work.into_iter().flatten().flatten().flatten() {
             let name = entry.file_name();
             let is_hidden = name.as_bytes().starts_with(b".");
             if !is_hidden && !self.jobs.join(&name).exists() {
@@ -79,19 +84,27 @@ impl Spool {
         Ok(())
     }
 
+    /// Fails for a link, and where something is mounted over it.
+    fn open_work(&self) -> io::Result<OwnedFd> {
+        let state_dir = open_directory(&self.state_dir)?;
+        Ok(open_beneath(state_dir, WORK, OFlags::DIRECTORY)?)
+    }
+
     /// A script may have put anything in its place, or mounted something over it.
     fn mend_work(&self) -> Result<()> {
         let own = geteuid().as_raw();
         let is_own = |path: &Path| {
             fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir() && meta.uid() == own)
         };
-        if is_own(&self.work) {
-            // Nothing in it is believed, so it is enough to close it again: jobs may be running there.
-            fs::set_permissions(&self.work, Permissions::from_mode(0o700))?;
-        } else {
+        if !is_own(&self.work) {
             removal::discard(&self.work, &self.jobs).ok();
             owner::make(&self.work)?;
         }
+        let Ok(work) = self.open_work() else {
+            return Ok(());
+        };
+        // Nothing in it is believed, so it is enough to close it again: jobs may be running there.
+        fchmod(work, Mode::RWXU)?;
         let gone = removal::gone(&self.work);
         if !is_own(&gone) {
             fs::remove_file(&gone).ok();
@@ -162,6 +175,7 @@ impl Spool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
     use std::time::Duration;
 
     use super::*;
@@ -220,7 +234,7 @@ mod tests {
     fn the_place_of_scripts_that_was_opened_to_all_is_closed_and_keeps_what_is_in_it() {
         let (dir, _) = after(|work| {
             File::create(work.join("r1/kept")).unwrap();
-            fs::set_permissions(work, Permissions::from_mode(0o777)).unwrap();
+            fs::set_permissions(work, fs::Permissions::from_mode(0o777)).unwrap();
         });
         let work = dir.path().join(WORK);
         assert_eq!(fs::metadata(&work).unwrap().mode() & 0o777, 0o700);
@@ -234,7 +248,7 @@ mod tests {
         let job = new_job(&spool, "r1");
         let work = dir.path().join(WORK);
         fs::remove_dir_all(&work).unwrap();
-        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        let mode = Mode::RUSR | Mode::WUSR;
         rustix::fs::mknodat(rustix::fs::CWD, &work, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         job.open_progress().unwrap_err();
     }

@@ -96,12 +96,20 @@ fn write_until_it_is_there(job: &Job, record: &OutcomeRecord) -> Result<()> {
     Ok(())
 }
 
+/// Whether a file could not be opened for want of a descriptor, or of memory: there may be one in a moment.
+pub fn lacks_descriptors(error: &anyhow::Error) -> bool {
+    let errno = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::raw_os_error);
+    matches!(errno, Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+}
+
 fn is_full(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<io::Error>();
     error.is_some_and(|error| {
         matches!(
             error.kind(),
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::OutOfMemory
-        )
+        ) || error.raw_os_error() == Some(libc::ENFILE)
     })
 }

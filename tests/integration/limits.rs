@@ -1,14 +1,19 @@
 //! Limits of broker, kernel and keys, exceeded: each request is answered, or the log says why not.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
+use std::process::Command;
 use std::time::Duration;
 
 use broker::Routing;
+use serde_json::Value;
 
 use crate::support::agent::{Agent, Setup};
 use crate::support::broker::{PrivateBroker, Vhost};
 use crate::support::client::{Client, Received};
-use crate::support::{Node, and, code, is_root, runs, script, text_of, wait_until_bound};
+use crate::support::{
+    Node, and, code, is_root, runs, script, text_of, wait_until, wait_until_bound,
+};
 
 #[test]
 fn a_reply_longer_than_the_broker_takes_is_shortened_and_the_session_goes_on() {
@@ -136,4 +141,62 @@ fn a_fork_bomb_within_a_limit_is_ended_whole_by_its_time_limit() {
     let reply = node.reply(&id);
     assert_eq!(reply["timed_out"], true, "{reply}");
     assert_eq!(node.shell("echo room again"), "room again\n");
+}
+
+#[test]
+fn an_agent_without_descriptors_refuses_and_believes_nothing_of_what_it_cannot_read() {
+    let mut node = Node::start();
+    let [mark, gate] = ["mark", "gate"].map(|name| node.agent.dir().join(name));
+    let id = node.send(&script(&format!(
+        ": >{}; until test -e {}; do sleep 0.05; done; echo whole",
+        mark.display(),
+        gate.display()
+    )));
+    wait_until("it runs", || mark.exists());
+    let pid = format!("--pid={}", node.agent.pid());
+    let limit = |files: &str| assert!(runs(&["prlimit", &pid], &[&format!("--nofile={files}:")]));
+    // Of what is open, none is closed.
+    limit("8");
+    let refused = node.ask(&script("true"));
+    assert_eq!(code(&refused), "storage", "{refused}");
+    fs::create_dir(gate).unwrap();
+    node.logs("cannot look at an outcome yet");
+    limit("1024");
+    assert_eq!(node.reply(&id)["stdout"], "whole\n");
+    assert_eq!(node.shell("echo back"), "back\n");
+}
+
+/// Agent, supervisor and script, each in turn, find fewer than they need.
+#[test]
+fn with_any_number_of_descriptors_a_script_runs_whole_or_is_told_not_to_have_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| File::create(dir.path().join(name)).unwrap();
+    let request = script("echo whole; exit 7").to_string();
+    file("request").write_all(request.as_bytes()).unwrap();
+    let mut ran = 0;
+    for files in 4..24 {
+        let mut exec = Command::new("prlimit");
+        exec.arg(format!("--nofile={files}:"));
+        exec.args([&ur_tests::program("ur-agent"), "exec"]);
+        exec.arg(dir.path().join("request"));
+        exec.env("TMPDIR", dir.path());
+        exec.stdout(file("stdout"))
+            .stderr(file("stderr"))
+            .status()
+            .unwrap();
+        let [stdout, stderr] = ["stdout", "stderr"].map(|name| {
+            let text = fs::read_to_string(dir.path().join(name));
+            text.unwrap()
+        });
+        let Ok(reply) = serde_json::from_str::<Value>(&stdout) else {
+            assert!(!stderr.is_empty(), "{files}: {stdout}");
+            continue;
+        };
+        match reply["exit_status"] == 7 {
+            true => assert_eq!(reply["stdout"], "whole\n", "{files}"),
+            false => assert_ne!(code(&reply), "no error", "{files}: {reply}"),
+        }
+        ran += u32::from(reply["exit_status"] == 7);
+    }
+    assert!(ran > 0);
 }
