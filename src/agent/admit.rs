@@ -25,7 +25,7 @@ const MAX_PING: usize = 4096;
 #[derive(Debug)]
 pub(super) enum Admission {
     /// A request that there is nothing wrong with, to be committed.
-    New(NewJob, Wanted),
+    New(NewJob, AcceptedTerms),
     /// It is a job on disk now: start it when there is room.
     Start(Job, ReplyTerms),
     /// Its id is known: say how far it is, and its reply again if it has one. Starts nothing.
@@ -46,7 +46,7 @@ pub(super) enum Admission {
 
 /// What is kept of a request until it is committed.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(super) struct AcceptedTerms {
     terms: ReplyTerms,
     origin: Option<String>,
 }
@@ -190,7 +190,7 @@ impl AdmissionControl<'_> {
             return Err(Refusal::new(ErrorCode::Busy, message));
         }
         let new = self.spool.build(id, (self.node, key), body)?;
-        Ok(Admission::New(new, Wanted { terms, origin }))
+        Ok(Admission::New(new, AcceptedTerms { terms, origin }))
     }
 
     /// What became of a new job that came as this message.
@@ -198,7 +198,7 @@ impl AdmissionControl<'_> {
         &mut self,
         created: Result<Created, Refusal>,
         (key, body): (&str, &[u8]),
-        Wanted { terms, origin }: Wanted,
+        AcceptedTerms { terms, origin }: AcceptedTerms,
     ) -> Admission {
         let Ok(RoutingKey::Execute { request, .. }) = RoutingKey::parse(key) else {
             return Admission::Ignore(format!("{key:?} brings no job"));

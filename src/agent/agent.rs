@@ -22,7 +22,7 @@ use super::askers::{Asker, Askers};
 use super::connect;
 use super::heap;
 use super::jobs::{FinishedJob, Jobs};
-use super::locate::Found;
+use super::locate::BrokerUrls;
 use super::outbox::{self, Outgoing, Sent};
 use super::reboot::{self, Reboot};
 use super::replies::Replies;
@@ -35,7 +35,7 @@ pub(super) struct Agent {
     pub(super) spool: Spool,
     pub(super) jobs: Jobs,
     pub(super) sysinfo: Sysinfo,
-    found: Option<Found>,
+    found: Option<BrokerUrls>,
     pub(super) reboot: Reboot,
     startup: Startup,
     pub(super) replies: Replies,

@@ -7,17 +7,17 @@ use tracing::{info, warn};
 use broker::{Broker, Subscription, Url, on_thread};
 
 use super::args::AgentArgs;
-use super::locate::{Found, locate};
+use super::locate::{BrokerUrls, locate};
 use super::sysinfo::Sysinfo;
 
 /// Where the broker is now. DNS may keep us waiting, and the jobs must not wait with us.
-pub(super) async fn find(args: &AgentArgs) -> Result<Found> {
+pub(super) async fn find(args: &AgentArgs) -> Result<BrokerUrls> {
     let args = args.clone();
     on_thread(move || locate(&args)).await?
 }
 
 /// Connects to the first broker that lets us. Fails with the last one's reason.
-pub(super) async fn connect(found: &Found) -> Result<Broker> {
+pub(super) async fn connect(found: &BrokerUrls) -> Result<Broker> {
     let mut failed = None;
     for url in &found.urls {
         if let Some(error) = failed.take() {
@@ -38,7 +38,7 @@ pub(super) async fn connect(found: &Found) -> Result<Broker> {
 }
 
 /// Those to which passwords and scripts go without TLS, over a network.
-pub(super) fn plain(found: &Found) -> Vec<&Url> {
+pub(super) fn plain(found: &BrokerUrls) -> Vec<&Url> {
     let urls = found.urls.iter();
     urls.filter(|url| url.is_plain_on_a_network()).collect()
 }

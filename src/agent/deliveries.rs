@@ -9,7 +9,7 @@ use broker::{Acker, Delivery, clock};
 use job::{Job, NewJob};
 use protocol::{Progress, RoutingKey, SysinfoRequest};
 
-use super::admit::{Admission, AdmissionControl, Wanted};
+use super::admit::{AcceptedTerms, Admission, AdmissionControl};
 use super::agent::Agent;
 use super::announce;
 use super::askers::Asker;
@@ -24,7 +24,7 @@ const MAX_AGE: Duration = Duration::from_secs(5);
 struct Uncommitted {
     delivery: Delivery,
     new: NewJob,
-    wanted: Wanted,
+    wanted: AcceptedTerms,
 }
 
 impl Agent {

@@ -20,18 +20,18 @@ const DNS_LIMIT: Duration = Duration::from_secs(2);
 
 /// Brokers to try in turn, and who named them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct BrokerUrls {
     pub urls: Vec<Url>,
     pub source: &'static str,
 }
 
 /// Looks everywhere, anew each time: at boot the network and DNS may come later than we do.
-pub(super) fn locate(args: &AgentArgs) -> Result<Found> {
+pub(super) fn locate(args: &AgentArgs) -> Result<BrokerUrls> {
     let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let tls = tls_files(args, &command_line);
-    let Found { urls, source } = locate_urls(args, &command_line)?;
+    let BrokerUrls { urls, source } = locate_urls(args, &command_line)?;
     let urls = urls.into_iter().map(|url| url.with_tls(&tls)).collect();
-    Ok(Found { urls, source })
+    Ok(BrokerUrls { urls, source })
 }
 
 /// What is not given may stand on the kernel command line, the only place where a ramdisk is told anything.
@@ -47,12 +47,12 @@ fn tls_files(args: &AgentArgs, command_line: &str) -> TlsFiles {
     }
 }
 
-fn locate_urls(args: &AgentArgs, command_line: &str) -> Result<Found> {
+fn locate_urls(args: &AgentArgs, command_line: &str) -> Result<BrokerUrls> {
     if let Some(urls) = &args.amqp_url {
         return found("--amqp-url or UR_AMQP_URL", urls);
     }
     if let Some(path) = &args.amqp_url_file {
-        return Ok(Found {
+        return Ok(BrokerUrls {
             urls: Url::list_in_file(path)?,
             source: "--amqp-url-file or UR_AMQP_URL_FILE",
         });
@@ -69,7 +69,7 @@ fn locate_urls(args: &AgentArgs, command_line: &str) -> Result<Found> {
     }
     let resolv = fs::read("/etc/resolv.conf").unwrap_or_default();
     match in_dns(&resolv)? {
-        Some(urls) => Ok(Found {
+        Some(urls) => Ok(BrokerUrls {
             urls,
             source: "DNS SRV",
         }),
@@ -81,16 +81,16 @@ fn locate_urls(args: &AgentArgs, command_line: &str) -> Result<Found> {
     }
 }
 
-fn one(source: &'static str, url: Url) -> Found {
-    Found {
+fn one(source: &'static str, url: Url) -> BrokerUrls {
+    BrokerUrls {
         urls: vec![url],
         source,
     }
 }
 
-fn found(source: &'static str, urls: &str) -> Result<Found> {
+fn found(source: &'static str, urls: &str) -> Result<BrokerUrls> {
     let urls = Url::list(urls).with_context(|| format!("reading {source}"))?;
-    Ok(Found { urls, source })
+    Ok(BrokerUrls { urls, source })
 }
 
 /// The names that the Node.js agent read.
@@ -113,7 +113,7 @@ fn from_parts(get: &dyn Fn(&str) -> Option<String>) -> Result<Option<Url>> {
     ))
 }
 
-fn in_config(path: &Path) -> Result<Option<Found>> {
+fn in_config(path: &Path) -> Result<Option<BrokerUrls>> {
     let reading = || format!("reading {}", path.display());
     let text = match fs::read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -139,7 +139,7 @@ fn argument<'a>(command_line: &'a str, name: &str) -> Option<&'a str> {
     words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
 }
 
-fn in_command_line(text: &str) -> Result<Option<Found>> {
+fn in_command_line(text: &str) -> Result<Option<BrokerUrls>> {
     let value = |name: &str| argument(text, name);
     if let Some(urls) = value("ur.amqp") {
         return found("ur.amqp on the kernel command line", urls).map(Some);
@@ -230,7 +230,7 @@ mod tests {
     use simple_dns::ResourceRecord;
     use simple_dns::rdata::SRV;
 
-    fn shown(found: Option<Found>) -> Vec<String> {
+    fn shown(found: Option<BrokerUrls>) -> Vec<String> {
         let urls = found.unwrap().urls;
         urls.iter().map(ToString::to_string).collect()
     }

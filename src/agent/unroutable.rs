@@ -14,9 +14,9 @@ const MAX: Duration = Duration::from_secs(60);
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
-pub(super) struct UnroutableReplies(Vec<Entry>);
+pub(super) struct UnroutableReplies(Vec<UnroutableReply>);
 
-struct Entry {
+struct UnroutableReply {
     job: Job,
     delay: Duration,
     since: Instant,
@@ -24,7 +24,7 @@ struct Entry {
     retry_at: Option<Instant>,
 }
 
-impl Entry {
+impl UnroutableReply {
     fn is_given_up(&self) -> bool {
         self.since.elapsed() >= GIVEN_UP_AFTER
     }
@@ -40,7 +40,7 @@ impl UnroutableReplies {
         let retry_at = Some(Instant::now() + delay);
         match known {
             Some(entry) => (entry.delay, entry.retry_at) = (delay, retry_at),
-            None => self.0.push(Entry {
+            None => self.0.push(UnroutableReply {
                 job,
                 delay,
                 since: Instant::now(),
@@ -71,7 +71,7 @@ impl UnroutableReplies {
 
     pub(super) fn take_due(&mut self) -> Vec<Job> {
         let now = Instant::now();
-        let due = |entry: &mut Entry| {
+        let due = |entry: &mut UnroutableReply| {
             entry
                 .retry_at
                 .take_if(|at| *at <= now)

@@ -24,13 +24,13 @@ const STREAMS: [&str; 4] = ["stdout", "stderr", "stdout_base64", "stderr_base64"
 
 /// What a node says about a request. The body is still unread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum AnswerKind {
     Reply,
     Progress,
     Output,
 }
 
-impl Answer {
+impl AnswerKind {
     /// `None` for what is about no request.
     pub(super) fn of(routing_key: &str) -> Option<(NodeId, Self)> {
         let (node, answer) = match RoutingKey::parse(routing_key).ok()? {

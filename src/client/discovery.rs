@@ -13,7 +13,7 @@ use super::claims::{founded, mark_namesakes};
 use super::fleet;
 use super::intake::Intake;
 use super::known_nodes::KnownNodes;
-use super::{Client, Node, Remembered, Wanted, by_name};
+use super::{Client, Node, Remembered, WantedNames, by_name};
 use broker::{Delivery, Routing, Subscription};
 use protocol::{NodeId, RequestId, RoutingKey, SysinfoRequest};
 
@@ -37,7 +37,7 @@ const NAMES_AGE: Duration = Duration::from_secs(90);
 pub struct Search {
     /// The silence that ends it, whichever nodes have answered. Without one, it is a second or less.
     pub quiet: Option<Duration>,
-    pub wanted: Wanted,
+    pub wanted: WantedNames,
     /// Keep all that the nodes say, not only what they are listed and chosen by.
     pub keep_sysinfo: bool,
 }
@@ -47,7 +47,7 @@ impl Search {
     pub fn for_all(quiet: Option<Duration>) -> Self {
         Self {
             quiet,
-            wanted: Wanted::unknown(),
+            wanted: WantedNames::unknown(),
             keep_sysinfo: false,
         }
     }
@@ -89,7 +89,7 @@ pub async fn discover(client: &Client, search: Search) -> Result<Found> {
 
 /// The names, and the UUIDs that they meant before: a second machine of such a UUID may go by another name, and is to
 /// show itself. Where a name means a UUID that was not asked for, all are asked.
-fn names_to_ask(client: &Client, wanted: &Wanted) -> HashSet<String> {
+fn names_to_ask(client: &Client, wanted: &WantedNames) -> HashSet<String> {
     let mut names: HashSet<String> = wanted.names().into_iter().collect();
     if names.is_empty() {
         return names;

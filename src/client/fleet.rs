@@ -78,7 +78,7 @@ struct Memory {
 
 /// A line of the file.
 #[derive(Serialize, Deserialize)]
-struct Line {
+struct NodeLine {
     uuid: NodeId,
     hostname: Plain,
     mac: Option<String>,
@@ -255,7 +255,7 @@ fn read(path: &Path) -> Result<Memory> {
         damaged: 0,
     };
     for line in text.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
-        match serde_json::from_slice(line).map(Line::into_entry) {
+        match serde_json::from_slice(line).map(NodeLine::into_entry) {
             Ok((id, known)) => drop(memory.nodes.insert(id, known)),
             Err(_) => memory.damaged += 1,
         }
@@ -272,7 +272,7 @@ fn write(path: &Path, memory: &Memory) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut file = BufWriter::new(NamedTempFile::new_in(dir).with_context(writing)?);
     for known in nodes {
-        serde_json::to_writer(&mut file, &Line::of(known)).with_context(writing)?;
+        serde_json::to_writer(&mut file, &NodeLine::of(known)).with_context(writing)?;
         file.write_all(b"\n").with_context(writing)?;
     }
     let file = file.into_inner().with_context(writing)?;
@@ -284,7 +284,7 @@ fn write(path: &Path, memory: &Memory) -> Result<()> {
     Ok(())
 }
 
-impl Line {
+impl NodeLine {
     fn of(known: &Remembered) -> Self {
         let node = &known.node;
         Self {

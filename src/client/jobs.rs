@@ -10,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::select;
 use tokio::time::{Instant, sleep_until};
 
-use super::answer::{self, Answer};
+use super::answer::{self, AnswerKind};
 use super::plan::answers;
 use super::{Client, Plain, Target};
 use broker::{Delivery, Routing};
@@ -101,7 +101,7 @@ impl<'a> Asked<'a> {
 
     /// Whether it is the first answer of a node.
     fn received(&mut self, delivery: &Delivery) -> bool {
-        let Some((node, Answer::Reply)) = Answer::of(&delivery.routing_key) else {
+        let Some((node, AnswerKind::Reply)) = AnswerKind::of(&delivery.routing_key) else {
             return false;
         };
         let Some(&i) = self.by_id.get(&node) else {

@@ -52,7 +52,7 @@ pub use groups::Groups;
 pub use jobs::{NodeJobs, jobs};
 pub use judge::{Matching, Outputs, UnknownKey, matching, outputs};
 pub use name_order::by_name;
-pub use names::{NodeName, Wanted};
+pub use names::{NodeName, WantedNames};
 pub use node::Node;
 pub use node_set::{BadNodeSet, NodeSets};
 pub use pattern::Pattern;

@@ -59,9 +59,9 @@ fn said_keys(node: &Node) -> Vec<String> {
 
 /// Who has not answered yet, where that can be known.
 #[derive(Clone, Debug)]
-pub struct Wanted(Option<HashSet<String>>);
+pub struct WantedNames(Option<HashSet<String>>);
 
-impl Wanted {
+impl WantedNames {
     /// Where no names say which nodes are to answer.
     pub fn unknown() -> Self {
         Self(None)

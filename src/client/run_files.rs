@@ -61,7 +61,7 @@ pub struct PastRun {
 /// A line of the file.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Line {
+enum RunLine {
     Run(Start),
     /// The request is about to be published, or was.
     Sent(NodeId),
@@ -96,7 +96,7 @@ struct RepliesFile {
 
 /// A line of it.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct KeptReply {
     node: NodeId,
     reply: Box<Reply>,
 }
@@ -126,7 +126,7 @@ impl RunFiles {
                     share: share(start.targets.len()),
                 });
             }
-            file.write(&Line::Run(start))?;
+            file.write(&RunLine::Run(start))?;
             file.file.sync_data()?;
             Ok(file)
         };
@@ -158,7 +158,9 @@ impl RunFiles {
         };
         let lines = text.split(|byte| *byte == b'\n');
         let lines = lines.filter_map(|line| serde_json::from_slice(line).ok());
-        Ok(lines.map(|Kept { node, reply }| (node, reply)).collect())
+        Ok(lines
+            .map(|KeptReply { node, reply }| (node, reply))
+            .collect())
     }
 
     /// The id that is meant by an id, by a beginning that one recorded run alone has, or by `last`. An id that is not
@@ -295,7 +297,7 @@ impl RunFile {
 
     fn try_note(&mut self, event: &mut RunEvent<'_>) -> Result<()> {
         match event {
-            RunEvent::Publishing(target) => self.write(&Line::Sent(target.id.clone())),
+            RunEvent::Publishing(target) => self.write(&RunLine::Sent(target.id.clone())),
             RunEvent::Ended(result) => {
                 let node = result.target.id.clone();
                 if let Some(reply) = &result.reply {
@@ -309,7 +311,7 @@ impl RunFile {
                     }
                 }
                 let outcome = result.outcome.clone();
-                self.write(&Line::Ended { node, outcome })
+                self.write(&RunLine::Ended { node, outcome })
             }
             _ => Ok(()),
         }
@@ -320,7 +322,7 @@ impl RunFile {
         &self.without_output
     }
 
-    fn write(&mut self, line: &Line) -> Result<()> {
+    fn write(&mut self, line: &RunLine) -> Result<()> {
         write(&mut self.file, line)
     }
 }
@@ -336,7 +338,7 @@ impl RepliesFile {
     fn keep(&mut self, node: NodeId, reply: &Reply) -> Result<()> {
         let mut reply = Box::new(reply.clone());
         answer::shorten(&mut reply, self.share);
-        write(&mut self.file, &Kept { node, reply })
+        write(&mut self.file, &KeptReply { node, reply })
     }
 }
 
@@ -374,7 +376,7 @@ fn read(path: &Path) -> Result<Option<PastRun>> {
     let mut lines = text
         .lines()
         .map_while(|line| serde_json::from_str(line).ok());
-    let Some(Line::Run(start)) = lines.next() else {
+    let Some(RunLine::Run(start)) = lines.next() else {
         return Ok(None);
     };
     let mode = fs::metadata(path)?.permissions().mode();
@@ -386,13 +388,13 @@ fn read(path: &Path) -> Result<Option<PastRun>> {
     };
     for line in lines {
         match line {
-            Line::Sent(node) => {
+            RunLine::Sent(node) => {
                 run.sent.insert(node);
             }
-            Line::Ended { node, outcome } => {
+            RunLine::Ended { node, outcome } => {
                 run.ended.insert(node, outcome);
             }
-            Line::Run(_) => {}
+            RunLine::Run(_) => {}
         }
     }
     Ok(Some(run))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::answer::{self, Answer};
+use super::answer::{self, AnswerKind};
 use super::node_run::{NodeRun, Stage};
 use super::report::{Report, RunEvent};
 use super::rolling::Turns;
@@ -206,15 +206,15 @@ impl<'a> RunState<'a> {
     }
 
     pub(super) fn received(&mut self, delivery: &Delivery, now: Instant) -> Option<RunEvent<'_>> {
-        let (node, answer) = Answer::of(&delivery.routing_key)?;
+        let (node, answer) = AnswerKind::of(&delivery.routing_key)?;
         let i = *self.by_id.get(&node)?;
         if !self.nodes[i].is_in_flight() {
             return None;
         }
         self.nodes[i].unroutable = false;
         match answer {
-            Answer::Reply => self.replied(i, &delivery.body, now),
-            Answer::Progress => {
+            AnswerKind::Reply => self.replied(i, &delivery.body, now),
+            AnswerKind::Progress => {
                 let progress = answer::progress(&delivery.body)?;
                 self.picked_up(i, now);
                 let node = &mut self.nodes[i];
@@ -222,7 +222,7 @@ impl<'a> RunState<'a> {
                 let progress = node.last_progress.as_ref()?;
                 Some(RunEvent::Progress(&node.target, progress))
             }
-            Answer::Output => {
+            AnswerKind::Output => {
                 let output = answer::output(&delivery.body)?;
                 self.picked_up(i, now);
                 self.nodes[i].has_output();

@@ -9,7 +9,8 @@ use super::chosen::{Choice, Meant, targets};
 use super::judge::{Matching, matching};
 use super::names::Directory;
 use super::{
-    BadFilter, Filter, Node, NodeName, Pattern, Remembered, Search, Target, Unselectable, Wanted,
+    BadFilter, Filter, Node, NodeName, Pattern, Remembered, Search, Target, Unselectable,
+    WantedNames,
 };
 
 /// What was asked for.
@@ -61,11 +62,11 @@ impl Selector {
     }
 
     /// Which nodes have to answer, where that can be known.
-    pub fn wanted(&self) -> Wanted {
+    pub fn wanted(&self) -> WantedNames {
         let mut names = Vec::new();
         match self.names(&mut names) {
-            true => Wanted::named(names),
-            false => Wanted::unknown(),
+            true => WantedNames::named(names),
+            false => WantedNames::unknown(),
         }
     }
 

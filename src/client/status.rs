@@ -6,7 +6,7 @@ use anyhow::Result;
 use tokio::time::{Instant, timeout_at};
 
 use super::Client;
-use super::answer::{self, Answer};
+use super::answer::{self, AnswerKind};
 use super::plan::{STATUS_REQUEST, answers};
 use broker::{Delivery, Routing};
 use protocol::{NodeId, Outcome, Progress, Reply, RequestId, RoutingKey, State};
@@ -36,11 +36,11 @@ impl JobStatus {
     /// What cannot be read is passed over: another message may follow that can.
     fn received(&mut self, delivery: &Delivery, from: &NodeId) {
         let body = &delivery.body;
-        match Answer::of(&delivery.routing_key) {
-            Some((node, Answer::Progress)) if node == *from => {
+        match AnswerKind::of(&delivery.routing_key) {
+            Some((node, AnswerKind::Progress)) if node == *from => {
                 self.progress = answer::progress(body).or(self.progress.take());
             }
-            Some((node, Answer::Reply)) if node == *from => {
+            Some((node, AnswerKind::Reply)) if node == *from => {
                 let reply = answer::reply(body).ok().map(|(reply, _)| reply);
                 let ours = reply.filter(|reply| reply.is_meant_for(None));
                 self.reply = ours.or(self.reply.take());

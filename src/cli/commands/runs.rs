@@ -13,7 +13,7 @@ use super::values::request_id;
 use crate::exit::Exit;
 use crate::stderr::tell;
 use crate::view::{
-    self, Clock, Program, Screen, Trace, View, Wanted, When, fold_targets, terminal_width,
+    self, Clock, Program, Screen, Trace, View, ViewSettings, When, fold_targets, terminal_width,
 };
 use client::{NodeResult, PastRun, Report, RunEvent, RunFiles, Target};
 use protocol::RequestId;
@@ -74,7 +74,7 @@ fn show(args: &ShowArgs) -> Result<Exit> {
         pages: past_run::pages(Some(&run))?,
         name: None,
     };
-    let wanted = Wanted {
+    let wanted = ViewSettings {
         view,
         is_raw: false,
         colour: When::Auto,

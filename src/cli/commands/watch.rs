@@ -11,7 +11,7 @@ use super::output::{OUTPUT, ViewArgs};
 use super::steering::{OnInterrupt, Question, steering};
 use super::targets::DiscoverArgs;
 use crate::stderr::tell;
-use crate::view::{OutDir, Program, Screen, Trace, Wanted, When};
+use crate::view::{OutDir, Program, Screen, Trace, ViewSettings, When};
 use client::{Client, Plan, Report, RunEvent, RunFile, Target, run};
 use protocol::RequestId;
 
@@ -60,7 +60,7 @@ impl WatchArgs {
         request: &'a RequestId,
         trace: &'a Trace,
     ) -> Result<Screen<'a>> {
-        let view = Wanted {
+        let view = ViewSettings {
             view: self.view.view(),
             is_raw: self.raw,
             colour: self.color,

@@ -23,7 +23,7 @@ pub(crate) enum Folding {
 }
 
 /// The nodes that have ended. An output is kept once, however many nodes printed it.
-pub(super) struct Groups {
+pub(super) struct OutputGroups {
     groups: BTreeMap<GroupKey, Vec<String>>,
     folding: Folding,
     style: Style,
@@ -31,7 +31,7 @@ pub(super) struct Groups {
 
 type Group<'a> = (&'a GroupKey, Vec<&'a str>);
 
-impl Groups {
+impl OutputGroups {
     pub(super) fn new(folding: Folding, style: Style) -> Self {
         Self {
             groups: BTreeMap::new(),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     fn shown_so(folding: Folding, results: &[NodeResult]) -> String {
-        let mut groups = Groups::new(folding, Style::plain());
+        let mut groups = OutputGroups::new(folding, Style::plain());
         results.iter().for_each(|result| groups.add(result));
         let mut out = Vec::new();
         groups.write(&mut out).unwrap();
@@ -299,7 +299,7 @@ no disk
 
     #[test]
     fn failures_are_red_and_what_differs_yellow() {
-        let mut groups = Groups::new(
+        let mut groups = OutputGroups::new(
             Folding::Fold,
             Style {
                 colour: Colour(true),

@@ -8,13 +8,13 @@ use anyhow::Result;
 
 use super::colour::{Colour, When};
 use super::counter::Counter;
-use super::group::{Folding, Groups, write_one};
+use super::group::{Folding, OutputGroups, write_one};
 use super::last_line::LastLines;
 use super::out::OutDir;
 use super::script_path::ScriptPath;
 use super::stream::Streams;
 use super::trace::Trace;
-use super::{Output, Program, Style, json, progress, summary};
+use super::{OutputForm, Program, Style, json, progress, summary};
 use crate::stderr::{ask, tell};
 use client::{BatchEnd, Between, NodeResult, Report, RunEvent, Target};
 use protocol::{NodeId, Progress, Reply, RequestId, Stream};
@@ -44,7 +44,7 @@ impl View {
 
 /// The view, whether a terminal gets output of scripts as it came, when there are colours, what runs.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct ViewSettings<'a> {
     pub(crate) view: View,
     pub(crate) is_raw: bool,
     pub(crate) colour: When,
@@ -53,7 +53,7 @@ pub(crate) struct Wanted<'a> {
 
 /// A view and what it keeps. Only [`Kept::Array`] leaves the replies in the report.
 enum Kept {
-    Groups(Groups),
+    Groups(OutputGroups),
     Array,
     Lines,
     LastLine(LastLines),
@@ -79,15 +79,15 @@ pub(crate) struct Screen<'a> {
 impl<'a> Screen<'a> {
     pub(crate) fn new(
         nodes: usize,
-        view: Wanted<'_>,
+        view: ViewSettings<'_>,
         quiet: bool,
         request: &'a RequestId,
         trace: &'a Trace,
     ) -> Self {
         let live = !quiet && !trace.is_on() && io::stderr().is_terminal();
         let output = |is_terminal: bool| match is_terminal && !view.is_raw {
-            true => Output::ForATerminal,
-            false => Output::AsItCame,
+            true => OutputForm::ForATerminal,
+            false => OutputForm::AsItCame,
         };
         let stdout = output(io::stdout().is_terminal());
         let stderr = output(io::stderr().is_terminal());
@@ -99,7 +99,7 @@ impl<'a> Screen<'a> {
         };
         Self {
             kept: match view.view {
-                View::Groups(folding) => Kept::Groups(Groups::new(folding, style)),
+                View::Groups(folding) => Kept::Groups(OutputGroups::new(folding, style)),
                 View::Array => Kept::Array,
                 View::Lines => Kept::Lines,
                 View::LastLine => Kept::LastLine(LastLines::new(style)),

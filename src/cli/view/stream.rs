@@ -10,7 +10,7 @@ use protocol::{NodeId, Output, Stream, Text};
 pub(super) struct Streams {
     pieces: HashMap<(NodeId, Stream), Piece>,
     style: Style,
-    stderr: super::Output,
+    stderr: super::OutputForm,
 }
 
 /// A stream of one node.
@@ -33,7 +33,7 @@ const MAX_LINE: usize = 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Streams {
-    pub(super) fn new(style: Style, stderr: super::Output) -> Self {
+    pub(super) fn new(style: Style, stderr: super::OutputForm) -> Self {
         let pieces = HashMap::new();
         Self {
             pieces,
@@ -171,7 +171,7 @@ mod tests {
     }
 
     fn shown(pieces: &[(u64, &str)], ended: &NodeResult) -> String {
-        let mut streams = Streams::new(Style::plain(), super::super::Output::AsItCame);
+        let mut streams = Streams::new(Style::plain(), super::super::OutputForm::AsItCame);
         let pieces = pieces.iter();
         let mut shown: Vec<u8> = pieces
             .flat_map(|(offset, data)| streams.add(&ended.target, &output(*offset, data)))
@@ -199,7 +199,7 @@ mod tests {
             shown(&[(0, "one\n"), (10, "x\n")], &ended),
             "n1: one\nn1: \nn1: --- 6 bytes are left out\nn1: x\n"
         );
-        let mut streams = Streams::new(Style::plain(), super::super::Output::AsItCame);
+        let mut streams = Streams::new(Style::plain(), super::super::OutputForm::AsItCame);
         for offset in [u64::MAX, 5] {
             streams.add(&ended.target, &output(offset, "x\n"));
         }
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn a_line_whose_end_does_not_come_is_shown_after_a_second_and_goes_on_in_the_next() {
         let (ended, now) = (ok("n1", "Sure? yes\n"), Instant::now());
-        let as_it_came = super::super::Output::AsItCame;
+        let as_it_came = super::super::OutputForm::AsItCame;
         let mut streams = Streams::new(Style::plain(), as_it_came);
         assert_eq!(streams.add(&ended.target, &output(0, "Sure? ")), b"");
         assert_eq!(streams.overdue(now), []);
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn a_line_without_an_end_is_not_kept_for_ever() {
         let ended = ok("n1", "");
-        let mut streams = Streams::new(Style::plain(), super::super::Output::AsItCame);
+        let mut streams = Streams::new(Style::plain(), super::super::OutputForm::AsItCame);
         let long = "x".repeat(MAX_LINE + 1);
         let shown = streams.add(&ended.target, &output(0, &long));
         assert_eq!(shown.len(), "n1: \n".len() + long.len());

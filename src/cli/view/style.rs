@@ -1,6 +1,6 @@
 //! How output of scripts is shown to people.
 
-use super::Output;
+use super::OutputForm;
 use super::colour::Colour;
 use super::page::Pages;
 use super::script_path::ScriptPath;
@@ -9,7 +9,7 @@ use task::TaskResult;
 
 #[derive(Clone, Debug)]
 pub(super) struct Style {
-    pub(super) output: Output,
+    pub(super) output: OutputForm,
     pub(super) colour: Colour,
     pub(super) program: Program,
     /// `None` where output is shown as it came.
@@ -37,7 +37,7 @@ impl Style {
         let text = text.map(
             |(name, result)| match self.program.pages.page(name, &result) {
                 Some(page) => page,
-                None if self.output == Output::ForATerminal => result.shortened().to_text(),
+                None if self.output == OutputForm::ForATerminal => result.shortened().to_text(),
                 None => result.to_text(),
             },
         );
@@ -66,7 +66,7 @@ impl Style {
     /// As in a file.
     pub(super) fn plain() -> Self {
         Self {
-            output: Output::AsItCame,
+            output: OutputForm::AsItCame,
             colour: Colour(false),
             program: Program::default(),
             path: None,

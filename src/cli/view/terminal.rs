@@ -5,12 +5,12 @@ use client::is_visible;
 
 /// How output of scripts is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Output {
+pub(crate) enum OutputForm {
     AsItCame,
     ForATerminal,
 }
 
-impl Output {
+impl OutputForm {
     pub(super) fn fit(self, bytes: Vec<u8>) -> Vec<u8> {
         match self {
             Self::AsItCame => bytes,
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     fn shown(bytes: &[u8]) -> String {
-        String::from_utf8(Output::ForATerminal.fit(bytes.to_vec())).unwrap()
+        String::from_utf8(OutputForm::ForATerminal.fit(bytes.to_vec())).unwrap()
     }
 
     #[test]
@@ -96,6 +96,6 @@ mod tests {
     #[test]
     fn what_goes_elsewhere_is_not_touched() {
         let bytes = b"\x1b[2J\xff".to_vec();
-        assert_eq!(Output::AsItCame.fit(bytes.clone()), bytes);
+        assert_eq!(OutputForm::AsItCame.fit(bytes.clone()), bytes);
     }
 }
