@@ -3,7 +3,6 @@
 use std::io::PipeReader;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, getpid};
@@ -78,23 +77,24 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub(super) fn watch(&mut self) -> Result<()> {
+    pub(super) fn watch(&mut self) {
         // It may have been asked for between our look and our being able to hear the signal.
         if self.job.is_cancelled() {
             self.begin_stop(Outcome::Cancelled);
         }
         loop {
-            self.wait()?;
+            self.wait();
             self.collect();
             if self.is_over() {
-                return Ok(());
+                return;
             }
             self.watch_the_clock();
         }
     }
 
-    /// Sleeps until there is something to do.
-    fn wait(&mut self) -> Result<()> {
+    /// Sleeps until there is something to do. Where the kernel has no memory for that, for a moment: a script is not left
+    /// alone.
+    fn wait(&mut self) {
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
         if let Some(pipe) = &self.stdout.pipe {
             fds.push(PollFd::new(pipe, PollFlags::IN));
@@ -105,9 +105,8 @@ impl<'a> Run<'a> {
         let timeout = self.patience().map(|time| {
             Timespec::try_from(time.min(Duration::from_secs(3600))).expect("an hour fits")
         });
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error).context("waiting for the script"),
+        if poll(&mut fds, timeout.as_ref()).is_err() {
+            std::thread::park_timeout(POLL_DESCENDANTS);
         }
     }
 

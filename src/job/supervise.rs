@@ -58,7 +58,7 @@ pub fn supervise(job: &Job) -> Result<()> {
     };
     note_script(job, pids, started.script);
     let mut run = Run::new(job, request.timeout, cgroup, signals, started);
-    run.watch()?;
+    run.watch();
     let (record, pipes) = run.finish();
     write_until_it_is_there(job, &record)?;
     // A daemon that the script left holds its output open, and would die of SIGPIPE. The job's files are
