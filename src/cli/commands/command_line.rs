@@ -31,8 +31,9 @@ impl Args {
     }
 
     pub(super) fn parse_line(words: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
-        let matches = command().try_get_matches_from(words).map_err(unquoted)?;
-        Self::of(&matches)
+        let words: Vec<OsString> = words.into_iter().collect();
+        let matches = command().try_get_matches_from(&words);
+        Self::of(&matches.map_err(|error| with_words_of_ours(error, &words))?)
     }
 
     fn of(matches: &ArgMatches) -> Result<Self, Error> {
@@ -102,15 +103,53 @@ pub(crate) fn help(words: &[String]) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Of a command line without quotes clap would say how to pass its flags on, which does not help.
-fn unquoted(mut error: Error) -> Error {
-    if error.kind() == ErrorKind::UnknownArgument && error.to_string().contains("ur exec [") {
-        let hint = "quote the command line, so that it is one argument: 'ls -l'";
-        error.remove(ContextKind::Suggested);
-        let hint = ContextValue::StyledStrs(vec![hint.into()]);
-        error.insert(ContextKind::Suggested, hint);
+/// What clap would say of a command line without quotes, how to pass its flags on, does not help; or it takes them for
+/// its own.
+fn with_words_of_ours(mut error: Error, words: &[OsString]) -> Error {
+    const HINT: &str = "quote the command line, so that it is one argument: 'ls -l'";
+    match error.kind() {
+        ErrorKind::MissingRequiredArgument => return with_targets(error),
+        ErrorKind::UnknownArgument
+        | ErrorKind::ArgumentConflict
+        | ErrorKind::InvalidValue
+        | ErrorKind::DisplayHelp
+            if goes_on_behind_its_line(words) => {}
+        _ => return error,
+    }
+    if error.kind() == ErrorKind::DisplayHelp {
+        let what = format!("{HINT} (the help of ur exec: ur help exec)");
+        let mut ur = command();
+        ur.build();
+        let exec = ur.find_subcommand_mut("exec").expect("it was parsed");
+        return exec.error(ErrorKind::UnknownArgument, what);
+    }
+    error.remove(ContextKind::Suggested);
+    let hint = ContextValue::StyledStrs(vec![HINT.into()]);
+    error.insert(ContextKind::Suggested, hint);
+    error
+}
+
+/// Of all the flags that say which nodes, clap would make one word.
+fn with_targets(mut error: Error) -> Error {
+    if let Some(ContextValue::Strings(mut missing)) = error.remove(ContextKind::InvalidArg) {
+        for it in missing.iter_mut().filter(|it| it.starts_with("<--all|")) {
+            "TARGETS: -a, -c, -n NODE, -g GROUP, -w EXPR…".clone_into(it);
+        }
+        error.insert(ContextKind::InvalidArg, ContextValue::Strings(missing));
     }
     error
+}
+
+/// Whether words follow the command line of `ur exec`.
+fn goes_on_behind_its_line(words: &[OsString]) -> bool {
+    let ur = command().ignore_errors(true);
+    let is_whole = |words: &[OsString]| {
+        let matches = ur.clone().try_get_matches_from(words).ok()?;
+        let exec = matches.subcommand_matches("exec");
+        Some(exec.is_some_and(|exec| exec.contains_id("command")))
+    };
+    let mut before = (2..words.len()).map_while(|n| is_whole(&words[..n]));
+    before.any(|is_whole| is_whole)
 }
 
 #[cfg(test)]
@@ -161,15 +200,36 @@ mod tests {
 
     #[test]
     fn a_command_line_that_is_not_quoted_is_told_as_that() {
-        for line in ["ur exec -n node1 ls -l /", "ur exec -n node1 ls /"] {
+        for line in [
+            "ur exec -n node1 ls -l /",
+            "ur exec -n node1 ls /",
+            "ur exec -n node1 df -h",
+            "ur exec -n node1 ls --help",
+            "ur exec -n node1 -- df -h",
+            "ur exec -a grep -v foo",
+            "ur exec -n node1 uname -a",
+            "ur exec -a free -g",
+        ] {
             let told = parse(line).unwrap_err().to_string();
             assert!(
                 told.contains("quote the command line") && !told.contains("-- "),
                 "{told}"
             );
         }
-        let other = parse("ur nodes -Z").unwrap_err().to_string();
-        assert!(!other.contains("quote"), "{other}");
+        let whom = parse("ur exec uptime").unwrap_err().to_string();
+        assert!(
+            whom.contains("  TARGETS: -a, ") && !whom.contains('|'),
+            "{whom}"
+        );
+        for line in [
+            "ur nodes -Z",
+            "ur exec -h",
+            "ur exec -a -n x uptime",
+            "ur exec -a --wait x uptime",
+        ] {
+            let other = parse(line).unwrap_err().to_string();
+            assert!(!other.contains("quote the command line,"), "{other}");
+        }
     }
 
     #[test]
