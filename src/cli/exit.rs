@@ -65,6 +65,10 @@ pub(crate) fn table() -> String {
 #[derive(Debug)]
 pub(crate) struct Usage(pub(crate) String);
 
+/// What was typed means no node.
+#[derive(Debug)]
+pub(crate) struct Nobody(pub(crate) String);
+
 impl Exit {
     pub(crate) fn of_run(report: &Report) -> Self {
         if report.interrupted {
@@ -116,6 +120,9 @@ impl Exit {
         {
             return Self::Usage;
         }
+        if error.is::<Nobody>() {
+            return Self::Missing;
+        }
         match error.downcast_ref::<Unselectable>() {
             Some(
                 Unselectable::Missing { .. }
@@ -166,6 +173,14 @@ impl fmt::Display for Usage {
 }
 
 impl std::error::Error for Usage {}
+
+impl fmt::Display for Nobody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Nobody {}
 
 #[cfg(test)]
 mod tests {

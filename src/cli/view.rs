@@ -1,6 +1,5 @@
 //! Output of `ur`: tables, groups of nodes, JSON, the counter, the summary. Knows no flags.
 
-mod clock;
 mod colour;
 pub(crate) mod columns;
 mod counter;
@@ -32,7 +31,6 @@ mod terminal;
 mod trace;
 mod width;
 
-pub(crate) use clock::Clock;
 pub(crate) use colour::When;
 pub(crate) use fold::{fold, fold_targets};
 pub(crate) use group::Folding;

@@ -62,7 +62,7 @@ impl Client {
     }
 
     /// What is remembered of its nodes.
-    pub(super) fn fleet(&self) -> Fleet {
+    pub fn fleet(&self) -> Fleet {
         Fleet::of(&self.urls)
     }
 

@@ -10,7 +10,7 @@ use anyhow::Result;
 use tokio::time::{Instant, timeout_at};
 
 use super::claims::{founded, mark_namesakes};
-use super::fleet;
+use super::fleet::{self, NOT_REMEMBERED};
 use super::intake::Intake;
 use super::known_nodes::KnownNodes;
 use super::{Client, Node, Remembered, WantedNames, by_name};
@@ -151,7 +151,10 @@ async fn found_by(client: &Client, intake: Intake, end: End, known: &KnownNodes)
         End::ShortSilence | End::TimeIsUp | End::NoQueue => {}
     }
     let mut found = found(client, nodes, notes).await;
-    found.misses_unknown &= end != End::Silence(Missing::NoneWanted);
+    if end == End::Silence(Missing::NoneWanted) {
+        found.misses_unknown = false;
+        found.notes.retain(|note| note != NOT_REMEMBERED);
+    }
     Ok(found)
 }
 

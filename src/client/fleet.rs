@@ -2,29 +2,22 @@
 //! last. So a command can say which nodes it missed. What nodes say is data of strangers: it is bounded, and plain.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, DirBuilder, File};
-use std::io::{BufWriter, ErrorKind, Write};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use broker::Url;
-use jiff::Timestamp;
-use rustix::fs::{FlockOperation, flock};
-use serde::{Deserialize, Serialize};
+use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
-use tokio::time::{Instant, sleep};
 
-use super::{Node, Plain, run_files};
+use super::fleet_file::{lock, read, write};
+use super::state_dir::state_dir;
+use super::{Clock, Node, Plain};
 use protocol::NodeId;
 
-/// Nodes that are remembered. Of more, those that were not seen for the longest are forgotten.
-const MAX_NODES: usize = 20_000;
-/// How long another `ur` may take to write the same file.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
-const LOCK_AGAIN: Duration = Duration::from_millis(10);
+/// No matter where all have answered that were named.
+pub(super) const NOT_REMEMBERED: &str = "neither HOME nor XDG_STATE_HOME is set, so nodes are not remembered, and who does not answer is not missed";
+/// An answer that is so much later than the one before.
+const WORTH_NOTING: SignedDuration = SignedDuration::from_secs(1);
 
 /// A node that answered some time ago. Of what it said then, only what it is called by, its agent's version, and whether
 /// it was a headnode.
@@ -36,8 +29,8 @@ pub struct Remembered {
 
 impl Remembered {
     /// `3 h ago (2026-01-01T00:00:00Z)`
-    pub fn when(&self) -> String {
-        format!("{} ago ({:.0})", self.age(), self.seen)
+    pub fn when(&self, clock: &Clock) -> String {
+        format!("{} ago ({})", self.age(), clock.seconds(self.seen))
     }
 
     /// How long it has not been seen, in the largest unit that makes sense.
@@ -69,26 +62,6 @@ pub(super) struct Unseen {
     pub(super) notes: Vec<String>,
 }
 
-/// What the file holds.
-struct Memory {
-    nodes: HashMap<NodeId, Remembered>,
-    /// Lines that cannot be read.
-    damaged: usize,
-}
-
-/// A line of the file.
-#[derive(Serialize, Deserialize)]
-struct NodeLine {
-    uuid: NodeId,
-    hostname: Plain,
-    mac: Option<String>,
-    ip: Option<Plain>,
-    agent: Option<Plain>,
-    #[serde(default)]
-    headnode: bool,
-    seen: Timestamp,
-}
-
 /// The memory of the nodes of one broker.
 #[derive(Clone, Debug)]
 pub struct Fleet {
@@ -102,7 +75,7 @@ impl Fleet {
         let urls: Vec<String> = urls.iter().map(Url::to_string).collect();
         let digest = Sha256::digest(urls.join(","));
         let name: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
-        let dir = run_files::state_dir().ok();
+        let dir = state_dir().ok();
         Self {
             path: dir.map(|dir| dir.join("fleet").join(name + ".jsonl")),
         }
@@ -125,6 +98,7 @@ impl Fleet {
             notes: Vec::new(),
         };
         let Some(path) = &self.path else {
+            unseen.notes.push(NOT_REMEMBERED.to_owned());
             return unseen;
         };
         let lock = match nodes.is_empty() {
@@ -154,6 +128,29 @@ impl Fleet {
         unseen
     }
 
+    /// Notes when nodes answered that are remembered. What is not noted costs the time of their last search, no more.
+    pub async fn heard(&self, answers: HashMap<NodeId, Timestamp>) {
+        let note = async |path: &PathBuf| {
+            let _lock = lock(path).await?;
+            let mut memory = read(path)?;
+            let mut is_news = false;
+            for (id, at) in answers {
+                if let Some(known) = memory.nodes.get_mut(&id)
+                    && at.duration_since(known.seen) >= WORTH_NOTING
+                {
+                    (known.seen, is_news) = (at, true);
+                }
+            }
+            match is_news {
+                true => write(path, &memory),
+                false => anyhow::Ok(()),
+            }
+        };
+        if let Some(path) = &self.path {
+            note(path).await.ok();
+        }
+    }
+
     /// Forgets those that `is_meant`, and returns them, and what is to be told.
     pub async fn forget(
         &self,
@@ -175,36 +172,6 @@ impl Fleet {
     }
 }
 
-impl Memory {
-    fn add(&mut self, nodes: &[Node]) {
-        let seen = Timestamp::now();
-        for node in nodes {
-            let node = Node {
-                sysinfo: None,
-                ..node.clone()
-            };
-            self.nodes
-                .insert(node.id.clone(), Remembered { node, seen });
-        }
-    }
-
-    fn fault(&self, path: &Path) -> Option<String> {
-        let Self { damaged, .. } = self;
-        let (path, kept) = (path.display(), kept_aside(path));
-        (*damaged > 0).then(|| {
-            format!(
-                "{path}: {damaged} of its lines cannot be read, so nodes may be missing unnoticed (it is kept as {} before it is replaced)",
-                kept.display()
-            )
-        })
-    }
-}
-
-/// Where a damaged file goes before it is replaced.
-fn kept_aside(path: &Path) -> PathBuf {
-    path.with_extension("jsonl.damaged")
-}
-
 /// Marks those whose host names are not theirs alone: another node has it by now, or is missing too. And those that
 /// have it by now.
 pub(super) fn mark_namesakes(missing: &mut [Remembered], nodes: &mut [Node]) {
@@ -222,100 +189,14 @@ pub(super) fn mark_namesakes(missing: &mut [Remembered], nodes: &mut [Node]) {
     }
 }
 
-/// The right to change the file, until it is dropped. It is on a file beside, as the file itself is replaced.
-async fn lock(path: &Path) -> Result<File> {
-    let locking = || format!("locking {}", path.display());
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    builder.create(dir).with_context(locking)?;
-    let file = File::create(path.with_extension("lock")).with_context(locking)?;
-    let until = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(error) if error.kind() != ErrorKind::WouldBlock => {
-                return Err(error).with_context(locking);
-            }
-            Err(_) if Instant::now() >= until => {
-                bail!("{}: another ur holds it", locking());
-            }
-            Err(_) => sleep(LOCK_AGAIN).await,
-        }
-    }
-}
-
-fn read(path: &Path) -> Result<Memory> {
-    let text = match fs::read(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-        text => text.with_context(|| format!("reading {}", path.display()))?,
-    };
-    let mut memory = Memory {
-        nodes: HashMap::new(),
-        damaged: 0,
-    };
-    for line in text.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
-        match serde_json::from_slice(line).map(NodeLine::into_entry) {
-            Ok((id, known)) => drop(memory.nodes.insert(id, known)),
-            Err(_) => memory.damaged += 1,
-        }
-    }
-    Ok(memory)
-}
-
-/// Other searches may read it at the same time.
-fn write(path: &Path, memory: &Memory) -> Result<()> {
-    let mut nodes: Vec<&Remembered> = memory.nodes.values().collect();
-    nodes.sort_by_key(|known| std::cmp::Reverse(known.seen));
-    nodes.truncate(MAX_NODES);
-    let writing = || format!("writing {}", path.display());
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = BufWriter::new(NamedTempFile::new_in(dir).with_context(writing)?);
-    for known in nodes {
-        serde_json::to_writer(&mut file, &NodeLine::of(known)).with_context(writing)?;
-        file.write_all(b"\n").with_context(writing)?;
-    }
-    let file = file.into_inner().with_context(writing)?;
-    file.as_file().sync_data().with_context(writing)?;
-    if memory.damaged > 0 {
-        fs::copy(path, kept_aside(path)).with_context(writing)?;
-    }
-    file.persist(path).with_context(writing)?;
-    Ok(())
-}
-
-impl NodeLine {
-    fn of(known: &Remembered) -> Self {
-        let node = &known.node;
-        Self {
-            uuid: node.id.clone(),
-            hostname: node.hostname.clone(),
-            mac: node.mac.clone(),
-            ip: node.ip.clone(),
-            agent: node.agent.clone(),
-            headnode: node.is_headnode,
-            seen: known.seen,
-        }
-    }
-
-    fn into_entry(self) -> (NodeId, Remembered) {
-        let node = Node {
-            hostname: self.hostname,
-            mac: self.mac,
-            ip: self.ip,
-            agent: self.agent,
-            is_headnode: self.headnode,
-            ..Node::unknown(self.uuid.clone())
-        };
-        let seen = self.seen;
-        (self.uuid, Remembered { node, seen })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::fleet_file::kept_aside;
     use super::super::node::tests::node;
     use super::*;
+    use std::fs::{self, File};
+    use std::io::Write;
+    use std::path::Path;
 
     fn fleet(dir: &Path) -> Fleet {
         let path = Some(dir.join("fleet/x.jsonl"));
@@ -341,6 +222,28 @@ mod tests {
         let gone = fleet.forget(|node| node.id.as_str() == "u2").await.unwrap();
         assert_eq!((names(&gone.0), gone.1), (vec!["n2"], None));
         assert_eq!(names(&fleet.saw(&nodes[..1]).await.missing), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_a_request_is_when_a_node_was_seen_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let fleet = fleet(dir.path());
+        fleet
+            .saw(&[node("u1", "m1", "n1"), node("u2", "m2", "n2")])
+            .await;
+        let later = Timestamp::now() + SignedDuration::from_mins(1);
+        let ids = ["u1", "stranger"].map(|id| NodeId::parse(id).unwrap());
+        fleet.heard(ids.map(|id| (id, later)).into()).await;
+        let seen = |known: &Remembered| (known.node.hostname.to_string(), known.seen == later);
+        let mut seen: Vec<_> = fleet.nodes().unwrap().iter().map(seen).collect();
+        seen.sort();
+        assert_eq!(seen, [("n1".to_owned(), true), ("n2".to_owned(), false)]);
+    }
+
+    #[tokio::test]
+    async fn where_nodes_have_no_place_that_is_told() {
+        let unseen = Fleet { path: None }.saw(&[node("u1", "m1", "n1")]).await;
+        assert!(unseen.notes[0].contains("nodes are not remembered"));
     }
 
     #[tokio::test]
@@ -406,26 +309,5 @@ mod tests {
         File::create(dir.path().join("fleet")).unwrap();
         let unseen = fleet.saw(&nodes).await;
         assert!(unseen.is_in_part && unseen.notes[0].contains("reading "));
-    }
-
-    #[test]
-    fn of_too_many_the_latest_are_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x");
-        let all = (0..MAX_NODES + 5).map(|i| {
-            let id = NodeId::parse(&format!("u{i}")).unwrap();
-            let seen = Timestamp::from_second(i64::try_from(i).unwrap()).unwrap();
-            let node = Node::unknown(id.clone());
-            (id, Remembered { node, seen })
-        });
-        let memory = Memory {
-            nodes: all.collect(),
-            damaged: 0,
-        };
-        write(&path, &memory).unwrap();
-        let kept = read(&path).unwrap().nodes;
-        let has = |name: &str| kept.contains_key(&NodeId::parse(name).unwrap());
-        assert_eq!(kept.len(), MAX_NODES);
-        assert!(!has("u4") && has("u5"));
     }
 }

@@ -48,7 +48,12 @@ pub fn matching(filter: &Arc<Filter>, nodes: &[&Node]) -> Result<Matching, Unsel
     let mut matching = Matching {
         nodes: Vec::new(),
         left_out: Vec::new(),
-        unknown: judged.unknown,
+        // Where there is no node, none has the key, which says nothing about it.
+        unknown: judged
+            .unknown
+            .into_iter()
+            .filter(|_| !nodes.is_empty())
+            .collect(),
     };
     let (mut is_decided, mut value) = (false, None);
     for (i, verdict) in judged.verdicts.into_iter().enumerate() {
@@ -208,7 +213,11 @@ pub struct UnknownKey {
 
 impl fmt::Display for UnknownKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no node has `{}`", Plain::of(&self.key))?;
+        write!(
+            f,
+            "no node that is asked about has `{}`",
+            Plain::of(&self.key)
+        )?;
         for (i, name) in self.near.iter().enumerate() {
             let word = if i == 0 { ": do you mean" } else { " or" };
             write!(f, "{word} `{}`", Plain::name(name))?;
@@ -338,6 +347,12 @@ mod tests {
         // To no node it says true or false: that is no question.
         assert!(matched(".Flag", &flags[1..2]).is_err());
         assert!(matched(".Flag", &[flags[3].clone(), flags[1].clone()]).is_err());
+    }
+
+    #[test]
+    fn where_no_node_is_no_key_is_called_unknown() {
+        assert_eq!(matched(".Flag", &[]).unwrap().unknown, []);
+        assert_eq!(matched(".Flag", &[json!({})]).unwrap().unknown.len(), 1);
     }
 
     #[test]

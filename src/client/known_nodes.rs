@@ -12,7 +12,8 @@ use std::time::Duration;
 use anyhow::Result;
 use tempfile::NamedTempFile;
 
-use super::{Node, run_files};
+use super::Node;
+use super::state_dir::state_dir;
 
 /// So long after a search that waited for unknown nodes too, the next one does so again: nodes may be new.
 const MAX_AGE: Duration = Duration::from_secs(600);
@@ -30,11 +31,7 @@ impl KnownNodes {
         let mut hasher = DefaultHasher::new();
         broker.hash(&mut hasher);
         let name = format!("{:016x}", hasher.finish());
-        Self::at(
-            run_files::state_dir()
-                .ok()
-                .map(|dir| dir.join("nodes").join(name)),
-        )
+        Self::at(state_dir().ok().map(|dir| dir.join("nodes").join(name)))
     }
 
     fn at(path: Option<PathBuf>) -> Self {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::Node;
+use super::{Node, Target};
 use protocol::{MIN_BEGINNING, beginnings, looks_like_uuid, said_names, uuid_names};
 use task::near;
 
@@ -15,6 +15,14 @@ const MAX_ASKED: usize = 1000;
 pub struct NodeName(pub String);
 
 impl NodeName {
+    /// That means it, whatever others call themselves.
+    pub(super) fn of_target(target: &Target) -> Self {
+        Self(match target.routing_word == target.id.as_str() {
+            true => format!("{}({})", target.hostname, target.id),
+            false => target.routing_word.clone(),
+        })
+    }
+
     pub(super) fn is_uuid_and_mac_of(&self, node: &Node) -> bool {
         let Some(mac) = &node.mac else { return false };
         self.0.eq_ignore_ascii_case(&format!("{}-{mac}", node.id))

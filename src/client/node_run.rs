@@ -159,14 +159,11 @@ impl NodeRun {
         let since = |at: Option<Instant>| at.map_or(Duration::ZERO, |at| now - at);
         let (elapsed, silence) = (since(self.sent_at), since(self.last_heard));
         self.result.insert(NodeResult {
-            target: Arc::clone(&self.target),
             last_progress: last_progress.filter(|_| outcome == Outcome::NoAnswer),
-            outcome,
-            reply: None,
-            unknown_fields: serde_json::Map::new(),
             silence,
             unroutable: self.unroutable,
             elapsed,
+            ..NodeResult::of(Arc::clone(&self.target), outcome)
         })
     }
 }

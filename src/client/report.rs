@@ -35,6 +35,17 @@ pub enum RunEvent<'a> {
     Reconnected,
 }
 
+impl RunEvent<'_> {
+    /// The node that has just said something.
+    pub fn answers(&self) -> Option<&Target> {
+        match self {
+            Self::Progress(target, _) | Self::Output(target, _) => Some(target),
+            Self::Ended(result) => result.reply.as_ref().map(|_| &*result.target),
+            _ => None,
+        }
+    }
+}
+
 /// How it ended for one node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeResult {
@@ -52,6 +63,22 @@ pub struct NodeResult {
     pub unroutable: bool,
     /// Since the request was sent.
     pub elapsed: Duration,
+}
+
+impl NodeResult {
+    /// Of which only that is known.
+    pub fn of(target: Arc<Target>, outcome: Outcome) -> Self {
+        Self {
+            target,
+            outcome,
+            reply: None,
+            unknown_fields: serde_json::Map::new(),
+            last_progress: None,
+            silence: Duration::ZERO,
+            unroutable: false,
+            elapsed: Duration::ZERO,
+        }
+    }
 }
 
 /// What is known when a run is over.

@@ -2,74 +2,33 @@
 //! killed. Written line by line as the run goes on, the targets before the first message leaves. Replies are in a file
 //! beside, where they are to be kept.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use rustix::fs::{FlockOperation, flock};
+use serde::Serialize;
 
-use super::{RunEvent, Target, answer};
+use super::kept_replies::{self, KeptReplies};
+use super::past_run::{RunLine, read};
+use super::state_dir::state_dir;
+use super::{PastRun, RunEvent, Start, Target};
 use protocol::{NodeId, Outcome, Reply, RequestId};
 
 /// The latest runs that are kept. A node keeps an answer for an hour; the rest is history.
 const KEEP: usize = 100;
 /// And so many older ones that have not ended, or may not have.
 const KEEP_OPEN: usize = 100;
-/// Bytes of output that are kept of a run, of a stream of one node, and of all runs.
-const MAX_KEPT: u64 = 16 * 1024 * 1024;
-const MAX_KEPT_STREAM: u64 = 1024 * 1024;
+/// Bytes of output that are kept of all runs.
 const MAX_ALL_KEPT: u64 = 256 * 1024 * 1024;
 /// Ids that are named where a beginning means several.
 const MAX_NAMED: usize = 5;
 /// The mode of a file that could not be written to its end.
-const BROKEN_OFF: u32 = 0o400;
-
-/// How a run began.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Start {
-    pub request: RequestId,
-    pub at: Timestamp,
-    /// What was sent, for people.
-    pub what: String,
-    /// How long a node may take to answer, if not as long as it says that it runs.
-    pub wait: Option<Duration>,
-    pub targets: Vec<Target>,
-    /// Of what was sent, without what differs each time. Runs of older versions have none.
-    #[serde(default)]
-    pub content: Option<String>,
-    /// Nodes that were meant and did not answer the search.
-    #[serde(default)]
-    pub missing: Vec<Target>,
-}
-
-/// A run as its file tells it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PastRun {
-    pub start: Start,
-    pub sent: HashSet<NodeId>,
-    pub ended: HashMap<NodeId, Outcome>,
-    /// Its `ur` could not write the file to its end.
-    pub is_broken_off: bool,
-}
-
-/// A line of the file.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum RunLine {
-    Run(Start),
-    /// The request is about to be published, or was.
-    Sent(NodeId),
-    Ended {
-        node: NodeId,
-        outcome: Outcome,
-    },
-}
+pub(super) const BROKEN_OFF: u32 = 0o400;
 
 /// The directory of the files: `$XDG_STATE_HOME/ur/runs`.
 #[derive(Clone, Debug)]
@@ -79,26 +38,11 @@ pub struct RunFiles(PathBuf);
 #[derive(Debug)]
 pub struct RunFile {
     file: File,
-    replies: Option<RepliesFile>,
+    replies: Option<KeptReplies>,
     /// What an earlier `ur` has kept, for nodes that have forgotten it.
     kept: HashMap<NodeId, Box<Reply>>,
     /// Nodes of which only the outcome is known.
     without_output: Vec<Arc<Target>>,
-}
-
-/// The replies of a run, as they come. Of a node that has several lines, the last counts.
-#[derive(Debug)]
-struct RepliesFile {
-    file: File,
-    /// Bytes of a stream.
-    share: u64,
-}
-
-/// A line of it.
-#[derive(Serialize, Deserialize)]
-struct KeptReply {
-    node: NodeId,
-    reply: Box<Reply>,
 }
 
 impl RunFiles {
@@ -121,10 +65,8 @@ impl RunFiles {
             remove(&path)?;
             let mut file = RunFile::of(options.open(&path)?);
             if keep {
-                file.replies = Some(RepliesFile {
-                    file: options.open(&replies)?,
-                    share: share(start.targets.len()),
-                });
+                let replies = options.open(&replies)?;
+                file.replies = Some(KeptReplies::of(replies, start.targets.len()));
             }
             file.write(&RunLine::Run(start))?;
             file.file.sync_data()?;
@@ -140,10 +82,10 @@ impl RunFiles {
             let file = OpenOptions::new().append(true).open(path);
             file.with_context(|| format!("opening {}", path.display()))
         };
-        let share = share(run.start.targets.len());
+        let nodes = run.start.targets.len();
         let replies = append(&self.replies(request)).ok();
         Ok(RunFile {
-            replies: replies.map(|file| RepliesFile { file, share }),
+            replies: replies.map(|file| KeptReplies::of(file, nodes)),
             kept: self.kept(request)?,
             ..RunFile::of(append(&self.path(request))?)
         })
@@ -151,16 +93,7 @@ impl RunFiles {
 
     /// The replies that were kept.
     pub fn kept(&self, request: &RequestId) -> Result<HashMap<NodeId, Box<Reply>>> {
-        let path = self.replies(request);
-        let text = match fs::read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(HashMap::new()),
-            text => text.with_context(|| format!("reading {}", path.display()))?,
-        };
-        let lines = text.split(|byte| *byte == b'\n');
-        let lines = lines.filter_map(|line| serde_json::from_slice(line).ok());
-        Ok(lines
-            .map(|KeptReply { node, reply }| (node, reply))
-            .collect())
+        kept_replies::read(&self.replies(request))
     }
 
     /// The id that is meant by an id, by a beginning that one recorded run alone has, or by `last`. An id that is not
@@ -192,6 +125,13 @@ impl RunFiles {
                 )
             }
         }
+    }
+
+    /// Whether an `ur` waits for its answers at this moment.
+    pub fn is_going(&self, request: &RequestId) -> bool {
+        let file = File::open(self.path(request));
+        let lock = file.map(|file| flock(&file, FlockOperation::NonBlockingLockExclusive));
+        lock.is_ok_and(|lock| lock.is_err_and(|error| error.kind() == ErrorKind::WouldBlock))
     }
 
     pub fn find(&self, request: &RequestId) -> Result<Option<PastRun>> {
@@ -258,23 +198,10 @@ fn remove(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Bytes that are kept of each stream of one of so many nodes.
-fn share(nodes: usize) -> u64 {
-    (MAX_KEPT / 2 / nodes.max(1) as u64).min(MAX_KEPT_STREAM)
-}
-
-/// Where `ur` keeps what it is to know the next time.
-pub(super) fn state_dir() -> Result<PathBuf> {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from);
-    let state = absolute("XDG_STATE_HOME").filter(|dir| dir.is_absolute());
-    let home = || absolute("HOME").map(|home| home.join(".local/state"));
-    let state = state.or_else(home);
-    let state = state.context("neither HOME nor XDG_STATE_HOME is set")?;
-    Ok(state.join("ur"))
-}
-
 impl RunFile {
     fn of(file: File) -> Self {
+        // For as long as it is open. A file system that has no locks tells nobody that the run goes on.
+        flock(&file, FlockOperation::NonBlockingLockShared).ok();
         Self {
             file,
             replies: None,
@@ -334,80 +261,22 @@ fn is_end_of_script(outcome: &Outcome) -> bool {
     )
 }
 
-impl RepliesFile {
-    fn keep(&mut self, node: NodeId, reply: &Reply) -> Result<()> {
-        let mut reply = Box::new(reply.clone());
-        answer::shorten(&mut reply, self.share);
-        write(&mut self.file, &KeptReply { node, reply })
-    }
-}
-
-fn write(file: &mut File, line: &impl Serialize) -> Result<()> {
+pub(super) fn write(file: &mut File, line: &impl Serialize) -> Result<()> {
     let mut bytes = serde_json::to_vec(line)?;
     bytes.push(b'\n');
     Ok(file.write_all(&bytes)?)
 }
 
-impl PastRun {
-    /// The nodes that it was or may have been sent to, and those whose turn had not come.
-    pub fn sent_and_not(&self) -> (Vec<Target>, Vec<Target>) {
-        let targets = self.start.targets.iter().cloned();
-        targets.partition(|target| self.is_broken_off || self.sent.contains(&target.id))
-    }
-
-    /// Whether it may still run somewhere, or be sent.
-    fn is_open(&self) -> bool {
-        self.known().count() < self.start.targets.len()
-    }
-
-    /// How it ended where that is known, whichever way.
-    pub fn known(&self) -> impl Iterator<Item = (&NodeId, &Outcome)> {
-        let ended = self.ended.iter();
-        ended.filter(|(_, outcome)| **outcome != Outcome::NoAnswer)
-    }
-}
-
-fn read(path: &Path) -> Result<Option<PastRun>> {
-    let text = match fs::read_to_string(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        text => text.with_context(|| format!("reading {}", path.display()))?,
-    };
-    // The last line may be half written.
-    let mut lines = text
-        .lines()
-        .map_while(|line| serde_json::from_str(line).ok());
-    let Some(RunLine::Run(start)) = lines.next() else {
-        return Ok(None);
-    };
-    let mode = fs::metadata(path)?.permissions().mode();
-    let mut run = PastRun {
-        start,
-        is_broken_off: mode & 0o777 == BROKEN_OFF,
-        sent: HashSet::new(),
-        ended: HashMap::new(),
-    };
-    for line in lines {
-        match line {
-            RunLine::Sent(node) => {
-                run.sent.insert(node);
-            }
-            RunLine::Ended { node, outcome } => {
-                run.ended.insert(node, outcome);
-            }
-            RunLine::Run(_) => {}
-        }
-    }
-    Ok(Some(run))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::node::tests::node;
-    use super::super::{NodeResult, Selector};
+    use super::super::{NodeResult, Selector, Undone};
     use super::*;
+    use std::time::Duration;
 
     fn start(request: &str) -> Start {
         let nodes = [node("u1", "m1", "n1"), node("u2", "m2", "n2")];
+        let missing = Target::of(&node("u3", "m3", "n3"));
         Start {
             request: RequestId::parse(request).unwrap(),
             at: "2026-01-01T00:00:00Z".parse().unwrap(),
@@ -415,21 +284,12 @@ mod tests {
             wait: Some(Duration::from_secs(60)),
             targets: Selector::All.select(&nodes).unwrap().targets,
             content: None,
-            missing: Vec::new(),
+            missing: vec![missing],
         }
     }
 
     fn ended(target: &Target, outcome: Outcome) -> NodeResult {
-        NodeResult {
-            target: target.clone().into(),
-            outcome,
-            reply: None,
-            unknown_fields: serde_json::Map::new(),
-            last_progress: None,
-            silence: Duration::ZERO,
-            unroutable: false,
-            elapsed: Duration::ZERO,
-        }
+        NodeResult::of(target.clone().into(), outcome)
     }
 
     #[test]
@@ -438,8 +298,11 @@ mod tests {
         let (runs, start) = (RunFiles(dir.path().join("runs")), start("r1"));
         let targets = start.targets.clone();
         let mut file = runs.create(start.clone(), false).unwrap();
+        assert!(runs.is_going(&start.request));
         file.note(&mut RunEvent::Publishing(&targets[0])).unwrap();
         file.note(&mut RunEvent::Publishing(&targets[1])).unwrap();
+        let past = || runs.find(&start.request).unwrap().unwrap();
+        assert_eq!(past().without_end(), targets);
         let exited = Outcome::Exited { status: 7 };
         let mut results = [
             ended(&targets[0], exited.clone()),
@@ -449,8 +312,14 @@ mod tests {
             file.note(&mut RunEvent::Ended(result)).unwrap();
         }
         file.file.write_all(b"{\"ended\":{\"no").unwrap();
-        let past = runs.find(&start.request).unwrap().unwrap();
+        drop(file);
+        assert!(!runs.is_going(&start.request));
+        let past = past();
         assert_eq!((&past.start, past.sent.len()), (&start, 2));
+        assert_eq!(past.without_end(), []);
+        assert_eq!(past.undone(Undone::Failed), [&targets[0]]);
+        let unanswered = [&targets[1], &start.missing[0]];
+        assert_eq!(past.undone(Undone::Unanswered), unanswered);
         let known: Vec<_> = past.known().collect();
         assert_eq!(known, [(&targets[0].id, &exited)]);
         assert_eq!(runs.find(&RequestId::parse("r2").unwrap()).unwrap(), None);

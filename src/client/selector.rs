@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::absent::all_cover;
 use super::chosen::{Choice, Meant, targets};
 use super::judge::{Matching, matching};
 use super::names::Directory;
@@ -23,6 +24,8 @@ pub enum Selector {
     Named(Vec<NodeName>),
     Like(Pattern),
     Where(Arc<Filter>),
+    /// Nodes of an earlier run. Who is not there is missing, as one of all.
+    Recorded(Vec<NodeName>),
     /// What was defined elsewhere. It may mean nobody.
     Group(Arc<Selector>),
     /// From the left to the right.
@@ -50,6 +53,10 @@ impl Selector {
         Ok(Self::Where(Arc::new(filter)))
     }
 
+    pub fn recorded<'a>(targets: impl IntoIterator<Item = &'a Target>) -> Self {
+        Self::Recorded(targets.into_iter().map(NodeName::of_target).collect())
+    }
+
     /// Those of both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
@@ -74,7 +81,7 @@ impl Selector {
     fn names<'a>(&'a self, names: &mut Vec<&'a NodeName>) -> bool {
         match self {
             Self::All | Self::Compute | Self::Like(_) | Self::Where(_) => false,
-            Self::Named(those) => {
+            Self::Named(those) | Self::Recorded(those) => {
                 names.extend(those);
                 true
             }
@@ -139,63 +146,6 @@ impl Selector {
         targets(meant, nodes)
     }
 
-    /// Which of the nodes that did not answer are meant, none of them by its name: where one of these is missing,
-    /// nothing is sent. An expression is about facts, which are not remembered: then it is not known.
-    pub fn absent<'a>(&self, missing: &'a [Remembered]) -> Option<Vec<&'a Remembered>> {
-        let nodes: Vec<Node> = missing.iter().map(|it| it.node.clone()).collect();
-        let absent = self.among_absent(&nodes, &Directory::of(&nodes), false)?;
-        let missing = missing.iter().zip(0..);
-        let meant = missing.filter(|(_, i)| absent.contains(i));
-        Some(meant.map(|(it, _)| it).collect())
-    }
-
-    fn among_absent(
-        &self,
-        nodes: &[Node],
-        directory: &Directory<'_>,
-        excludes: bool,
-    ) -> Option<HashSet<usize>> {
-        let those = |is_meant: &dyn Fn(&Node) -> bool| {
-            let nodes = nodes.iter().zip(0..).filter(|(node, _)| is_meant(node));
-            Some(nodes.map(|(_, i)| i).collect())
-        };
-        match self {
-            Self::All => those(&|_| true),
-            Self::Compute => those(&|node| !node.is_headnode),
-            Self::Named(_) if !excludes => Some(HashSet::new()),
-            Self::Named(names) => {
-                let meant = names.iter().flat_map(|name| directory.meant(name));
-                Some(meant.collect())
-            }
-            Self::Like(pattern) => those(&|node| pattern.is_of_host(&node.hostname)),
-            Self::Where(_) => None,
-            Self::Group(selector) => selector.among_absent(nodes, directory, excludes),
-            Self::Set(parts) => {
-                let mut meant = Some(HashSet::new());
-                for (operator, part) in parts {
-                    let excludes = excludes || *operator == Operator::Without;
-                    let other = part.among_absent(nodes, directory, excludes);
-                    meant = match (operator, meant, other) {
-                        (Operator::Or, Some(mut a), Some(b)) => {
-                            a.extend(b);
-                            Some(a)
-                        }
-                        (Operator::And, Some(a), Some(b)) => Some(&a & &b),
-                        (Operator::Without, Some(a), Some(b)) => Some(&a - &b),
-                        (Operator::And, Some(nobody), _) | (Operator::Without, Some(nobody), _)
-                            if nobody.is_empty() =>
-                        {
-                            Some(nobody)
-                        }
-                        (Operator::And, _, Some(nobody)) if nobody.is_empty() => Some(nobody),
-                        _ => None,
-                    };
-                }
-                meant
-            }
-        }
-    }
-
     /// `within` is what it narrows: other nodes need not be judged.
     fn meant<'a>(
         &'a self,
@@ -207,6 +157,7 @@ impl Selector {
             Self::All => Meant::of(all),
             Self::Compute => Meant::of(all.filter(|i| !candidates.nodes[*i].is_headnode)),
             Self::Named(names) => candidates.named(names),
+            Self::Recorded(names) => candidates.recorded(names),
             Self::Like(pattern) => {
                 let meant = Meant::of(all.filter(|i| candidates.is_like(pattern, *i)));
                 meant.or_else_missing(&pattern.written)
@@ -275,37 +226,6 @@ impl Selector {
         meant.remove(&other, candidates.nodes);
         Ok(())
     }
-
-    /// Whether it means a node of that name, which did not answer. `None` if that cannot be told.
-    fn covers(&self, missing: &str) -> Option<bool> {
-        match self {
-            Self::All => Some(true),
-            Self::Compute | Self::Where(_) => None,
-            Self::Named(names) => {
-                let key = NodeName(missing.to_owned()).key();
-                Some(names.iter().any(|name| name.key() == key))
-            }
-            Self::Like(pattern) => Some(pattern.is_of_host(missing)),
-            Self::Group(selector) => selector.covers(missing),
-            Self::Set(parts) => all_cover(parts, missing),
-        }
-    }
-}
-
-fn all_cover(parts: &[(Operator, Selector)], missing: &str) -> Option<bool> {
-    let mut covers = Some(false);
-    for (operator, part) in parts {
-        let other = part.covers(missing);
-        covers = match operator {
-            Operator::Or if covers == Some(true) || other == Some(true) => Some(true),
-            Operator::Or => covers.and(other),
-            Operator::And if covers == Some(false) || other == Some(false) => Some(false),
-            Operator::And => covers.and(other),
-            Operator::Without if covers == Some(false) || other == Some(true) => Some(false),
-            Operator::Without => other.and(covers),
-        };
-    }
-    covers
 }
 
 /// What is chosen from.
@@ -338,6 +258,16 @@ impl Candidates<'_> {
         if meant.chosen.is_empty() {
             meant.nobody.clone_from(&meant.missing);
         }
+        meant
+    }
+
+    fn recorded<'a>(&self, names: &'a [NodeName]) -> Meant<'a> {
+        let mut meant = self.named(names);
+        let is_strange = |name: &String| {
+            let name = NodeName(name.clone());
+            self.remembered.meant(&name).is_empty()
+        };
+        meant.missing.retain(is_strange);
         meant
     }
 
@@ -402,4 +332,4 @@ impl Candidates<'_> {
 
 #[cfg(test)]
 #[path = "selector_tests.rs"]
-mod tests;
+pub(super) mod tests;

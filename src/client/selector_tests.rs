@@ -6,7 +6,7 @@ use serde_json::json;
 use super::super::{Groups, NodeSets, Plain};
 use super::*;
 
-fn three() -> Vec<Node> {
+pub(crate) fn three() -> Vec<Node> {
     let mut nodes = vec![
         node("u1", "00:00:00:00:00:01", "node1"),
         node("u2", "00:00:00:00:00:0a", "node2"),
@@ -203,7 +203,7 @@ fn an_expression_that_is_no_question_means_nobody() {
     assert!(refused("def f: f; f").contains("does not end on node1"));
     let unknown = refused(r#".Hostnam != "x""#);
     assert!(
-        unknown.contains("no node has `Hostnam`: do you mean `Hostname`"),
+        unknown.contains("no node that is asked about has `Hostnam`: do you mean `Hostname`"),
         "{unknown}"
     );
     assert!(refused(r#".Hostnam == "x""#).contains("do you mean"));
@@ -213,13 +213,13 @@ fn an_expression_that_is_no_question_means_nobody() {
     );
 }
 
-const UUIDS: [&str; 3] = [
+pub(crate) const UUIDS: [&str; 3] = [
     "1b4e28ba-2fa1-11d2-883f-0016d3cca427",
     "1b4e28ba-99ff-11d2-883f-0016d3cca427",
     "cafe0001-2fa1-11d2-883f-0016d3cca427",
 ];
 
-fn of_uuids() -> Vec<Node> {
+pub(crate) fn of_uuids() -> Vec<Node> {
     let names = ["web1.dc1", "Web2.dc1", "db1"];
     let nodes = UUIDS.iter().zip(names).zip(1..);
     let mut nodes: Vec<Node> = nodes
@@ -231,7 +231,7 @@ fn of_uuids() -> Vec<Node> {
     nodes
 }
 
-fn meant(text: &str, nodes: &[Node]) -> Result<Vec<String>, Unselectable> {
+pub(crate) fn meant(text: &str, nodes: &[Node]) -> Result<Vec<String>, Unselectable> {
     let selector = NodeSets::new(&Groups::default()).parse(text).unwrap();
     let selected = selector.select(nodes)?;
     Ok(selected.targets.iter().map(Target::name).collect())
@@ -350,62 +350,6 @@ fn an_exclusion_holds_whatever_else_was_said_under_the_uuid_or_cannot_be_told() 
     // Nodes that are not among those that are narrowed need no verdict.
     let narrowed = both("node3").and(drained).select(&nodes).unwrap();
     assert_eq!((narrowed.targets.len(), narrowed.left_out.len()), (1, 0));
-}
-
-fn remembered(uuid: &str, hostname: &str) -> Remembered {
-    Remembered {
-        node: node(uuid, "02:00:00:00:00:77", hostname),
-        seen: jiff::Timestamp::UNIX_EPOCH,
-    }
-}
-
-#[test]
-fn a_host_name_that_is_remembered_is_not_the_beginning_of_a_strangers_uuid() {
-    let nodes = of_uuids();
-    let down = [remembered("u7", "cafe0001.dc1")];
-    let set = |text: &str| NodeSets::new(&Groups::default()).parse(text).unwrap();
-    let told = set("cafe0001").select_knowing(&nodes, &down).unwrap_err();
-    assert!(matches!(told, Unselectable::Missing { .. }), "{told}");
-    let others = set("*!cafe0001").select_knowing(&nodes, &down).unwrap();
-    assert_eq!(others.targets.len(), 3);
-    let whole = set(UUIDS[2]).select_knowing(&nodes, &down).unwrap();
-    assert_eq!(whole.targets[0].name(), "db1");
-}
-
-#[test]
-fn a_name_of_two_nodes_is_refused_though_one_of_them_is_down() {
-    let nodes = three();
-    let down = [remembered("u7", "node1.dc2"), remembered("u8", "NODE2")];
-    let select = |text: &str| {
-        let set = NodeSets::new(&Groups::default()).parse(text).unwrap();
-        set.select_knowing(&nodes, &down)
-    };
-    for (name, other) in [("node1", "u7"), ("node[2-3]", "u8")] {
-        let told = select(name).unwrap_err().to_string();
-        let what = format!("({other}), which does not answer: ur nodes --forget {other} if");
-        assert!(told.contains(&what), "{told}");
-    }
-    for set in [
-        "node3",
-        "u1",
-        "node1(u1)",
-        "node*",
-        "node[1-3]!node[1-2]",
-        "00:00:00:00:00:01",
-    ] {
-        assert!(select(set).is_ok(), "{set}");
-    }
-}
-
-#[test]
-fn a_pattern_means_short_names_too_in_what_is_chosen_left_out_and_down() {
-    let nodes = of_uuids();
-    assert_eq!(meant("web?", &nodes).unwrap(), ["web1.dc1", "Web2.dc1"]);
-    assert_eq!(meant("*!*2", &nodes).unwrap(), ["web1.dc1", "db1"]);
-    assert_eq!(meant("db1,web9!web?", &nodes).unwrap(), ["db1"]);
-    let down = [remembered("u7", "web7.dc1"), remembered("u8", "db8")];
-    let set = NodeSets::new(&Groups::default()).parse("web?").unwrap();
-    assert_eq!(set.absent(&down).unwrap(), [&down[0]]);
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Why nothing can be sent to some nodes, or to any.
 
-use std::fmt;
+use std::{fmt, io};
 
 use super::judge::UnknownKey;
 use super::names::Directory;
-use super::{DuplicateUuid, NoVerdict, Node, NodeName, Plain, Remembered};
+use super::{Clock, DuplicateUuid, NoVerdict, Node, NodeName, Plain, Remembered};
 use protocol::NodeId;
 use task::did_you_mean;
 
@@ -160,10 +160,15 @@ fn write_down(
     unknown: &[String],
     near: &[String],
 ) -> fmt::Result {
+    let clock = Clock::of(&io::stderr());
     for (i, (name, known)) in down.iter().enumerate() {
         let name = Plain::of(name);
         f.write_str(if i > 0 { "\n" } else { "" })?;
-        write!(f, "{name} does not answer: last seen {}", known.when())?;
+        write!(
+            f,
+            "{name} does not answer: last seen {}",
+            known.when(&clock)
+        )?;
     }
     if unknown.is_empty() {
         return Ok(());

@@ -30,6 +30,7 @@ mod storage;
 mod support;
 mod sysinfo;
 mod tasks;
+mod terminal;
 mod tls;
 mod transfer;
 mod triton;

@@ -73,7 +73,9 @@ fn with_value(arg: Arg, typed: &Arc<Typed>) -> Arg {
         "groups" => arg.add(ArgValueCompleter::new(|word: &OsStr| {
             listed(word, &groups(""))
         })),
-        "request" => arg.add(ArgValueCompleter::new(|word: &OsStr| like(word, runs()))),
+        "request" | "failed_of" | "unanswered_of" => {
+            arg.add(ArgValueCompleter::new(|word: &OsStr| like(word, runs())))
+        }
         "task" => arg.add(ArgValueCompleter::new(move |word: &OsStr| {
             typed.tasks(word)
         })),

@@ -22,6 +22,7 @@ exec
   ur exec -a uptime                               # on all nodes
   ur exec -n 'node[1-2],db*' 'dmesg | tail -n 5'  # on some; quote the line
   ur exec -w '.Rack == "r2"' uptime               # on those of a rack
+  ur exec --failed-of last uptime                 # where it has failed
   ur exec -a --diff 'sysctl -a'                   # what differs?
   ur exec -a --out outputs dmesg                  # into files, by node
   ur exec -a --timeout 5m 'apt-get update'        # ended after 5 minutes

@@ -16,7 +16,9 @@ use crate::view::columns::{BadColumn, Column, sort};
 use crate::view::json::Form;
 use crate::view::nodes::NodeTable;
 use crate::view::{Trace, terminal_width};
-use client::{Filter, Fleet, Node, Search, UnknownKey, Unselectable, duplicate_uuids, matching};
+use client::{
+    Clock, Filter, Fleet, Node, Search, UnknownKey, Unselectable, duplicate_uuids, matching,
+};
 use protocol::NodeId;
 
 #[derive(Debug, Args)]
@@ -162,11 +164,16 @@ async fn forget(fleet: &Fleet, names: &[String]) -> Result<Exit> {
     let meant = named.select(&nodes)?.targets;
     let meant: HashSet<NodeId> = meant.into_iter().map(|target| target.id).collect();
     let mut out = io::stdout().lock();
+    let clock = Clock::of(&out);
     let (forgotten, fault) = fleet.forget(|node| meant.contains(&node.id)).await?;
     fault.iter().for_each(|fault| tell(&format!("ur: {fault}")));
     for known in forgotten {
         let Node { hostname, id, .. } = &known.node;
-        writeln!(out, "forgot {hostname} ({id}), last seen {}", known.when())?;
+        writeln!(
+            out,
+            "forgot {hostname} ({id}), last seen {}",
+            known.when(&clock)
+        )?;
     }
     Ok(Exit::Ok)
 }

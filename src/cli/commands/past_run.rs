@@ -1,12 +1,12 @@
 //! A request as it is named on the command line: its id, the beginning of one that is recorded, or `last`.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::modules::library;
-use crate::exit::Usage;
+use crate::exit::{Nobody, Usage};
 use crate::stderr::tell;
-use crate::view::Pages;
-use client::{PastRun, Plain, RunFiles};
+use crate::view::{self, Pages, fold_targets};
+use client::{PastRun, Plain, RunFiles, Selector, Undone};
 use protocol::RequestId;
 use task::TaskName;
 
@@ -43,6 +43,30 @@ pub(super) fn find_recorded(named: &RequestId) -> Result<PastRun> {
         ))
         .into()),
     }
+}
+
+/// The nodes for whom it is not done in that way, once it has ended everywhere: else a script might run twice.
+pub(super) fn undone(named: &RequestId, how: Undone) -> Result<Selector> {
+    let run = find_recorded(named)?;
+    let id = &run.start.request;
+    if RunFiles::of_this_user()?.is_going(id) {
+        bail!("request {id} is still going: wait for its end, or give -n");
+    }
+    let without_end = run.without_end();
+    if !without_end.is_empty() {
+        let names = fold_targets(&without_end);
+        bail!("how request {id} ended is not known of {names}: ur attach {id} asks");
+    }
+    let undone = run.undone(how);
+    if undone.is_empty() {
+        let what = match how {
+            Undone::Failed => "failed on no node",
+            Undone::Unanswered => "was answered by every node",
+        };
+        let endings = view::runs::endings(&run);
+        return Err(Nobody(format!("request {id} {what}: {endings}")).into());
+    }
+    Ok(Selector::recorded(undone))
 }
 
 /// The page for its results, if it was a run of a task that has one.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use jiff::Timestamp;
 
 use super::broker::BrokerArgs;
 use super::output::JsonArgs;
@@ -37,6 +38,11 @@ pub(crate) async fn ping(broker: &BrokerArgs, args: PingArgs) -> Result<Exit> {
         .find_targets(&client, &selector, &Trace::off())
         .await?;
     let pongs = ping_all(&client, &targets, args.wait).await?;
+    let now = Timestamp::now();
+    let alive = targets.iter().zip(&pongs);
+    let alive = alive.filter(|(_, pong)| matches!(pong, Pong::After(_)));
+    let alive = alive.map(|(target, _)| (target.id.clone(), now)).collect();
+    client.fleet().heard(alive).await;
     client.close().await;
 
     let mut out = io::stdout().lock();

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -13,9 +12,9 @@ use super::values::request_id;
 use crate::exit::Exit;
 use crate::stderr::tell;
 use crate::view::{
-    self, Clock, Program, Screen, Trace, View, ViewSettings, When, fold_targets, terminal_width,
+    self, Program, Screen, Trace, View, ViewSettings, When, fold_targets, terminal_width,
 };
-use client::{NodeResult, PastRun, Report, RunEvent, RunFiles, Target};
+use client::{Clock, NodeResult, PastRun, Report, RunEvent, RunFiles, Target};
 use protocol::RequestId;
 
 #[derive(Debug, Args)]
@@ -65,7 +64,7 @@ fn show(args: &ShowArgs) -> Result<Exit> {
     if !matches!(view, View::Array | View::Lines) {
         let mut out = io::stdout().lock();
         let (at, nodes) = (run.start.at, fold_targets(&run.start.targets));
-        let at = Clock::of_stdout().seconds(at);
+        let at = Clock::of(&io::stdout()).seconds(at);
         writeln!(out, "{request}, sent {at} to {nodes}")?;
         writeln!(out, "{}", client::Plain::of(&run.start.what))?;
         writeln!(out, "{}\n", view::runs::endings(&run))?;
@@ -102,14 +101,6 @@ fn show(args: &ShowArgs) -> Result<Exit> {
 
 /// `None` of a node of which no end is recorded.
 fn result(run: &PastRun, target: &Target) -> Option<NodeResult> {
-    Some(NodeResult {
-        target: Arc::new(target.clone()),
-        outcome: run.ended.get(&target.id)?.clone(),
-        reply: None,
-        unknown_fields: serde_json::Map::new(),
-        last_progress: None,
-        silence: Duration::ZERO,
-        unroutable: false,
-        elapsed: Duration::ZERO,
-    })
+    let outcome = run.ended.get(&target.id)?.clone();
+    Some(NodeResult::of(Arc::new(target.clone()), outcome))
 }

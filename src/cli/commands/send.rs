@@ -2,6 +2,7 @@
 //! their common flags: time limits, how many nodes at a time, when to stop.
 
 use std::collections::HashMap;
+use std::io;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -18,7 +19,9 @@ use super::watch::{WatchArgs, watch};
 use crate::exit::{Exit, Usage};
 use crate::stderr::tell;
 use crate::view::{Trace, View};
-use client::{Action, Client, PastRun, Plain, Plan, RunFile, RunFiles, Search, Start, Target};
+use client::{
+    Action, Client, Clock, PastRun, Plain, Plan, RunFile, RunFiles, Search, Start, Target,
+};
 use protocol::{NodeId, Program, Request, RequestId};
 
 /// How long the reply of a Node.js agent may take besides the script's own time.
@@ -166,9 +169,10 @@ fn refuse_reuse(id: &RequestId, content: &str) -> Result<()> {
     if start.content.is_none_or(|past| past == content) {
         return Ok(());
     }
-    let (at, what) = (start.at, Plain::name(&start.what));
+    let at = Clock::of(&io::stderr()).seconds(start.at);
+    let what = Plain::name(&start.what);
     Err(Usage(format!(
-        "request {id} was sent with another content at {at:.0} ({what}): give another id, or see its answers with ur attach {id}"
+        "request {id} was sent with another content at {at} ({what}): give another id, or see its answers with ur attach {id}"
     ))
     .into())
 }

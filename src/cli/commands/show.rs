@@ -10,8 +10,8 @@ use super::broker::BrokerArgs;
 use super::targets::{DiscoverArgs, find_nodes};
 use crate::exit::Exit;
 use crate::stderr::tell;
-use crate::view::{self, Clock, Trace, node_page, terminal_width};
-use client::{Node, NodeJobs, NodeName, Search, Selector, Target, jobs};
+use crate::view::{self, Trace, node_page, terminal_width};
+use client::{Clock, Node, NodeJobs, NodeName, Search, Selector, Target, jobs};
 
 /// How long a node may take to list its jobs.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -44,7 +44,7 @@ pub(crate) async fn show(broker: &BrokerArgs, args: ShowArgs) -> Result<Exit> {
     client.close().await;
 
     let (width, mut out) = (terminal_width(), BufWriter::new(io::stdout().lock()));
-    node_page::write(node, &Clock::of_stdout(), width, &mut out)?;
+    node_page::write(node, &Clock::of(&io::stdout()), width, &mut out)?;
     let jobs: Vec<(&Target, &NodeJobs)> = selected.targets.iter().zip(&answers).collect();
     let mut table = Vec::new();
     view::jobs::write(&jobs, true, width, &mut table)?;

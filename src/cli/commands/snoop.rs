@@ -9,10 +9,9 @@ use serde_json::{Value, json};
 
 use super::broker::BrokerArgs;
 use crate::exit::{Exit, Usage};
-use crate::view::Clock;
 use crate::view::json::Form;
 use broker::Delivery;
-use client::{Filter, NoVerdict, Plain};
+use client::{Clock, Filter, NoVerdict, Plain};
 
 /// Bytes of a body that is shown: parsed, it takes many times as much memory.
 const MAX_BODY: usize = 8 * 1024 * 1024;
@@ -35,7 +34,7 @@ pub(crate) async fn snoop(broker: &BrokerArgs, args: SnoopArgs) -> Result<Exit> 
     let filter = args.expression.as_deref().map(Filter::parse).transpose()?;
     let client = broker.connect().await?;
     let mut subscription = client.subscribe(&[args.pattern]).await?;
-    let clock = Clock::of_stdout();
+    let clock = Clock::of(&io::stdout());
     let mut out = io::stdout().lock();
     loop {
         let delivery = subscription.receive().await?;

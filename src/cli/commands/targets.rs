@@ -6,14 +6,16 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::values::duration;
+use super::past_run;
+use super::values::{duration, request_id};
 use crate::exit::{Exit, Usage};
 use crate::stderr::tell;
 use crate::view::{Trace, fold};
 use client::{
     Client, Found, Groups, NodeSets, Operator, Remembered, Search, Selected, Selector, Target,
-    Unselectable, discover,
+    Undone, Unselectable, discover,
 };
+use protocol::RequestId;
 
 /// Nodes of which it is told one by one why they were left out.
 const MAX_TOLD: usize = 5;
@@ -23,7 +25,7 @@ const MAX_TOLD: usize = 5;
 pub(crate) struct TargetArgs {
     /// All nodes that answer
     #[arg(short, long, help_heading = TARGETS)]
-    #[arg(conflicts_with_all = ["compute", "nodes", "groups", "expression"])]
+    #[arg(conflicts_with_all = ["compute", "nodes", "groups", "expression", "failed_of", "unanswered_of"])]
     all: bool,
     /// All but headnodes
     #[arg(short, long, help_heading = TARGETS)]
@@ -38,6 +40,12 @@ pub(crate) struct TargetArgs {
     /// By a jq expression on sysinfo
     #[arg(short = 'w', long = "where", help_heading = TARGETS, value_name = "EXPR")]
     expression: Option<String>,
+    /// Of an earlier run, the nodes that failed
+    #[arg(long, help_heading = TARGETS, value_name = "ID", value_parser = request_id)]
+    failed_of: Option<RequestId>,
+    /// Of an earlier run, those without an answer
+    #[arg(long, help_heading = TARGETS, value_name = "ID", value_parser = request_id)]
+    unanswered_of: Option<RequestId>,
     /// But not these
     #[arg(short = 'x', long, help_heading = TARGETS, value_name = "NODE,…")]
     exclude: Vec<String>,
@@ -70,6 +78,7 @@ impl TargetArgs {
         if let Some(expression) = &self.expression {
             narrowing.push(Selector::compile(expression)?);
         }
+        narrowing.extend(self.undone()?);
         let Some(selector) = narrowing.into_iter().reduce(Selector::and) else {
             let what = "-x leaves nodes out: of whom, say -a, -c, -n, -g or -w";
             return Err(Usage(what.to_owned()).into());
@@ -79,6 +88,22 @@ impl TargetArgs {
             Some(excluded) => selector.without(excluded),
             None => selector,
         })
+    }
+}
+
+impl TargetArgs {
+    /// Of both flags together, both: no node is in either.
+    fn undone(&self) -> Result<Option<Selector>> {
+        let of = [
+            (&self.failed_of, Undone::Failed),
+            (&self.unanswered_of, Undone::Unanswered),
+        ];
+        let of = of.into_iter();
+        let of = of.filter_map(|(request, how)| Some((request.as_ref()?, how)));
+        let parts: Vec<_> = of
+            .map(|(request, how)| Ok((Operator::Or, past_run::undone(request, how)?)))
+            .collect::<Result<_>>()?;
+        Ok((!parts.is_empty()).then_some(Selector::Set(parts)))
     }
 }
 

@@ -1,11 +1,13 @@
 //! A run from its first message to its last: sent, shown, recorded. `--discover` and the flags of the
 //! output, which `ur attach` shares with those that send.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
 use futures_util::stream::unfold;
+use jiff::Timestamp;
 
 use super::output::{OUTPUT, ViewArgs};
 use super::steering::{OnInterrupt, Question, steering};
@@ -87,7 +89,11 @@ pub(super) async fn watch(
     let steers = unfold(steers, async |mut steers| {
         steers.recv().await.map(|steer| (steer, steers))
     });
+    let mut heard = HashMap::new();
     let mut show = |mut event: RunEvent<'_>| {
+        if let Some(target) = event.answers() {
+            heard.insert(target.id.clone(), Timestamp::now());
+        }
         if let Some(Err(error)) = file.as_mut().map(|file| file.note(&mut event)) {
             tell(&format!(
                 "ur: recording the run, for `ur attach`: {error:#}"
@@ -100,6 +106,7 @@ pub(super) async fn watch(
         Ok(())
     };
     let report = run(client, plan, targets, steers, &mut show).await?;
+    client.fleet().heard(heard).await;
     screen.finish(&report)?;
     if let Some(dir) = args.out.as_ref().filter(|_| !screen.is_out_whole()) {
         bail!("not all of it could be written to {}", dir.display());

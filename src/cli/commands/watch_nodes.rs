@@ -86,7 +86,8 @@ async fn page(client: &Client, args: &WatchNodesArgs) -> Result<Vec<u8>> {
 
 /// As much as the terminal has lines for, over what was there.
 fn draw(page: &[u8], fault: Option<&str>) -> Result<()> {
-    let height = tcgetwinsize(io::stdout()).map_or(24, |size| usize::from(size.ws_row));
+    let height = tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
+    let height = if height == 0 { 24 } else { height };
     let time = Zoned::now().strftime("%H:%M:%S").to_string();
     let first = match fault {
         Some(fault) => format!("{time}  {}", client::Plain::of(fault)),

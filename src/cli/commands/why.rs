@@ -13,7 +13,7 @@ use super::values::request_id;
 use crate::exit::Exit;
 use crate::stderr::tell;
 use crate::view::{Trace, status};
-use client::{Client, NodeName, Plain, Search, Selector, Target, Unselectable, job_status};
+use client::{Client, Clock, NodeName, Plain, Search, Selector, Target, Unselectable, job_status};
 use protocol::{NodeId, Reply, RequestId};
 
 /// How long a node may take to say what it knows.
@@ -40,7 +40,7 @@ pub(crate) async fn why(broker: &BrokerArgs, args: WhyArgs) -> Result<Exit> {
     client.close().await;
     let mut out = io::stdout().lock();
     writeln!(out, "{request} on {} ({})", target.hostname, target.id)?;
-    for line in status::lines(&status, &target, PATIENCE) {
+    for line in status::lines(&status, &target, PATIENCE, &Clock::of(&out)) {
         writeln!(out, "{line}")?;
     }
     out.flush()?;

@@ -1,7 +1,6 @@
 //! Results of nodes, for tests.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use client::{NodeResult, Plain, Target};
 use protocol::{NodeId, Outcome, Reply, Text};
@@ -14,22 +13,17 @@ pub(crate) fn result(hostname: &str, outcome: Outcome, stdout: &str, stderr: &st
         reply.set_stderr(Text::of(stderr.into()), stderr.len() as u64);
         Box::new(reply)
     });
+    let target = Target {
+        id: NodeId::parse(&format!("uuid-of-{hostname}")).unwrap(),
+        mac: None,
+        hostname: Plain::name(hostname),
+        has_namesake: false,
+        routing_word: format!("uuid-of-{hostname}"),
+        agent: None,
+    };
     NodeResult {
-        target: Arc::new(Target {
-            id: NodeId::parse(&format!("uuid-of-{hostname}")).unwrap(),
-            mac: None,
-            hostname: Plain::name(hostname),
-            has_namesake: false,
-            routing_word: format!("uuid-of-{hostname}"),
-            agent: None,
-        }),
-        outcome,
         reply,
-        unknown_fields: serde_json::Map::new(),
-        last_progress: None,
-        silence: Duration::ZERO,
-        unroutable: false,
-        elapsed: Duration::from_millis(1200),
+        ..NodeResult::of(Arc::new(target), outcome)
     }
 }
 

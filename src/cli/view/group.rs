@@ -47,17 +47,14 @@ impl OutputGroups {
     }
 
     pub(super) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        let (good, bad): (Vec<_>, Vec<_>) = self
-            .in_order()
-            .into_iter()
-            .partition(|(key, _)| !key.failed);
-        let mut blank = false;
+        let groups = self.in_order().into_iter();
+        let (good, bad): (Vec<_>, Vec<_>) = groups.partition(|(key, _)| !key.failed);
         let (rows, good): (Vec<_>, Vec<_>) = match self.is_table(&good) {
             true => good.into_iter().partition(|(key, _)| key.is_row()),
             false => (Vec::new(), good),
         };
         write_rows(rows_of(&rows), out)?;
-        blank |= !rows.is_empty();
+        let mut blank = !rows.is_empty();
         let most = if good.is_empty() { &bad } else { &good };
         let most = most.first().filter(|_| self.folding != Folding::No);
         for group in good.iter().chain(&bad) {

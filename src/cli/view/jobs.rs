@@ -42,6 +42,7 @@ pub(crate) fn write(
         numbers: &[3],
         width,
         spare: &[4],
+        cut: &[],
     };
     table.write(rows.iter(), out)?;
     Ok(())

@@ -5,9 +5,8 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::clock::Clock;
 use super::table::Table;
-use client::{Node, facts};
+use client::{Clock, Node, facts};
 
 const DISK: [&str; 7] = ["DISK", "GB", "KIND", "TRANSPORT", "MODEL", "SERIAL", "WWN"];
 const NIC: [&str; 7] = ["NIC", "IP", "LINK", "MB/S", "MTU", "DRIVER", "MAC"];
@@ -111,6 +110,7 @@ fn write_parts(
         numbers,
         width,
         spare: &[],
+        cut: &[],
     };
     table.write(rows.iter(), out).map(drop)
 }

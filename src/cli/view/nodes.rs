@@ -45,6 +45,7 @@ impl NodeTable<'_> {
             numbers: &NUMBERS.into_iter().filter_map(at).collect::<Vec<_>>(),
             width: self.width,
             spare: &spare,
+            cut: &[],
         };
         let given = self.given(nodes)?;
         let there = nodes

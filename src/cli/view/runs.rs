@@ -4,11 +4,10 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::clock::Clock;
 use super::ending;
 use super::fold::fold_targets;
 use super::table::Table;
-use client::{PastRun, Target};
+use client::{Clock, PastRun, Target};
 use protocol::{Outcome, RequestId};
 
 /// Characters of an id of `ur` itself that are enough, unless another begins alike.
@@ -19,10 +18,11 @@ pub(crate) fn write(runs: &[PastRun], width: Option<usize>, out: &mut dyn Write)
     let table = Table {
         header: Some(&["REQUEST", "SENT", "NODES", "WHAT", "RESULT"]),
         width,
+        cut: &[3, 2],
         spare: &[1],
         ..Table::default()
     };
-    let clock = Clock::of_stdout();
+    let clock = Clock::of(&io::stdout());
     let ids: Vec<&RequestId> = runs.iter().map(|run| &run.start.request).collect();
     let rows = runs.iter().map(|run| {
         let start = &run.start;

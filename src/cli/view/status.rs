@@ -6,10 +6,16 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{ending, progress};
-use client::{JobStatus, Plain, Target};
+use client::{Clock, JobStatus, Plain, Target};
 use protocol::{Outcome, Progress, State};
 
-pub(crate) fn lines(status: &JobStatus, target: &Target, waited: Duration) -> Vec<String> {
+/// As a page has them, by `clock`.
+pub(crate) fn lines(
+    status: &JobStatus,
+    target: &Target,
+    waited: Duration,
+    clock: &Clock,
+) -> Vec<String> {
     if !status.connected {
         let line = "the node is not connected: no agent listens for its requests";
         return vec![line.to_owned()];
@@ -27,10 +33,10 @@ pub(crate) fn lines(status: &JobStatus, target: &Target, waited: Duration) -> Ve
         )],
         (None, Some(outcome)) => without_record(&outcome, &how(&outcome)),
         (Some(progress), outcome) => {
-            let mut lines = before_the_end(progress);
+            let mut lines = before_the_end(progress, clock);
             if matches!(progress.state, State::Ended | State::Replied) {
                 let took = status.reply.as_ref().and_then(|reply| reply.duration_ms);
-                lines.extend(the_end(progress, outcome.as_ref().map(how), took));
+                lines.extend(the_end(progress, (outcome.as_ref().map(how), took), clock));
             }
             lines
         }
@@ -51,7 +57,8 @@ fn without_record(outcome: &Outcome, how: &str) -> Vec<String> {
 }
 
 /// The times of a request that the node remembers.
-fn before_the_end(progress: &Progress) -> Vec<String> {
+fn before_the_end(progress: &Progress, clock: &Clock) -> Vec<String> {
+    let line = |at, what: &str| line(clock, at, what);
     let sent = progress.timestamp.as_ref().and_then(Value::as_str);
     let sent = sent.and_then(|text| text.parse().ok());
     let sender = sender(progress.origin.as_ref())
@@ -77,7 +84,12 @@ fn before_the_end(progress: &Progress) -> Vec<String> {
     lines
 }
 
-fn the_end(progress: &Progress, how: Option<String>, took: Option<u64>) -> [String; 2] {
+fn the_end(
+    progress: &Progress,
+    (how, took): (Option<String>, Option<u64>),
+    clock: &Clock,
+) -> [String; 2] {
+    let line = |at, what: &str| line(clock, at, what);
     let how = how.unwrap_or_else(|| "the node has not sent how".to_owned());
     let took = took.map_or(String::new(), |ms| {
         format!(", after {:.3} s", Duration::from_millis(ms).as_secs_f64())
@@ -91,8 +103,8 @@ fn the_end(progress: &Progress, how: Option<String>, took: Option<u64>) -> [Stri
     ]
 }
 
-fn line(at: Option<Timestamp>, what: &str) -> String {
-    let at = at.map_or("?".to_owned(), |at| format!("{at:.3}"));
+fn line(clock: &Clock, at: Option<Timestamp>, what: &str) -> String {
+    let at = at.map_or("?".to_owned(), |at| clock.milliseconds(at));
     format!("{at:24}  {what}")
 }
 
@@ -124,7 +136,7 @@ mod tests {
             }),
         };
         let target = result("n1", Outcome::NoAnswer, "", "").target;
-        lines(&status, &target, Duration::from_secs(5)).join("\n")
+        lines(&status, &target, Duration::from_secs(5), &Clock::utc()).join("\n")
     }
 
     #[test]
@@ -177,7 +189,7 @@ mod tests {
         };
         let target = result("n1", Outcome::NoAnswer, "", "").target;
         assert_eq!(
-            lines(&status, &target, Duration::ZERO)[0],
+            lines(&status, &target, Duration::ZERO, &Clock::utc())[0],
             "ended: no disk, exit 1"
         );
     }

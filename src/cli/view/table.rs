@@ -2,10 +2,13 @@
 //! measure them, so that a table of ten thousand nodes is never in memory. On a terminal a table is no wider than that:
 //! columns that can be spared are left out, then the last one goes on in the next line.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use client::Plain;
 
+/// Characters that a column keeps that is cut.
+const MIN_CUT: usize = 12;
 /// What the last column needs to be worth a second line.
 const MIN_WRAPPED: usize = 20;
 
@@ -16,7 +19,9 @@ pub(crate) struct Table<'a> {
     pub(crate) numbers: &'a [usize],
     /// Of the terminal; as wide as it gets elsewhere.
     pub(crate) width: Option<usize>,
-    /// The columns that can be spared, the first of them first.
+    /// The columns that are cut where there is no room, the first of them first.
+    pub(crate) cut: &'a [usize],
+    /// The columns that can be spared if that is not enough, the first of them first.
     pub(crate) spare: &'a [usize],
 }
 
@@ -65,11 +70,17 @@ impl Table<'_> {
             return (layout, left_out);
         };
         for &column in self.spare {
-            if layout.least_width() <= room {
+            if layout.least_width() <= room + layout.cuttable(self.cut) {
                 break;
             }
             layout.columns.retain(|(i, _)| *i != column);
             left_out.push(column);
+        }
+        for column in self.cut {
+            let excess = layout.least_width().saturating_sub(room);
+            if let Some((_, width)) = layout.columns.iter_mut().find(|(i, _)| i == column) {
+                *width -= excess.min(width.saturating_sub(MIN_CUT));
+            }
         }
         let excess = layout.width().saturating_sub(room);
         if let Some((_, last)) = layout.columns.last_mut() {
@@ -97,6 +108,14 @@ impl Layout {
         self.width() - last.saturating_sub(MIN_WRAPPED)
     }
 
+    /// Characters that the columns can do without that may be cut.
+    fn cuttable(&self, cut: &[usize]) -> usize {
+        let columns = self.columns.iter().filter(|(i, _)| cut.contains(i));
+        columns
+            .map(|(_, width)| width.saturating_sub(MIN_CUT))
+            .sum()
+    }
+
     fn write(&self, cells: &[&str], numbers: &[usize], out: &mut dyn Write) -> io::Result<()> {
         let cell = |column: usize| cells.get(column).copied().unwrap_or_default();
         let Some((&(last, room), before)) = self.columns.split_last() else {
@@ -104,7 +123,8 @@ impl Layout {
         };
         let mut line = String::new();
         for &(column, width) in before {
-            line += &padded(cell(column), width, numbers.contains(&column));
+            let cell = cut_to(cell(column), width);
+            line += &padded(&cell, width, numbers.contains(&column));
             line += "  ";
         }
         let indent = line.chars().count();
@@ -123,6 +143,13 @@ fn padded(cell: &str, width: usize, is_number: bool) -> String {
     match is_number {
         true => format!("{cell:>width$}"),
         false => format!("{cell:width$}"),
+    }
+}
+
+fn cut_to(cell: &str, width: usize) -> Cow<'_, str> {
+    match cell.char_indices().nth(width) {
+        None => cell.into(),
+        Some(_) => (cell.chars().take(width - 1).collect::<String>() + "…").into(),
     }
 }
 
@@ -189,6 +216,20 @@ x                -
         assert_eq!(written(&table(18), &ROWS).1, [0; 0]);
         let expected = "ü\nlong\\u{1b}\\n\nx\n".to_owned();
         assert_eq!(written(&table(17), &ROWS), (expected, vec![1]));
+    }
+
+    #[test]
+    fn columns_are_cut_before_others_are_left_out() {
+        let table = |width| Table {
+            width: Some(width),
+            spare: &[1],
+            cut: &[0],
+            ..Table::default()
+        };
+        let rows = [["0123456789abcdef", "7"]];
+        assert_eq!(written(&table(19), &rows).0, "0123456789abcdef  7\n");
+        assert_eq!(written(&table(16), &rows).0, "0123456789ab…  7\n");
+        assert_eq!(written(&table(14), &rows).1, [1]);
     }
 
     #[test]

@@ -1,30 +1,30 @@
 //! Times as they are shown: of this place on a terminal, UTC elsewhere.
 
-use std::io::{self, IsTerminal};
+use std::io::IsTerminal;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-pub(crate) struct Clock(Option<TimeZone>);
+/// Whose terminal it is, says where this place is.
+pub struct Clock(Option<TimeZone>);
 
 impl Clock {
-    pub(crate) fn of_stdout() -> Self {
-        Self(io::stdout().is_terminal().then(TimeZone::system))
+    pub fn of(place: &impl IsTerminal) -> Self {
+        Self(place.is_terminal().then(TimeZone::system))
     }
 
-    #[cfg(test)]
-    pub(crate) fn utc() -> Self {
+    pub fn utc() -> Self {
         Self(None)
     }
 
-    pub(crate) fn seconds(&self, at: Timestamp) -> String {
+    pub fn seconds(&self, at: Timestamp) -> String {
         match &self.0 {
             Some(zone) => at.to_zoned(zone.clone()).strftime("%F %T").to_string(),
             None => format!("{at:.0}"),
         }
     }
 
-    pub(crate) fn milliseconds(&self, at: Timestamp) -> String {
+    pub fn milliseconds(&self, at: Timestamp) -> String {
         match &self.0 {
             Some(zone) => at.to_zoned(zone.clone()).strftime("%F %T%.3f").to_string(),
             None => format!("{at:.3}"),
