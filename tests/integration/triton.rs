@@ -37,7 +37,7 @@ fn a_broadcast_is_answered_to_a_client_whose_binding_comes_after_it() {
         client,
     } = Node::start();
     let answer = format!("ur.execute-reply.{}.late", agent.uuid);
-    drop(client);
+    nobody_listens_after(client, &vhost.url, &agent.uuid);
     let client = Client::listening(&vhost.url, &["ur.nothing".to_owned()]);
     let node = Node {
         client,
@@ -45,6 +45,71 @@ fn a_broadcast_is_answered_to_a_client_whose_binding_comes_after_it() {
         vhost,
     };
     asks_before_it_listens(&node, ("ur.broadcast.sysinfo.late", "{}"), &answer);
+}
+
+/// The broker has a client's queue until it notices that the client has gone, and gives it what is meant for others.
+fn nobody_listens_after(client: Client, url: &str, node: &str) {
+    drop(client);
+    let probe = Client::listening(url, &["ur.nothing".to_owned()]);
+    let key = format!("ur.execute-reply.{node}.probe");
+    wait_until("its queue is gone", || {
+        probe.publish(&key, b"{}") == Routing::Unroutable
+    });
+}
+
+/// As often as the table of docs/reliability.md says, each time by a connection of its own.
+fn misses(
+    url: &str,
+    limit: Duration,
+    question: impl Fn(usize) -> (String, String, String),
+) -> usize {
+    let misses_it = |&round: &usize| {
+        let (key, body, answer) = question(round);
+        let mut client = Client::listening(url, &[]);
+        client.ask_and_listen((&key, body.as_bytes()), &answer);
+        client
+            .take(limit, |message| message.key == answer)
+            .is_none()
+    };
+    (0..200).filter(misses_it).count()
+}
+
+#[test]
+#[ignore = "takes minutes: make flood"]
+fn two_hundred_times_in_urclients_order_nobody_is_missed() {
+    let Node {
+        agent,
+        vhost,
+        client,
+    } = Node::start();
+    nobody_listens_after(client, &vhost.url, &agent.uuid);
+    let uuid = &agent.uuid;
+    let broadcast = |kind: &'static str| {
+        move |round: usize| {
+            let key = format!("ur.broadcast.sysinfo.{kind}{round}");
+            (
+                key,
+                "{}".to_owned(),
+                format!("ur.execute-reply.{uuid}.{kind}{round}"),
+            )
+        }
+    };
+    let ping = |round: usize| {
+        let body = json!({"client_id": format!("p{round}"), "id": "1"}).to_string();
+        (
+            format!("ur.ping.{uuid}"),
+            body,
+            format!("ur.ackp{round}.{uuid}"),
+        )
+    };
+    // With the patience of each program.
+    let [oneachnode, discovery, pings] = [
+        misses(&vhost.url, Duration::from_secs(5), broadcast("oneachnode")),
+        misses(&vhost.url, Duration::from_secs(3), broadcast("discovery")),
+        misses(&vhost.url, Duration::from_secs(5), ping),
+    ];
+    println!("missed of 200: sdc-oneachnode -n {oneachnode}, discovery {discovery}, ping {pings}");
+    assert_eq!((oneachnode, discovery, pings), (0, 0, 0));
 }
 
 /// Where another client listens to all replies, no answer is unroutable, and none must come too soon.
@@ -164,7 +229,7 @@ fn a_reply_that_no_one_takes_does_not_keep_a_node_from_its_reboot() {
     let body = script("true").to_string();
     // No queue is bound to what the node answers.
     let sender = Client::listening(&node.vhost.url, &["ur.nothing".to_owned()]);
-    drop(node.client);
+    nobody_listens_after(node.client, &node.vhost.url, &node.agent.uuid);
     let key = format!("ur.execute.{}.forgotten", node.agent.uuid);
     assert_eq!(sender.publish(&key, body.as_bytes()), Routing::Taken);
     wait_until("it is unroutable", || {

@@ -78,6 +78,18 @@ impl Client {
         self.deliveries = self.runtime.block_on(subscribed).expect("a queue");
     }
 
+    /// Asks and listens at once, as urclient does: the question may be answered before the queue is bound.
+    pub(crate) fn ask_and_listen(&mut self, (key, body): (&str, &[u8]), answer: &str) {
+        let queue = format!("ur.test.{}", uuid::Uuid::new_v4());
+        let keys = [answer.to_owned()];
+        let asked = self.publisher.publish(key, body.to_vec());
+        let both = futures_util::future::try_join(self.broker.subscribe(&queue, &keys), asked);
+        (self.deliveries, _) = self
+            .runtime
+            .block_on(both)
+            .expect("an answer of the broker");
+    }
+
     pub(crate) fn publish(&self, key: &str, body: &[u8]) -> Routing {
         let sent = async {
             self.publisher
