@@ -83,6 +83,7 @@ test-rooms:
 
 ramdisk: build ## kernel and initramfs with ur-agent: target/ramdisk/minimal, or PROFILE=full, or PROFILE=zfs; CA=FILE for amqps://
 	tools/prerequisites cpio kmod zstd xz-utils:xz
+	$(if $(filter full zfs,$(PROFILE)),tools/jaq)
 	SUITE=$(SUITE) CA=$(CA) boot/ramdisk $(or $(PROFILE:zfs=full),minimal) $(BIN)/ur-agent $(RAMDISKS)
 	$(if $(filter zfs,$(PROFILE)),$(if $(SUITE),tools/debian-13 modules . boot/zfs $(RAMDISKS),$(BUILD_ZFS)))
 
@@ -108,7 +109,7 @@ chaos: build ## the fault campaign of docs/reliability.md: 20 minutes, or CHAOS_
 	tools/prerequisites rabbitmq-server
 	CHAOS_SECONDS=$(or $(CHAOS_SECONDS),1200) $(DRIVE) test $(SHIPPED) --workspace --test chaos
 
-flood: build ## floods and outages of docs/reliability.md: ten minutes, and tables
+flood: build ## floods and outages of docs/reliability.md: twelve minutes, and tables
 	tools/prerequisites rabbitmq-server
 	tools/with-broker --private $(DRIVE) test $(SHIPPED) --workspace --test integration -- --ignored --nocapture --test-threads 1
 

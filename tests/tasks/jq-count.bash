@@ -5,6 +5,9 @@
 if [[ -n ${UR_JQ:-} ]]; then
   mkdir -p "$BATS_RUN_TMPDIR/jq"
   ln -sf "$UR_JQ" "$BATS_RUN_TMPDIR/jq/jq"
+  # What a test itself asks is for the node's. It is found once: bats loads this again, with the PATH from below.
+  export NODES_JQ=${NODES_JQ:-$(type -P jq)}
+  jq() { "$NODES_JQ" "$@"; }
   PATH=$BATS_RUN_TMPDIR/jq:$PATH
 fi
 
@@ -13,7 +16,7 @@ starts_jq_at_most() { # <number> <command>…: runs it here, and fails if it sta
   shift
   mkdir -p "$counter"
   : >"$counter/starts"
-  printf '#!/bin/sh\necho >>%q\nexec %q "$@"\n' "$counter/starts" "$(command -v jq)" >"$counter/jq"
+  printf '#!/bin/sh\necho >>%q\nexec %q "$@"\n' "$counter/starts" "$(type -P jq)" >"$counter/jq"
   chmod +x "$counter/jq"
   local PATH=$counter:$PATH
   "$@"

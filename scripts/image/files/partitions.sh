@@ -4,9 +4,9 @@
 
 # Sizes are sectors, as sfdisk counts them; `last` is the last sector that a partition can have, which in a GPT is not where
 # the table says while its second half still lies where the image ended.
-readonly table_filter='.partitiontable | (.sectorsize // 512) as $sector | ($bytes / $sector) as $sectors
-  | .label, (.id // "" | ascii_downcase), $sector, (.firstlba // (1048576 / $sector)),
-    (if .label == "gpt" then $sectors - 2 - ([16384 / $sector, 1] | max) else [$sectors, 4294967296] | min - 1 end),
+readonly table_filter='.partitiontable | (.sectorsize // 512) as $sector | ($bytes / $sector | floor) as $sectors
+  | .label, (.id // "" | ascii_downcase), $sector, (.firstlba // (1048576 / $sector | floor)),
+    (if .label == "gpt" then $sectors - 2 - ([16384 / $sector, 1] | max | floor) else [$sectors, 4294967296] | min - 1 end),
     (.partitions[]? | (.node | capture("(?<n>[0-9]+)$").n), .node, .start, .size, (.type | ascii_downcase), (.uuid // "" | ascii_downcase))'
 
 read_table() { # sets table_label, table_id, table_sector, table_first, table_last, and by number part_node, part_start, part_size, part_type and part_uuid; fails if the disk has no table that is known here

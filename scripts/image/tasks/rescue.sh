@@ -84,7 +84,7 @@ answer() { # <verdict>
   [[ ! -e $host_key ]] || shown=$(fingerprint)
   result "$(jq -cn --arg verdict "$1" --arg user "$user" --argjson port "$port" --arg until "$until" --arg addresses "$addresses" \
     --arg fingerprint "$shown" --args '
-    {$verdict} + if $verdict | IN("open", "would-open") | not then {} else
+    {$verdict} + if $verdict != "open" and $verdict != "would-open" then {} else
       {$user, $port, addresses: [$addresses | splits("\n") | select(. != "")], methods: $ARGS.positional,
        fingerprint: $fingerprint, until: $until} | with_entries(select(.value != "")) end' -- "${methods[@]}")"
 }

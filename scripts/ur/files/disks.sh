@@ -152,8 +152,10 @@ disk_facts() { # <disk>: prints what is known of it as one JSON object, in the w
 readonly hint_filter='
   def norm: tostring | ascii_downcase | gsub("^\\s+|\\s+$"; "");
   def wwn: norm | sub("^(0x|naa\\.|eui\\.|uuid\\.)"; "");
-  def boolean($key): if IN("true", "yes", "on", "y", "t", "1") then "true" elif IN("false", "no", "off", "n", "f", "0") then "false"
-    else error("hint \($key): \(.) is neither true nor false") end;
+  def boolean($key): . as $said
+    | if any("true", "yes", "on", "y", "t", "1"; . == $said) then "true"
+      elif any("false", "no", "off", "n", "f", "0"; . == $said) then "false"
+      else error("hint \($key): \(.) is neither true nor false") end;
   def number($key): (tonumber? // error("hint \($key): \(.) is not a number"));
   def holds($operator; $want; $key):
     if $operator == "=" or $operator == ">=" then number($key) >= ($want | number($key))
@@ -187,7 +189,7 @@ readonly hint_filter='
       elif $key == "size" then [(.bytes / 1073741824 | floor | tostring)]
       elif $key == "wwn" or $key == "wwn_with_extension" then [.wwn | wwn]
       elif $key == "by_path" then [.by_path, (.links[] | select(startswith("/dev/disk/by-path/")))]
-      elif $key | IN("serial", "model", "vendor", "hctl", "tran", "rotational", "removable", "class") then [.[$key]]
+      elif any("serial", "model", "vendor", "hctl", "tran", "rotational", "removable", "class"; . == $key) then [.[$key]]
       else error("hint \($key): there is no such hint") end
     # Of several names one must match, and none must be what the disk must not be called.
     | if $w.operator == "!=" or $w.operator == "s!=" then all(.[] | norm; holds($w.operator; $rest; $key))

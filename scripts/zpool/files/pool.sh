@@ -25,7 +25,7 @@ pool_report() { # <pool>: prints one JSON object: numbers, devices and a verdict
         elif $line | test("^\\s*$") then .inside = false
         elif .inside then
           ($line | capture("^(?<indent>\\s*)(?<name>\\S+)(\\s+(?<state>\\S+))?(\\s+(?<read>\\d+)\\s+(?<write>\\d+)\\s+(?<checksum>\\d+))?")) as $d
-          | .devices += [$d | {name, depth: ((.indent | ltrimstr("\t") | length) / 2), state, read: (.read | number), write: (.write | number), checksum: (.checksum | number)}
+          | .devices += [$d | {name, depth: ((.indent | ltrimstr("\t") | length) / 2 | floor), state, read: (.read | number), write: (.write | number), checksum: (.checksum | number)}
             | with_entries(select(.value != null))]
         else . end)
     | .devices as $devices

@@ -48,7 +48,7 @@ choose_entries() { # sets right, the number of the entry that is wanted if there
     | ($ids | ascii_downcase | split("\n")) as $ids
     | [.[] | select(.number != $right)
        | if .label | startswith($prefix) then . + {why: "an earlier one of ours"}
-         elif $prune == "stale" and .kind == "GPT" and (.id | IN($ids[]) | not) then . + {why: "this machine has no such partition"}
+         elif $prune == "stale" and .kind == "GPT" and (.id as $id | any($ids[]; . == $id) | not) then . + {why: "this machine has no such partition"}
          else empty end | {number, label: .label, path, why}] as $stale
     | $right, ($stale | tojson), ($stale | map(.number) | join(" "))' <<<"$entries")
   { read -r right && read -r stale && read -r stale_numbers; } <<<"$chosen" || true
