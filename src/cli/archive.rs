@@ -5,7 +5,7 @@ use std::fs::{self, DirBuilder, File, FileTimes, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
@@ -13,8 +13,8 @@ use tar::{Builder, Entry, EntryType, Header};
 
 use crate::exit::Usage;
 
-/// Entries of an archive that are unpacked: each is a file on our disk.
-const MAX_ENTRIES: usize = 200_000;
+/// Names in the paths of an archive that are unpacked: each may be a file or folder on our disk.
+const MAX_NAMES: usize = 1_000_000;
 
 /// What is to be sent: a file as it is, or an archive of several, or of folders.
 pub(crate) struct Package {
@@ -27,7 +27,11 @@ pub(crate) struct Package {
     pub(crate) names: Vec<String>,
     /// Mode and time of the file, if it is one.
     pub(crate) file: Option<(u32, i64)>,
+    stamp: Stamp,
 }
+
+/// Size and time of the content: they change when it is written to.
+type Stamp = (u64, SystemTime);
 
 /// A part of a folder, and its path in the archive.
 struct Part {
@@ -56,21 +60,25 @@ impl Package {
             names.push(format!("{name}{slash}"));
         }
         let room = parts.iter().map(|part| part.metadata.len()).sum();
-        if let Some(limit) = limit.filter(|&limit| limit < room) {
-            return Err(Usage(format!(
-                "these are {room} bytes, of which {limit} at most go to a node over the broker: give --via http"
-            ))
-            .into());
-        }
-        match parts.as_slice() {
-            [file] if file.metadata.is_file() => Self::of_file(file, names),
-            parts => Self::of_archive(parts, names, room),
-        }
+        refuse_above(limit, room)?;
+        let package = match parts.as_slice() {
+            [file] if file.metadata.is_file() => Self::of_file(file, names)?,
+            parts => Self::of_archive(parts, names, room)?,
+        };
+        // An archive has more than its files, and a file of /proc more than it says.
+        refuse_above(limit, package.bytes)?;
+        Ok(package)
+    }
+
+    /// Whether it is still what it was when its digest was made.
+    pub(crate) fn is_unchanged(&self) -> io::Result<bool> {
+        Ok(stamp(&self.content)? == self.stamp)
     }
 
     fn of_file(part: &Part, names: Vec<String>) -> Result<Self> {
         let mut content =
             File::open(&part.path).with_context(|| format!("opening {}", part.path.display()))?;
+        let stamp = stamp(&content)?;
         let (sha256, bytes) = digest(&mut content)?;
         let file = Some((part.metadata.mode() & 0o7777, part.metadata.mtime()));
         Ok(Self {
@@ -80,6 +88,7 @@ impl Package {
             room: 0,
             names,
             file,
+            stamp,
         })
     }
 
@@ -92,6 +101,7 @@ impl Package {
         }
         let mut content = archive.into_inner()?;
         let (sha256, bytes) = digest(&mut content)?;
+        let stamp = stamp(&content)?;
         Ok(Self {
             content,
             bytes,
@@ -99,8 +109,24 @@ impl Package {
             room,
             names,
             file: None,
+            stamp,
         })
     }
+}
+
+fn refuse_above(limit: Option<u64>, bytes: u64) -> Result<()> {
+    let Some(limit) = limit.filter(|&limit| limit < bytes) else {
+        return Ok(());
+    };
+    Err(Usage(format!(
+        "these are {bytes} bytes, of which {limit} at most go to a node over the broker: give --via http"
+    ))
+    .into())
+}
+
+fn stamp(content: &File) -> io::Result<Stamp> {
+    let metadata = content.metadata()?;
+    Ok((metadata.len(), metadata.modified()?))
 }
 
 impl Part {
@@ -121,8 +147,13 @@ impl Part {
         let file = File::open(&self.path)?;
         let size = file.metadata()?.len();
         header.set_size(size);
-        // Not more than its header says, if it grows meanwhile.
-        archive.append_data(&mut header, &self.name, file.take(size))
+        // As much as its header says: what grows meanwhile is cut, what shrinks would spoil the archive.
+        let mut content = file.take(size);
+        archive.append_data(&mut header, &self.name, &mut content)?;
+        match content.limit() {
+            0 => Ok(()),
+            _ => Err(io::Error::other("it was shortened meanwhile")),
+        }
     }
 }
 
@@ -134,7 +165,7 @@ fn own_name(path: &Path) -> Result<String> {
     let name = whole.file_name().and_then(|name| name.to_str());
     match name {
         Some(name) if !name.contains('\n') => Ok(name.to_owned()),
-        _ => Err(Usage(format!("{} has no name that can be sent", path.display())).into()),
+        _ => Err(Usage(format!("{path:?} has no name that can be sent")).into()),
     }
 }
 
@@ -196,18 +227,18 @@ pub(crate) fn digest(file: &mut File) -> Result<(String, u64)> {
 /// out: links that lead out of the folder, or may.
 pub(crate) fn unpack(archive: impl Read, into: &Path, limit: u64) -> Result<usize> {
     let mut archive = tar::Archive::new(archive.take(limit.saturating_add(1)));
-    let (mut entries, mut bytes, mut left_out) = (0, 0_u64, 0);
+    let (mut names, mut bytes, mut left_out) = (0, 0_u64, 0);
     let (mut links, mut folders) = (Vec::new(), Vec::new());
     for entry in archive.entries()? {
         let mut entry = entry.context("it is no whole tar archive")?;
-        entries += 1;
         bytes = bytes.saturating_add(entry.size());
-        ensure!(
-            entries <= MAX_ENTRIES,
-            "it has more than {MAX_ENTRIES} files"
-        );
         ensure!(bytes <= limit, "it unpacks to more than {limit} bytes");
         let name = inner_path(&entry.path()?)?;
+        names += name.components().count().max(1);
+        ensure!(
+            names <= MAX_NAMES,
+            "it has more than {MAX_NAMES} names of files and folders"
+        );
         let path = into.join(&name);
         match entry.header().entry_type() {
             EntryType::Directory => {
@@ -223,14 +254,24 @@ pub(crate) fn unpack(archive: impl Read, into: &Path, limit: u64) -> Result<usiz
                     .with_context(|| format!("linking {}", name.display()))?;
             }
             EntryType::Symlink => match entry.link_name()? {
-                Some(to) if stays_inside(&name, &to) => links.push((path, to.into_owned())),
+                Some(to) if stays_inside(&name, &to) => links.push((name, to.into_owned())),
                 _ => left_out += 1,
             },
             EntryType::XGlobalHeader => {}
             _ => left_out += 1,
         }
     }
-    for (path, to) in links {
+    for (name, to) in links {
+        let path = into.join(&name);
+        // A link on the way to it has it lead from elsewhere than its name says.
+        if name
+            .ancestors()
+            .skip(1)
+            .any(|above| into.join(above).is_symlink())
+        {
+            left_out += 1;
+            continue;
+        }
         make_folder(path.parent().unwrap_or(into))?;
         symlink(to, &path).with_context(|| format!("linking {}", path.display()))?;
     }

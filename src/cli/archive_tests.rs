@@ -98,6 +98,14 @@ fn no_link_leads_out_and_none_is_written_through() {
     ];
     let (dir, refused) = unpacked(&through);
     assert!(refused.is_err() && !dir.path().join("in/b").exists());
+    // Where it would be made, its way up is shorter than by its name.
+    let (dir, count) = unpacked(&[
+        (EntryType::Directory, "a/b", ""),
+        (EntryType::Symlink, "a/b/up", "../.."),
+        (EntryType::Symlink, "a/b/up/out", "../../../etc"),
+    ]);
+    assert_eq!(count.unwrap(), 1);
+    assert!(!dir.path().join("in/out").is_symlink());
     let twice = [
         (EntryType::Regular, "a", "1"),
         (EntryType::Regular, "a", "2"),
@@ -113,6 +121,17 @@ fn bits_that_lend_rights_are_taken_away_and_size_is_bounded() {
     let large = archive(&[(EntryType::Regular, "a", &"x".repeat(2000))]);
     let error = unpack(&*large, &dir.path().join("on"), 1000).unwrap_err();
     assert!(error.to_string().contains("more than 1000"), "{error}");
+    // More folders than a disk has room for, in few bytes.
+    let deep = "d/".repeat(45);
+    let names: Vec<String> = (0..MAX_NAMES / 45)
+        .map(|i| format!("{i}/{deep}x"))
+        .collect();
+    let bomb: Vec<_> = names
+        .iter()
+        .map(|name| (EntryType::Block, name.as_str(), ""))
+        .collect();
+    let error = unpack(&*archive(&bomb), &dir.path().join("deep"), 1 << 30).unwrap_err();
+    assert!(error.to_string().contains("names of files"), "{error}");
     let half = &large[..1000];
     assert!(unpack(half, &dir.path().join("half"), LIMIT).is_err());
 }
