@@ -6,7 +6,7 @@
 //! | file | written by | holds |
 //! |---|---|---|
 //! | `request.json` | agent | the message as received, its routing key, when |
-//! | `stdin` | supervisor | what the request gave inline |
+//! | `stdin` | supervisor | what the request gave inline, until the script has it open |
 //! | `pid` | supervisor | its own and the script's pid; to have made it is the right to start |
 //! | `stdout`, `stderr` | supervisor | captured bytes, bounded (see [`capture`]); absent where nothing came |
 //! | `cancel` | agent | a sender asked for its end |

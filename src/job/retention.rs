@@ -19,7 +19,8 @@ use protocol::RequestId;
 /// Answered jobs are kept this long, so that a second delivery of one gets the same reply again; and as
 /// long those whose reply was unroutable.
 const KEEP_FOR: Duration = Duration::from_secs(3600);
-/// … and so many of them at most, and so many bytes or a quarter of the disk, the oldest going first.
+/// … and so many of them at most, the oldest going first, and so many bytes or a quarter of the disk, the largest going
+/// first.
 const KEEP_JOBS: usize = 1000;
 const KEEP_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -82,38 +83,47 @@ impl Spool {
         settled.sort_by_key(|settled| Reverse((settled.is_unroutable, settled.marked_at)));
         let ids: HashSet<&RequestId> = settled.iter().map(|settled| &settled.job.id).collect();
         self.retention.settled.retain(|id, _| ids.contains(id));
-        let (now, max_bytes) = (Instant::now(), self.max_bytes());
+        let (now, mut room) = (Instant::now(), self.max_bytes());
         let mut expired = Expired {
             left: self.end_removal(),
             ..Expired::default()
         };
-        let (mut kept, mut bytes) = (Vec::new(), 0);
+        let (mut kept, mut over) = (Vec::new(), Vec::new());
+        for settled in settled {
+            let since = *(self.retention.settled)
+                .entry(settled.job.id.clone())
+                .or_insert(now);
+            if now - since <= KEEP_FOR && kept.len() < KEEP_JOBS {
+                kept.push((size(&settled.job.dir), settled));
+            } else {
+                over.push(settled);
+            }
+        }
+        over.extend(take_largest(&mut kept, room));
+        room -= kept.iter().map(|(own, _)| own).sum::<u64>();
+        for (_, Settled { job, .. }) in &kept {
+            let work = self.retention.sizes.get(&job.id).copied().unwrap_or(0);
+            // Its id stays known, however much its script has left.
+            match room.checked_sub(work) {
+                Some(left) => room = left,
+                None => {
+                    if let Err(error) = self.remove_work(job) {
+                        expired.kept.push((job.clone(), error));
+                    }
+                }
+            }
+        }
         for Settled {
             job, is_unroutable, ..
-        } in settled
+        } in over
         {
-            let own = size(&job.dir);
-            let work = self.retention.sizes.get(&job.id).copied().unwrap_or(0);
-            let since = *(self.retention.settled)
-                .entry(job.id.clone())
-                .or_insert(now);
-            // A large one that goes leaves its room to those that are older.
-            if now - since <= KEEP_FOR && kept.len() < KEEP_JOBS && bytes + own <= max_bytes {
-                let fits = bytes + own + work <= max_bytes;
-                bytes += own + if fits { work } else { 0 };
-                // Its id stays known, however much its script has left.
-                if !fits && let Err(error) = self.remove_work(&job) {
-                    expired.kept.push((job.clone(), error));
-                }
-                kept.push(job.id);
-                continue;
-            }
             match self.remove(&job) {
                 Ok(()) if is_unroutable => expired.unroutable.push(job),
                 Ok(()) => {}
                 Err(error) => expired.kept.push((job, error)),
             }
         }
+        let kept = kept.into_iter().map(|(_, it)| it.job.id).collect();
         self.begin_removal(kept);
         Ok(expired)
     }
@@ -181,6 +191,30 @@ fn size(dir: &Path) -> u64 {
         .filter_map(|entry| entry.metadata().ok())
         .map(|meta| meta.blocks() * 512)
         .sum()
+}
+
+/// Takes out, of jobs and their bytes, the newest first, what is more than `max`: the largest, by powers of two, and of about
+/// one size the oldest. So a file that is sent in pieces, each a job, pushes out no smaller job. Those whose reply was
+/// unroutable go last.
+fn take_largest(jobs: &mut Vec<(u64, Settled)>, max: u64) -> Vec<Settled> {
+    let mut bytes: u64 = jobs.iter().map(|(own, _)| own).sum();
+    let mut order: Vec<usize> = (0..jobs.len()).collect();
+    order.sort_by_key(|&i| {
+        let (own, settled) = &jobs[i];
+        (settled.is_unroutable, Reverse((own.checked_ilog2(), i)))
+    });
+    let mut taken = HashSet::new();
+    for i in order {
+        if bytes <= max {
+            break;
+        }
+        bytes -= jobs[i].0;
+        taken.insert(i);
+    }
+    let parted = std::mem::take(jobs).into_iter().enumerate();
+    let (over, kept): (Vec<_>, Vec<_>) = parted.partition(|(i, _)| taken.contains(i));
+    jobs.extend(kept.into_iter().map(|(_, it)| it));
+    over.into_iter().map(|(_, (_, settled))| settled).collect()
 }
 
 #[cfg(test)]
@@ -304,5 +338,26 @@ mod tests {
         assert!(!large.work_tree().exists());
         assert_eq!(expire(&mut spool), []);
         assert_eq!(left(&spool), HashSet::from([small.id, large.id]));
+    }
+
+    #[test]
+    fn a_file_in_pieces_pushes_out_no_smaller_job_and_its_oldest_pieces_go_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(dir.path()).unwrap();
+        let answered = |id: &str, own| {
+            let job = new_job(&spool, id);
+            job.mark_replied().unwrap();
+            (own, Settled::of(job).unwrap())
+        };
+        // The newest first.
+        let sizes = [("p3", 5000), ("p2", 6000), ("p1", 4500), ("earlier", 40)];
+        let mut jobs: Vec<_> = sizes.map(|(id, own)| answered(id, own)).into();
+        let over = take_largest(&mut jobs, 10_000);
+        let ids = |jobs: &mut dyn Iterator<Item = &Settled>| -> Vec<String> {
+            jobs.map(|it| it.job.id.to_string()).collect()
+        };
+        assert_eq!(ids(&mut over.iter()), ["p2", "p1"]);
+        assert_eq!(ids(&mut jobs.iter().map(|(_, it)| it)), ["p3", "earlier"]);
+        assert_eq!(take_largest(&mut jobs, 10_000).len(), 0);
     }
 }

@@ -1,6 +1,6 @@
 //! The start of a job's script: from a request to a process, or to a refusal that says why not.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, PipeWriter};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -104,11 +104,14 @@ fn command(
     Ok(command)
 }
 
-/// The text as a file, which may be longer than a pipe.
+/// The text as a file, which may be longer than a pipe. It has no name: it is not kept with the job, whose request
+/// has it too.
 fn input(job: &Job, text: &str) -> Result<File> {
     let path = job.path("stdin");
     atomic_file::create(&path, text.as_bytes(), 0o600)?;
-    File::open(&path).with_context(|| format!("opening {}", path.display()))
+    let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+    fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+    Ok(file)
 }
 
 fn storage(error: &anyhow::Error) -> Refusal {

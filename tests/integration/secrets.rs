@@ -63,7 +63,8 @@ fn the_state_directory_and_what_is_in_it_is_for_its_owner_alone() {
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&state), 0o700);
     assert_eq!(mode(&node.job(&id)), 0o700);
-    for file in ["request.json", "stdin", "stdout", "stderr"] {
+    for file in ["request.json", "stdout", "stderr"] {
         assert_eq!(mode(&node.job(&id).join(file)) & 0o077, 0, "{file}");
     }
+    assert!(!node.job(&id).join("stdin").exists());
 }
