@@ -108,10 +108,9 @@ enum Told {
 
 fn judge(filter: &Arc<Filter>, nodes: &[&Node]) -> Judged {
     let mut judged = Judged::default();
-    let filter = Arc::clone(filter);
+    let (filter, said) = (Arc::clone(filter), said(nodes));
     watched(
-        nodes,
-        move |said, tell| work(&filter, said, tell),
+        move |tell| work(&filter, said, tell),
         |told| match told {
             Told::Verdict(verdict) => judged.verdicts.push(verdict),
             Told::Unknown(unknown) => judged.unknown = unknown,
@@ -126,10 +125,9 @@ pub type Outputs = Result<Vec<Value>, NoVerdict>;
 /// All that `filter` gives, for each of the nodes that were asked for all they say.
 pub fn outputs(filter: &Arc<Filter>, nodes: &[&Node]) -> Result<Vec<Outputs>, Unselectable> {
     let mut all = Vec::new();
-    let filter = Arc::clone(filter);
+    let (filter, said) = (Arc::clone(filter), said(nodes));
     watched(
-        nodes,
-        move |said, tell| {
+        move |tell| {
             let mut said = said.into_iter();
             said.try_for_each(|(id, said)| {
                 tell.send(filter.outputs(&facts::of_said(&id, said.as_deref())))
@@ -145,22 +143,34 @@ pub fn outputs(filter: &Arc<Filter>, nodes: &[&Node]) -> Result<Vec<Outputs>, Un
     }
 }
 
+/// The same for one value. `None` where the filter does not end: then it is still at work, and is not to be asked again.
+pub fn outputs_of(filter: &Arc<Filter>, value: Value) -> Option<Outputs> {
+    let (filter, mut outputs) = (Arc::clone(filter), None);
+    watched(
+        move |tell| drop(tell.send(filter.outputs(&value))),
+        |it| outputs = Some(it),
+    );
+    outputs
+}
+
 type Said = Vec<(NodeId, Option<Arc<RawValue>>)>;
+
+fn said(nodes: &[&Node]) -> Said {
+    nodes
+        .iter()
+        .map(|node| (node.id.clone(), node.sysinfo.clone()))
+        .collect()
+}
 
 /// Takes what `work` tells until that has ended, or tells nothing for too long.
 fn watched<T: Send + 'static>(
-    nodes: &[&Node],
-    work: impl FnOnce(Said, &Sender<T>) + Send + 'static,
+    work: impl FnOnce(&Sender<T>) + Send + 'static,
     mut take: impl FnMut(T),
 ) {
-    let said = nodes
-        .iter()
-        .map(|node| (node.id.clone(), node.sysinfo.clone()));
-    let said: Said = said.collect();
     let (tell, told) = channel();
     let at_work = thread::Builder::new()
         .stack_size(STACK)
-        .spawn(move || work(said, &tell));
+        .spawn(move || work(&tell));
     if at_work.is_err() {
         return;
     }
@@ -173,7 +183,7 @@ fn watched<T: Send + 'static>(
             }
             Err(RecvTimeoutError::Timeout)
                 if latest.elapsed() < PATIENCE && resident_kib() < before + MAX_KIB => {}
-            // It is left behind: `ur` ends now, and the thread with it.
+            // It is left behind: the thread ends with `ur`.
             Err(_) => return,
         }
     }

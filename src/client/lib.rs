@@ -57,7 +57,7 @@ pub use filter::{BadFilter, Filter, NoVerdict};
 pub use fleet::{Fleet, Remembered};
 pub use groups::Groups;
 pub use jobs::{NodeJobs, jobs};
-pub use judge::{Matching, Outputs, UnknownKey, matching, outputs};
+pub use judge::{Matching, Outputs, UnknownKey, matching, outputs, outputs_of};
 pub use name_order::by_name;
 pub use names::{NodeName, WantedNames};
 pub use node::Node;

@@ -3,16 +3,25 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use client::Filter;
+use crate::stderr::tell;
+use client::{Filter, outputs_of};
 use task::{Task, TaskResult};
 
 /// The filters, by the names of the tasks.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pages(BTreeMap<String, Arc<Filter>>);
+pub(crate) struct Pages(BTreeMap<String, Arc<Page>>);
+
+#[derive(Debug)]
+struct Page {
+    filter: Arc<Filter>,
+    /// It did not end once, and is not used any more.
+    is_endless: AtomicBool,
+}
 
 impl Pages {
     pub(crate) fn of<'a>(tasks: impl IntoIterator<Item = &'a Task>) -> Result<Self> {
@@ -22,7 +31,11 @@ impl Pages {
             if let Some(view) = task.view() {
                 let filter = Filter::parse(view);
                 let filter = filter.with_context(|| format!("{name}: `extensions.ur.view`"))?;
-                pages.0.insert(name, Arc::new(filter));
+                let page = Page {
+                    filter: Arc::new(filter),
+                    is_endless: AtomicBool::new(false),
+                };
+                pages.0.insert(name, Arc::new(page));
             }
         }
         Ok(pages)
@@ -33,10 +46,25 @@ impl Pages {
         self.0.is_empty()
     }
 
-    /// `None` where there is no filter, or it is not for such a result: an error, the result of another version.
+    /// `None` where there is no filter, or it is not for such a result: an error, a text that is no JSON or was cut, the
+    /// result of another version.
     pub(super) fn page(&self, task: &str, result: &TaskResult) -> Option<String> {
-        let filter = self.0.get(task).filter(|_| result.error().is_none())?;
-        let outputs = filter.outputs(&result.clone().into_json()).ok()?;
+        let page = self.0.get(task).filter(|_| result.error().is_none())?;
+        if page.is_endless.load(Ordering::Relaxed) {
+            return None;
+        }
+        let result = result.clone().into_json();
+        if result.get("_output").is_some() {
+            return None;
+        }
+        let Some(outputs) = outputs_of(&page.filter, result) else {
+            page.is_endless.store(true, Ordering::Relaxed);
+            tell(&format!(
+                "ur: the view of {task} does not end, or takes too much memory: results are shown without it"
+            ));
+            return None;
+        };
+        let outputs = outputs.ok()?;
         let lines = outputs.iter().map(|output| match output {
             Value::String(text) => format!("{text}\n"),
             other => format!("{other:#}\n"),
@@ -65,6 +93,22 @@ mod tests {
     }
 
     #[test]
+    fn a_view_that_does_not_end_is_left_out() {
+        let page = Page {
+            filter: Arc::new(Filter::parse("def f: f; f").unwrap()),
+            is_endless: AtomicBool::new(false),
+        };
+        let pages = Pages(BTreeMap::from([("a::b".to_owned(), Arc::new(page))]));
+        let mut reply = Reply::of(&Outcome::Exited { status: 0 });
+        reply.name = Some("a::b".to_owned());
+        reply.stdout = "{}".to_owned();
+        let result = TaskResult::of(&reply).unwrap();
+        assert_eq!(pages.page("a::b", &result), None);
+        assert!(pages.0["a::b"].is_endless.load(Ordering::Relaxed));
+        assert_eq!(pages.page("a::b", &result), None);
+    }
+
+    #[test]
     fn an_archive_is_shown_by_its_names_and_sizes() {
         let result = json!({
             "format": "tar.zst", "bytes": 2048, "sha256": "00ff", "archive": "QUJD".repeat(1000),
@@ -83,6 +127,7 @@ mod tests {
         let failed = json!({"_error": {"msg": "no"}});
         assert_eq!(page("logs::collect", &failed), None);
         assert_eq!(page("disk::erase", &result), None);
+        assert_eq!(page("logs::collect", &json!("cut")), None);
     }
 
     #[test]
