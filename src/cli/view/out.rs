@@ -19,13 +19,22 @@ use task::TaskResult;
 /// Bytes that an archive in a result may unpack to.
 const MAX_UNPACKED: u64 = 512 * 1024 * 1024;
 
-/// The name of a node's file or folder: its host name, with the UUID where another node has the same. No node can choose
-/// one that leads elsewhere, or that of another.
+/// The ends of the names of a node's files.
+const KINDS: [&str; 3] = ["stdout", "stderr", "json"];
+
+/// The name of a node's file or folder: its host name, with @UUID where another node has the same. No node can choose one
+/// that leads elsewhere, or that of another.
 pub(crate) fn file_name(target: &Target) -> String {
+    let hostname = &*target.hostname;
+    let end = hostname
+        .rsplit_once('.')
+        .map(|(start, end)| (start.len(), end));
+    // As a folder it would have the name of a file of another node.
+    let kind_at = end.filter(|(_, end)| KINDS.contains(end)).map(|(at, _)| at);
     let mut name = String::new();
-    for byte in target.hostname.bytes() {
+    for (at, byte) in hostname.bytes().enumerate() {
         let is_plain = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-        if is_plain || byte == b'.' && !name.is_empty() {
+        if is_plain || byte == b'.' && at > 0 && Some(at) != kind_at {
             name.push(char::from(byte));
         } else {
             let digit = |half: u8| char::from(b"0123456789ABCDEF"[usize::from(half)]);
@@ -33,14 +42,13 @@ pub(crate) fn file_name(target: &Target) -> String {
         }
     }
     // A long one is cut, and so may be another's.
-    let is_cut = target.hostname.contains('…') || name.len() > 100;
-    if name.is_empty() || is_cut {
-        return target.id.to_string();
+    if hostname.contains('…') || name.len() > 100 {
+        name.clear();
     }
-    if target.has_namesake {
-        return format!("{name}-{}", target.id);
+    match name.is_empty() || target.has_namesake {
+        true => format!("{name}@{}", target.id),
+        false => name,
     }
-    name
 }
 
 #[derive(Debug)]
@@ -60,7 +68,7 @@ impl OutDir {
         let reply = result.reply.as_deref();
         let streams = reply.map(|reply| (reply.stdout_as_bytes(), reply.stderr_as_bytes()));
         let (stdout, stderr) = streams.unwrap_or_default();
-        for (kind, bytes) in [("stdout", stdout), ("stderr", stderr), ("json", json)] {
+        for (kind, bytes) in KINDS.into_iter().zip([stdout, stderr, json]) {
             let path = self.0.join(format!("{name}.{kind}"));
             let file = File::create(&path).and_then(|mut file| file.write_all(&bytes));
             file.with_context(|| format!("writing {}", path.display()))?;
@@ -128,8 +136,12 @@ mod tests {
         assert_eq!(named(".."), "%2E.");
         assert_eq!(named("../../etc/cron.d/x"), "%2E.%2F..%2Fetc%2Fcron.d%2Fx");
         assert_ne!(named("a%2Fb"), named("a/b"));
-        assert_eq!(named(""), "uuid-of-n");
-        assert_eq!(named(&"x".repeat(300)), "uuid-of-n");
+        assert_eq!(named(""), "@uuid-of-n");
+        assert_eq!(named(&"x".repeat(300)), "@uuid-of-n");
+        assert_eq!(named("uuid-of-n"), "uuid-of-n");
+        assert_eq!(named("@uuid-of-n"), "%40uuid-of-n");
+        assert_eq!(named("a.b.json"), "a.b%2Ejson");
+        assert_eq!(named(".stdout"), "%2Estdout");
     }
 
     #[test]
