@@ -92,6 +92,21 @@ left() { # succeeds if nothing hidden was left in the directory
   left
 }
 
+@test 'of two that put the same to one place at a time, neither takes away what the other has' {
+  local own=$BATS_TEST_TMPDIR/own
+  put begin "$DIR/x" "$own"
+  put piece "$DIR/x" "$own" "data=$(head --bytes=60000 "$own" | base64 --wrap=0)"
+  put begin "$DIR/../node/x" "$own"
+  answer .have 60000
+  put piece "$DIR/x" "$own" "data=$(head --bytes=50000 "$own" | base64 --wrap=0)"
+  answer .have 50000
+  STDIN="{\"data\":\"$(tail --bytes=+60001 "$own" | base64 --wrap=0)\"}"
+  put piece "$DIR/x" "$own" offset=60000
+  put finish "$DIR/x" "$own"
+  cmp "$own" "$DIR/x"
+  left
+}
+
 @test 'what arrived otherwise than it was sent takes no place, and the next try begins anew' {
   printf old >"$DIR/x"
   put begin "$DIR/x" "$BATS_TEST_TMPDIR/own"
@@ -199,6 +214,12 @@ left() { # succeeds if nothing hidden was left in the directory
   put fetch "$DIR/y" "$BATS_TEST_TMPDIR/own" "url=$URL/none"
   answer ._error.kind file/not-fetched
   [[ ! -e $DIR/y ]]
+  # More than was said.
+  head --bytes=9000000 /dev/zero >"$WWW/more"
+  put fetch "$DIR/y" "$BATS_TEST_TMPDIR/own" "url=$URL/more"
+  answer ._error.kind file/not-fetched
+  [[ ! -e $DIR/y ]]
+  (($(stat --format=%s "$DIR"/.ur-put-*/blob) < 400000))
 }
 
 get() { # <step> <path> <parameter>=<value>…

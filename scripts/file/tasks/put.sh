@@ -18,8 +18,9 @@ main() {
   done
   choose_place
   local key
-  # Nodes may share what is below DEST.
-  key=$(sha256sum <<<"$PT_dest/$PT_names/${UR_NODE:-}")
+  # Of the place, whatever way leads to it: what was put there and interrupted is gone on with, or removed. Nodes may
+  # share what is below DEST.
+  key=$(sha256sum <<<"$place/${as:-$PT_names}/${UR_NODE:-}")
   staging=.ur-put-${key:0:16}
   enter "$place"
   "step_$PT_step"
@@ -92,15 +93,17 @@ step_fetch() { # all at once, from a web server
 }
 
 step_piece() {
-  local have
+  local own=piece-$BASHPID bytes
   enter_own "$staging" || fail file/not-begun "there is nothing that $PT_dest was begun with: put it again"
   [[ $(<sha256) == "$PT_sha256" ]] || fail file/other "something else is being put to $PT_dest meanwhile: put it again"
-  have=$(stat --format=%s blob)
-  ((have >= PT_offset)) || fail file/gap "$have bytes have arrived, and the piece begins at $PT_offset: put it again"
-  # What is behind it came a first time, or came half.
-  truncate --size="$PT_offset" blob
-  piece | base64 --decode >>blob || fail file/not-written "the piece could not be written: its message is in the log"
-  result "{\"have\":$(stat --format=%s blob)}"
+  (($(stat --format=%s blob) >= PT_offset)) || fail file/gap "what is before the piece at $PT_offset has not arrived: put it again"
+  piece | base64 --decode >"$own" || fail file/not-written "the piece could not be written: its message is in the log"
+  bytes=$(stat --format=%s "$own")
+  # What is behind it stays: it came a first time, or from another sender of the same.
+  dd if="$own" of=blob bs=1M seek="$PT_offset" oflag=seek_bytes conv=notrunc status=none \
+    || fail file/not-written "the piece could not be written: its message is in the log"
+  rm -f -- "$own"
+  result "{\"have\":$((PT_offset + bytes))}"
 }
 
 step_finish() {
@@ -112,7 +115,7 @@ piece() { # prints the piece as base64: from standard input, as JSON in a line, 
   if [[ -n ${PT_data:-} ]]; then
     printf '%s' "$PT_data"
   else
-    grep -o '"data":"[^"]*"' | cut -d '"' -f 4
+    LC_ALL=C grep -o '"data":"[^"]*"' | LC_ALL=C cut -d '"' -f 4
   fi
 }
 
@@ -122,7 +125,7 @@ prepare() { # enters the folder of the pieces; sets $have
   make_own "$staging"
   rm -rf new
   if [[ ! -f sha256 || $(<sha256) != "$PT_sha256" ]]; then
-    rm -f blob
+    rm -f blob piece-*
     printf '%s\n' "$PT_sha256" >sha256
   fi
   touch . blob
@@ -138,16 +141,25 @@ prepare() { # enters the folder of the pieces; sets $have
 fetch() {
   ((have < PT_bytes)) || return 0
   progress 1 'fetching'
-  if command -v curl >/dev/null; then
-    # Arguments can be seen by all.
-    curl --silent --show-error --fail --globoff --connect-timeout 20 --retry 5 --retry-connrefused --continue-at - \
-      --max-filesize "$PT_bytes" --output blob --config <(printf 'url = %s\n' "$(json_string "$PT_url")") \
-      || fail file/not-fetched "curl could not fetch it from this node, exit status $?: its message is in the log"
-  else
-    need wget
-    wget -q -c -O blob "$PT_url" || fail file/not-fetched "wget could not fetch it from this node: its message is in the log"
+  command -v curl >/dev/null || need wget
+  if ! fetch_to_blob; then
+    fail file/not-fetched "it could not be fetched from this node: the message of curl or wget is in the log"
   fi
 }
+
+fetch_to_blob() ( # straight from there, and no more than it is said to be
+  unset -v http_proxy all_proxy ALL_PROXY
+  ulimit -f "$((PT_bytes / 1024 + 1))"
+  # Arguments can be seen by all.
+  if command -v curl >/dev/null; then
+    curl --silent --show-error --fail --globoff --connect-timeout 20 --retry 5 --retry-connrefused --continue-at - \
+      --output blob --config <(printf 'url = %s\n' "$(json_string "$PT_url")")
+  elif wget --version 2>/dev/null | grep -q GNU; then
+    wget -q -c -O blob -i - <<<"$PT_url"
+  else
+    wget -q -c -O blob "$PT_url"
+  fi
+)
 
 discard() { # removes the folder of the pieces
   cd ..
