@@ -4,10 +4,17 @@ use std::fs::{self, File, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
+use crate::support::broker::Vhost;
 use crate::support::desk::Desk;
+use crate::support::fake_nodes::{FakeNodes, Request, modern};
+use crate::support::operator::Ur;
 
 /// More than one piece has, and no text.
 const BYTES: usize = 5_000_000;
@@ -116,6 +123,83 @@ fn nodes_fetch_from_this_machine_by_http() {
     desk.ur(&put).is(0, &["1 ok"]);
     assert_eq!(fs::read(place.join("sub/large")).unwrap(), bytes);
     assert_eq!(desk.requests(), 1);
+}
+
+/// What a shell makes of the folder `logs`, and its digest.
+fn sent(dir: &Path, archive: &str) -> (Vec<u8>, String) {
+    let make = format!(
+        "mkdir -p logs && echo text >logs/messages && {archive} >out && sha256sum out | cut -c -64"
+    );
+    let sh = Command::new("sh")
+        .args(["-c", &make])
+        .current_dir(dir)
+        .stdout(Stdio::piped())
+        .spawn();
+    let sh = sh.and_then(std::process::Child::wait_with_output);
+    let digest = String::from_utf8(sh.expect("a shell").stdout).expect("text");
+    (
+        fs::read(dir.join("out")).expect("an archive"),
+        digest.trim().to_owned(),
+    )
+}
+
+#[test]
+fn what_a_node_sends_stays_in_its_folder_and_spoils_no_other_nodes() {
+    let (vhost, home) = (Vhost::new(), TempDir::new().unwrap());
+    let dir = home.path();
+    let good = sent(dir, "tar -c logs");
+    let climbs = sent(dir, "tar -cP --transform 's,^logs,../../logs,' logs");
+    let two = sent(dir, "mkdir -p other && tar -c logs other");
+    let answer = move |_: usize, request: &Request| {
+        let is_begin = request.body["env"]["PT_step"] == "begin";
+        let (bytes, digest) = match request.node.as_str() {
+            "climber" => &climbs,
+            "two" => &two,
+            _ => &good,
+        };
+        let data = match request.node.as_str() {
+            "forger" => vec![b'x'; bytes.len()],
+            "long" => bytes.repeat(2),
+            _ => bytes.clone(),
+        };
+        let size = match request.node.as_str() {
+            "huge" => json!(1_000_000_000_000_u64),
+            _ => json!(bytes.len()),
+        };
+        let result = match is_begin {
+            true => {
+                json!({"kind": "folder", "bytes": size, "sha256": digest, "mode": "755", "mtime": -1})
+            }
+            false => json!({"data": STANDARD.encode(data)}),
+        };
+        let reply = json!({"exit_status": 0, "stdout": result.to_string(), "stderr": "", "name": "file::get"});
+        vec![("execute-reply", reply)]
+    };
+    let names = ["honest", "climber", "two", "forger", "long", "huge"];
+    let mut nodes: Vec<Value> = names.map(modern).into();
+    nodes.push(modern("other"));
+    nodes[6]["Hostname"] = json!("../honest");
+    let _nodes = FakeNodes::start(&vhost.url, nodes, true, answer);
+    let came = dir.join("a/b/came");
+    let came_is = came.to_str().unwrap();
+    let said = Ur::start(&vhost.url, dir, &["get", "-a", "/var/logs", came_is]).end();
+    let all = format!("{}{}", said.out, said.err);
+    for words in [
+        "out of its folder",
+        "not one folder",
+        "not what the node has",
+        "something else than the piece",
+        "1000000000000 bytes",
+        "2 ok",
+    ] {
+        assert!(all.contains(words), "{words}: {all}");
+    }
+    assert_eq!(said.exit, 3);
+    let text = |node: &str| fs::read_to_string(came.join(node).join("logs/messages"));
+    assert_eq!(text("honest").unwrap(), "text\n");
+    assert_eq!(text("%2E.%2Fhonest").unwrap(), "text\n");
+    assert!(!dir.join("a/logs").exists() && !dir.join("a/b/logs").exists());
+    assert!(text("climber").is_err() && text("forger").is_err());
 }
 
 #[test]

@@ -16,7 +16,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::broker::BrokerArgs;
-use super::transfer::{Done, LIMIT, STEP, Step, Transfer, TransferArgs, those, transfer};
+use super::transfer::{
+    Done, LIMIT, SHORT_REPLY, STEP, Step, Transfer, TransferArgs, those, transfer,
+};
 use crate::archive::{digest, finish_file, time_of, unpack};
 use crate::exit::{Exit, Usage};
 use crate::view::file_name;
@@ -99,6 +101,10 @@ async fn fetch(nodes: &mut Transfer<'_>, path: &str, arrivals: &Arrivals) -> Res
         });
         Step {
             parameters: parameters.as_object().cloned().unwrap_or_default(),
+            reply: match name {
+                "piece" => PIECE as usize * 4 / 3,
+                _ => SHORT_REPLY,
+            },
             node_js_wait: STEP,
             is_last: name == "finish",
         }

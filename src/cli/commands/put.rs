@@ -13,7 +13,9 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::broker::BrokerArgs;
-use super::transfer::{Done, LIMIT, STEP, Step, Transfer, TransferArgs, those, transfer};
+use super::transfer::{
+    Done, LIMIT, SHORT_REPLY, STEP, Step, Transfer, TransferArgs, those, transfer,
+};
 use super::web::{FileServer, Via, via};
 use crate::archive::Package;
 use crate::exit::{Exit, Usage};
@@ -23,6 +25,7 @@ use protocol::NodeId;
 const PIECE: u64 = 4 * 1024 * 1024;
 /// A Node.js agent gives its scripts no standard input: there a piece is a variable, as base64.
 const PIECE_OF_A_VARIABLE: u64 = 72 * 1024;
+const CHANGED: &str = "the file was written to while it was sent: put it again";
 /// How long a node may fetch.
 const FETCH: Duration = Duration::from_secs(24 * 3600);
 
@@ -90,6 +93,7 @@ async fn in_pieces(
 ) -> Result<()> {
     let step = |name: &str, more: &[(&str, Value)]| Step {
         parameters: with(parameters, name, more),
+        reply: SHORT_REPLY,
         node_js_wait: STEP,
         is_last: name == "finish",
     };
@@ -101,6 +105,7 @@ async fn in_pieces(
             nodes.nodes.clone(),
             &mut |node, value| {
                 let bytes = value.get("have").and_then(Value::as_u64).unwrap_or(0);
+                let bytes = bytes.min(package.bytes);
                 have.insert(node.id.clone(), bytes);
                 Ok(Done::Far(percent(bytes)))
             },
@@ -119,7 +124,8 @@ async fn in_pieces(
         let end = (offset + piece).min(package.bytes);
         let mut bytes = vec![0; usize::try_from(end - offset)?];
         let read = package.content.read_exact_at(&mut bytes, offset);
-        read.context("reading what is to be sent: was it shortened meanwhile?")?;
+        ensure!(package.is_unchanged()?, CHANGED);
+        read.context("reading what is to be sent")?;
         let data = [
             ("offset", json!(offset)),
             ("data", json!(STANDARD.encode(&bytes))),
@@ -131,7 +137,7 @@ async fn in_pieces(
                 let arrived = value.get("have").and_then(Value::as_u64);
                 ensure!(
                     arrived == Some(end),
-                    "the node says that it has {arrived:?} bytes of {end}"
+                    "the node does not say that it has {end} bytes: put it again"
                 );
                 have.insert(node.id.clone(), end);
                 Ok(Done::Far(percent(end)))
@@ -156,13 +162,16 @@ async fn by_http(
     let server = FileServer::start(content, package.bytes, address.unwrap_or(ours)).await?;
     let step = Step {
         parameters: with(parameters, "fetch", &[("url", json!(server.url))]),
+        reply: SHORT_REPLY,
         node_js_wait: FETCH,
         is_last: true,
     };
     let all = nodes.nodes.clone();
     nodes
         .step(step, all, &mut |_, _| Ok(Done::Over(None)))
-        .await
+        .await?;
+    ensure!(package.is_unchanged()?, CHANGED);
+    Ok(())
 }
 
 fn with(parameters: &Map<String, Value>, step: &str, more: &[(&str, Value)]) -> Map<String, Value> {

@@ -31,6 +31,8 @@ use task::{Given, Library, Task, TaskResult};
 pub(super) const LIMIT: u64 = 256_000_000;
 /// Bytes of the messages that are on their way at a time: the broker keeps them in memory.
 const MAX_ON_THE_WAY: usize = 64 * 1024 * 1024;
+/// What a reply without data has at the most, with what its script may have written besides.
+pub(super) const SHORT_REPLY: usize = 1024 * 1024;
 /// How long a node may take to accept a step.
 const PICKUP: Duration = Duration::from_secs(60);
 /// How long a step may take on a Node.js agent: it reads or flushes all that is transferred.
@@ -71,9 +73,11 @@ pub(super) struct Transfer<'a> {
     stop: Pin<Box<dyn Stream<Item = Steer>>>,
 }
 
-/// A step: its parameters, how long an agent may take that does not say that it runs, and whether it is the transfer's last.
+/// A step: its parameters, how many bytes a reply has, how long an agent may take that does not say that it runs, and
+/// whether it is the transfer's last.
 pub(super) struct Step {
     pub(super) parameters: Map<String, Value>,
+    pub(super) reply: usize,
     pub(super) node_js_wait: Duration,
     pub(super) is_last: bool,
 }
@@ -197,7 +201,7 @@ impl Transfer<'_> {
             false => RequestId::parse(&format!("{}-{}", self.request, self.steps))
                 .map_err(|refusal| Error::msg(refusal.message))?,
         };
-        let bearable = MAX_ON_THE_WAY / body.len().max(DATA_OF_A_REPLY);
+        let bearable = MAX_ON_THE_WAY / body.len().max(step.reply);
         Ok(Plan {
             content,
             pickup: Some(PICKUP),
@@ -223,9 +227,6 @@ impl Transfer<'_> {
         Ok(absent.end(exit))
     }
 }
-
-/// What a reply may bring, at the least, for the sum of what is on its way.
-const DATA_OF_A_REPLY: usize = 1024 * 1024;
 
 /// Where the events of a step go.
 struct Shown<'a, 'b> {

@@ -11,13 +11,17 @@ use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// Bytes of a request: a line and some headers.
 const MAX_REQUEST: usize = 8 * 1024;
 /// Connections that neither send nor take anything for so long are closed.
 const SILENCE: Duration = Duration::from_secs(60);
-const PIECE: u64 = 256 * 1024;
+/// How long a request may take until it is whole.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Others wait: anyone who reaches the port may connect.
+const MAX_CONNECTIONS: usize = 1024;
+const PIECE: u64 = 64 * 1024;
 
 /// `--via`: how files get to the nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,11 +82,15 @@ impl FileServer {
         let listening = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             loop {
+                let (has_room, some) =
+                    (connections.len() < MAX_CONNECTIONS, !connections.is_empty());
                 tokio::select! {
-                    Ok((stream, _)) = listener.accept() => {
-                        connections.spawn(serve(stream, Arc::clone(&served)));
-                    }
-                    Some(_) = connections.join_next() => {}
+                    accepted = listener.accept(), if has_room => match accepted {
+                        Ok((stream, _)) => drop(connections.spawn(serve(stream, Arc::clone(&served)))),
+                        // Without a descriptor to spare, it would be tried in a loop.
+                        Err(_) => sleep(Duration::from_millis(100)).await,
+                    },
+                    _ = connections.join_next(), if some => {}
                 }
             }
         });
@@ -99,15 +107,7 @@ impl Drop for FileServer {
 /// One request, and its answer. A client that breaks off comes again.
 async fn serve(mut stream: TcpStream, served: Arc<Served>) {
     let answer = async {
-        let mut request = Vec::new();
-        while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-            let mut bytes = [0; 1024];
-            let read = timeout(SILENCE, stream.read(&mut bytes)).await??;
-            if read == 0 || request.len() > MAX_REQUEST {
-                return Ok(());
-            }
-            request.extend_from_slice(bytes.get(..read).unwrap_or_default());
-        }
+        let request = timeout(PATIENCE, read_request(&mut stream)).await??;
         let (head, content) = served.answer(&String::from_utf8_lossy(&request));
         stream.write_all(head.as_bytes()).await?;
         let mut at = content;
@@ -122,6 +122,19 @@ async fn serve(mut stream: TcpStream, served: Arc<Served>) {
     let answered: io::Result<()> = answer.await;
     // The node tells what came of it.
     drop(answered);
+}
+
+async fn read_request(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut request = Vec::new();
+    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+        let mut bytes = [0; 1024];
+        let read = stream.read(&mut bytes).await?;
+        if read == 0 || request.len() > MAX_REQUEST {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        request.extend_from_slice(bytes.get(..read).unwrap_or_default());
+    }
+    Ok(request)
 }
 
 impl Served {
