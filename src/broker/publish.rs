@@ -179,6 +179,7 @@ fn poll_all_ready<S: Stream + Unpin>(
 ) -> Poll<Vec<S::Item>> {
     let woken = Arc::new(Woken {
         is_woken: AtomicBool::new(false),
+        is_polled: AtomicBool::new(true),
         task: cx.waker().clone(),
     });
     let waker = Arc::clone(&woken).into();
@@ -188,22 +189,32 @@ fn poll_all_ready<S: Stream + Unpin>(
         match stream.poll_next_unpin(&mut TaskContext::from_waker(&waker)) {
             Poll::Ready(Some(item)) => ready.push(item),
             Poll::Pending if woken.is_woken.load(Ordering::SeqCst) => {}
-            Poll::Pending if ready.is_empty() => return Poll::Pending,
-            Poll::Ready(None) | Poll::Pending => return Poll::Ready(ready),
+            Poll::Ready(None) => return Poll::Ready(ready),
+            Poll::Pending if !ready.is_empty() => return Poll::Ready(ready),
+            Poll::Pending => {
+                woken.is_polled.store(false, Ordering::SeqCst);
+                if !woken.is_woken.load(Ordering::SeqCst) {
+                    return Poll::Pending;
+                }
+                woken.is_polled.store(true, Ordering::SeqCst);
+            }
         }
     }
 }
 
-/// Wakes a task and remembers it.
+/// Remembers that it was woken. Wakes its task unless that polls at the moment, and so will see it.
 struct Woken {
     is_woken: AtomicBool,
+    is_polled: AtomicBool,
     task: Waker,
 }
 
 impl Wake for Woken {
     fn wake(self: Arc<Self>) {
         self.is_woken.store(true, Ordering::SeqCst);
-        self.task.wake_by_ref();
+        if !self.is_polled.load(Ordering::SeqCst) {
+            self.task.wake_by_ref();
+        }
     }
 }
 

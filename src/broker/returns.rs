@@ -42,58 +42,56 @@ impl Returns {
     /// - that came without a return; or
     /// - after which all have come that were to come then, or as many.
     pub(crate) fn judge(&mut self, confirms: Vec<Confirmed>, to_come: usize) {
-        let came = confirms.iter().filter(|it| it.confirmed.is_ok()).count();
-        // An error takes nothing out.
-        let to_come = to_come + confirms.len() - came;
-        let mut queue_was_empty = false;
-        let mut failure = None;
-        let mut new = Vec::new();
-        for confirm in confirms {
-            let Confirmed { id, judged, .. } = confirm;
-            let (is_nack, returned) = match confirm.confirmed {
-                Ok(Confirmation::Ack(returned)) => (false, returned),
-                Ok(Confirmation::Nack(returned)) => (true, returned),
+        let (mut came, mut queue_was_empty, mut failure) = (0, false, None);
+        for Confirmed { confirmed, .. } in &confirms {
+            match confirmed {
+                Ok(Confirmation::Ack(returned) | Confirmation::Nack(returned)) => {
+                    came += 1;
+                    queue_was_empty |= returned.is_none();
+                    self.returned.extend(returned.as_ref().and_then(id_of));
+                }
                 Ok(Confirmation::NotRequested) => {
                     unreachable!("every publisher asks for confirms")
                 }
-                Err(error) => {
-                    failure = Some(error.clone());
-                    tell(judged, Err(error));
-                    continue;
-                }
-            };
-            let after = if returned.is_some() { to_come } else { 0 };
-            queue_was_empty |= returned.is_none();
-            self.returned.extend(returned.as_ref().and_then(id_of));
-            if is_nack {
-                // By a queue: it has a route.
-                tell(judged, Ok(Routing::Rejected));
-            } else {
-                new.push(Undecided { id, after, judged });
+                Err(error) => failure = Some(error.clone()),
             }
         }
-        for earlier in &mut self.undecided {
-            earlier.after = match queue_was_empty {
-                true => 0,
-                false => earlier.after.saturating_sub(came),
-            };
+        // An error takes nothing out.
+        let to_come = to_come + confirms.len() - came;
+        for mut earlier in std::mem::take(&mut self.undecided) {
+            let left = earlier.after.saturating_sub(came);
+            earlier.after = if queue_was_empty { 0 } else { left };
+            self.decide(earlier, failure.as_ref());
         }
-        self.undecided.append(&mut new);
-        self.decide(failure.as_ref());
+        for Confirmed {
+            id,
+            confirmed,
+            judged,
+        } in confirms
+        {
+            match confirmed {
+                // By a queue: it has a route.
+                Ok(Confirmation::Nack(_)) => tell(judged, Ok(Routing::Rejected)),
+                Ok(confirmation) => {
+                    let is_without = confirmation.take_message().is_none();
+                    let after = if is_without { 0 } else { to_come };
+                    self.decide(Undecided { id, after, judged }, failure.as_ref());
+                }
+                Err(error) => tell(judged, Err(error)),
+            }
+        }
     }
 
     /// A channel that was closed by an error returns and confirms nothing any more.
-    fn decide(&mut self, failure: Option<&lapin::Error>) {
-        for Undecided { id, after, judged } in std::mem::take(&mut self.undecided) {
-            if self.returned.remove(&id) {
-                tell(judged, Ok(Routing::Unroutable));
-            } else if after == 0 {
-                tell(judged, Ok(Routing::Taken));
-            } else if let Some(error) = failure {
-                tell(judged, Err(error.clone()));
-            } else {
-                self.undecided.push(Undecided { id, after, judged });
-            }
+    fn decide(&mut self, one: Undecided, failure: Option<&lapin::Error>) {
+        if self.returned.remove(&one.id) {
+            tell(one.judged, Ok(Routing::Unroutable));
+        } else if one.after == 0 {
+            tell(one.judged, Ok(Routing::Taken));
+        } else if let Some(error) = failure {
+            tell(one.judged, Err(error.clone()));
+        } else {
+            self.undecided.push(one);
         }
     }
 }
