@@ -1,7 +1,10 @@
 //! A state directory that is full or read-only: nothing is lost, and everything gets an answer. The agent
 //! has a small tmpfs of its own there, in a mount namespace that ends with it.
 
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 
 use crate::support::agent::{Agent, Setup};
 use crate::support::{Node, and, code, is_root, runs, script, text_of, wait_until};
@@ -185,4 +188,59 @@ fn a_request_of_a_known_id_is_answered_again_though_the_disk_is_full() {
     node.send_as("r1", body.as_bytes());
     assert_eq!(node.reply_message("r1").body, first.body);
     assert_eq!(first.json()["exit_status"], 0);
+}
+
+/// An agent whose state directory is on a disk of its own, and a file of memory that the disk is.
+fn on_own_disk() -> Option<(Setup, OwnedFd)> {
+    let disk = memfd_create("disk", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).ok()?;
+    ftruncate(&disk, 32 * 1024 * 1024).ok()?;
+    let path = format!("/proc/{}/fd/{}", std::process::id(), disk.as_raw_fd());
+    let make =
+        format!("mkfs.ext4 -q -F -O ^has_journal {path} && mount -o loop,errors=continue {path}");
+    if !is_root()
+        || !runs(
+            &["unshare", "--mount", "sh", "-c"],
+            &[&format!("{make} /mnt")],
+        )
+    {
+        return None;
+    }
+    let make =
+        format!("{make} \"$UR_TEST_DIR/state\" && chmod 700 \"$UR_TEST_DIR/state\" && exec \"$@\"");
+    let wrapper = ["unshare", "--mount", "sh", "-c", &make, "sh"];
+    let setup = Setup {
+        wrapper: wrapper.map(str::to_owned).to_vec(),
+        ..Setup::default()
+    };
+    Some((setup, disk))
+}
+
+#[test]
+fn on_a_disk_that_fails_everything_is_answered_and_a_job_can_be_cancelled() {
+    let Some((setup, disk)) = on_own_disk() else {
+        return eprintln!("skipped: only root can mount, and a loop device");
+    };
+    let mut node = Node::with(setup);
+    let [mark, gate] = ["mark", "gate"].map(|name| node.agent.dir().join(name));
+    let started = format!(": >{}.$UR_REQUEST", mark.display());
+    let until = format!(
+        "{started}; until test -e {}; do sleep 0.05; done",
+        gate.display()
+    );
+    let endless = format!("{started}; exec sleep 1000");
+    let ids = [until, endless].map(|text| node.send(&script(&text)));
+    for id in &ids {
+        wait_until("it runs", || mark.with_extension(id).exists());
+    }
+    // From now on every write to the disk is an I/O error.
+    fcntl_add_seals(&disk, SealFlags::WRITE).unwrap();
+    let refused = node.ask(&script("true"));
+    assert_eq!(code(&refused), "storage", "{refused}");
+    std::fs::create_dir(gate).unwrap();
+    node.cancel(&ids[1]);
+    for id in &ids {
+        let reply = node.reply(id);
+        assert_eq!(code(&reply), "undetermined", "{reply}");
+    }
+    node.ping();
 }
