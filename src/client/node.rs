@@ -43,7 +43,7 @@ pub struct Node {
 
 /// The fields that are looked at. Each may hold anything.
 #[derive(Default, Deserialize)]
-struct Fields<'a> {
+struct SysinfoFields<'a> {
     #[serde(borrow, rename = "Hostname")]
     hostname: Option<&'a RawValue>,
     #[serde(borrow, rename = "CPU Total Cores")]
@@ -79,7 +79,7 @@ impl Node {
 
     /// One that has said nothing.
     pub(super) fn unknown(id: NodeId) -> Self {
-        Self::of(id, &Fields::default())
+        Self::of(id, &SysinfoFields::default())
     }
 
     /// Keeps all that it said.
@@ -93,7 +93,7 @@ impl Node {
         name(&self.hostname, &self.id, self.has_namesake)
     }
 
-    fn of(id: NodeId, fields: &Fields<'_>) -> Self {
+    fn of(id: NodeId, fields: &SysinfoFields<'_>) -> Self {
         let hostname = text(fields.hostname).filter(|name| !name.is_empty());
         let hostname = hostname.map(|name| Plain::hostname(&name));
         let disks = value(fields.disks);

@@ -13,7 +13,7 @@ use super::cgroup::Cgroup;
 use super::process::{self, Status};
 use super::signals::Signals;
 use super::start::Started;
-use super::stream::Stream;
+use super::stream::CapturedStream;
 use super::{Job, OutcomeRecord};
 
 /// Between SIGTERM and SIGKILL.
@@ -40,8 +40,8 @@ pub(super) struct Run<'a> {
     cgroup: Option<Cgroup>,
     signals: Signals,
     script: u32,
-    stdout: Stream,
-    stderr: Stream,
+    stdout: CapturedStream,
+    stderr: CapturedStream,
     started_at: Timestamp,
     started: Instant,
     limit: Option<Instant>,

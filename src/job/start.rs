@@ -12,14 +12,14 @@ use protocol::{ErrorCode, Program, Refusal, Request};
 use super::capture::Writer;
 use super::cgroup::Cgroup;
 use super::interpreter::{self, Invocation};
-use super::stream::Stream;
+use super::stream::CapturedStream;
 use super::work::PROGRESS;
 use super::{Job, Record, atomic_file, process};
 
 pub(super) struct Started {
     pub(super) script: u32,
-    pub(super) stdout: Stream,
-    pub(super) stderr: Stream,
+    pub(super) stdout: CapturedStream,
+    pub(super) stderr: CapturedStream,
 }
 
 /// Starts the job's script. Refuses with 127 or 126's codes as a shell would, with `busy` where
@@ -46,12 +46,12 @@ pub(super) fn start(
     })
 }
 
-fn piped(writer: Writer) -> io::Result<(Stream, PipeWriter)> {
+fn piped(writer: Writer) -> io::Result<(CapturedStream, PipeWriter)> {
     let (read, write) = io::pipe()?;
     // A descendant may hold the other end for ever; reading must not wait for it.
     rustix::io::ioctl_fionbio(&read, true)?;
     let pipe = Some(read);
-    Ok((Stream { pipe, writer }, write))
+    Ok((CapturedStream { pipe, writer }, write))
 }
 
 fn invocation(job: &Job, request: &Request) -> Result<Invocation, Refusal> {

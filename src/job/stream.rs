@@ -8,13 +8,13 @@ use rustix::io::{Errno, ioctl_fionread};
 
 use super::capture::Writer;
 
-pub(super) struct Stream {
+pub(super) struct CapturedStream {
     /// `None` after its end. It does not block.
     pub(super) pipe: Option<PipeReader>,
     pub(super) writer: Writer,
 }
 
-impl Stream {
+impl CapturedStream {
     /// Takes what is there now, about `max_bytes` bytes of it, in pieces of the buffer's capacity.
     pub(super) fn drain(&mut self, buffer: &mut Vec<u8>, max_bytes: u64) {
         let mut taken = 0;

@@ -30,11 +30,11 @@ pub(crate) struct RunsArgs {
 #[derive(Debug, Subcommand)]
 enum RunsCommand {
     /// Show how a run ended, and what came if it was kept
-    Show(ShowArgs),
+    Show(ShowRunArgs),
 }
 
 #[derive(Debug, Args)]
-struct ShowArgs {
+struct ShowRunArgs {
     /// The request's id, the beginning of one, or last
     #[arg(value_parser = request_id)]
     request: RequestId,
@@ -55,7 +55,7 @@ pub(crate) fn runs(args: &RunsArgs) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn show(args: &ShowArgs) -> Result<Exit> {
+fn show(args: &ShowRunArgs) -> Result<Exit> {
     let run = past_run::find_recorded(&args.request)?;
     let request = &run.start.request;
     let mut kept = RunFiles::of_this_user()?.kept(request)?;

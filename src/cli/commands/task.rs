@@ -18,7 +18,7 @@ pub(crate) enum TaskCommand {
     /// List the tasks
     List(TasksArgs),
     /// Show what a task does, and its parameters
-    Show(ShowArgs),
+    Show(ShowTaskArgs),
     /// Write the beginnings of a new task
     New(NewArgs),
     /// Check all tasks of a directory of modules
@@ -31,7 +31,7 @@ pub(crate) enum TaskCommand {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ShowArgs {
+pub(crate) struct ShowTaskArgs {
     #[command(flatten)]
     modules: ModuleArgs,
     /// MODULE::TASK, or a path with a slash in it
