@@ -104,6 +104,12 @@ impl Agent {
         self.found = Some(found.clone());
         let broker = self.meanwhile(connect::connect(&found)).await?;
         let sysinfo = self.sysinfo.seen_from(broker.local_address);
+        let broker = match &self.args.publish_exchange {
+            Some(exchange) => {
+                broker.publishing_to(&exchange.replace("{node}", &sysinfo.node.to_string()))
+            }
+            None => broker,
+        };
         let connection = broker.events();
         let opened = async {
             // Side by side: it is round trips to the broker that a start waits for.

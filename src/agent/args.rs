@@ -67,6 +67,15 @@ pub(crate) struct AgentArgs {
     #[arg(long, env = "UR_KEY_FILE", value_name = "FILE", global = true)]
     pub key_file: Option<PathBuf>,
 
+    /// Exchange to publish to, where it is not amq.topic; {node} stands for the node's UUID
+    #[arg(
+        long,
+        env = "UR_PUBLISH_EXCHANGE",
+        value_name = "EXCHANGE",
+        global = true
+    )]
+    pub publish_exchange: Option<String>,
+
     /// File with UR_AMQP_URL= or AMQP_HOST=, AMQP_LOGIN= … lines
     #[arg(
         long,

@@ -15,8 +15,9 @@ use futures_util::stream::BoxStream;
 use lapin::options::{ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::tcp::AsyncTcpStream;
-use lapin::types::FieldTable;
+use lapin::types::{FieldTable, ShortString};
 use lapin::{Connection, ConnectionProperties, ErrorKind};
+use protocol::EXCHANGE;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -32,6 +33,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 pub struct Broker {
     connection: Connection,
     gate: Gate,
+    /// What is published goes there.
+    exchange: ShortString,
     /// Ends with the connection.
     _opens_gate: JoinSet<()>,
     /// This end of the connection: it tells which of our NICs reaches the broker.
@@ -63,6 +66,10 @@ impl Broker {
 
     async fn open(url: &Url, name: &str, limit: Duration) -> Result<Self> {
         url.check_login()?;
+        let tls = match url.is_tls() {
+            true => Some(url.tls.config()?),
+            false => None,
+        };
         let (host, port) = url.address();
         let connecting = async {
             let addresses = resolve(host.to_owned(), port).await?;
@@ -78,10 +85,11 @@ impl Broker {
         // lapin leaves a thread and a socket behind for each handshake that is abandoned (a server
         // that accepts and stays silent): with this duplicate we can end both.
         let abandon = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
-        let transport = match url.is_tls() {
-            false => Either::Left(stream.compat()),
-            true => {
-                let handshake = timeout(limit, url.tls.handshake(host, stream)).await;
+        let transport = match tls {
+            None => Either::Left(stream.compat()),
+            Some(tls) => {
+                let handshake = url.tls.handshake(tls, host, stream);
+                let handshake = timeout(limit, handshake).await;
                 let stream = handshake.map_err(|_elapsed| {
                     anyhow!("connected, but no answer to TLS within {limit:?}")
                 })?;
@@ -102,6 +110,7 @@ impl Broker {
         Ok(Self {
             connection,
             gate,
+            exchange: EXCHANGE.into(),
             _opens_gate: opens_gate,
             local_address,
         })
@@ -123,6 +132,12 @@ impl Broker {
                 true => url.tls.explain_late(error),
                 false => explain_plain(error),
             })
+    }
+
+    /// With another exchange to publish to than `amq.topic`.
+    pub fn publishing_to(mut self, exchange: &str) -> Self {
+        self.exchange = exchange.into();
+        self
     }
 
     /// Declares an exclusive queue that dies with this connection, binds it to `keys` and consumes
@@ -161,7 +176,7 @@ impl Broker {
         channel
             .confirm_select(ConfirmSelectOptions::default())
             .await?;
-        Ok(Publisher::on(channel))
+        Ok(Publisher::on(channel, self.exchange.clone()))
     }
 
     pub fn events(&self) -> BoxStream<'static, ConnectionEvent> {

@@ -16,7 +16,7 @@ use lapin::{BasicProperties, Channel};
 use tokio::select;
 use tokio::sync::{mpsc, oneshot};
 
-use protocol::{CONTENT_TYPE, EXCHANGE, MAX_KEY};
+use protocol::{CONTENT_TYPE, MAX_KEY};
 
 use crate::returns::{Confirmed, Returns};
 
@@ -38,6 +38,7 @@ pub enum Routing {
 #[derive(Clone)]
 pub struct Publisher {
     channel: Channel,
+    exchange: ShortString,
     to: mpsc::Sender<Publishing>,
 }
 
@@ -46,6 +47,7 @@ pub struct Receipt(oneshot::Receiver<lapin::Result<Routing>>);
 
 /// What the task needs of one.
 struct Publishing {
+    exchange: ShortString,
     key: ShortString,
     body: Box<dyn AsRef<[u8]> + Send>,
     properties: BasicProperties,
@@ -55,10 +57,14 @@ struct Publishing {
 
 impl Publisher {
     /// On a channel that confirms.
-    pub(crate) fn on(channel: Channel) -> Self {
+    pub(crate) fn on(channel: Channel, exchange: ShortString) -> Self {
         let (to, from) = mpsc::channel(QUEUE);
         tokio::spawn(work(channel.clone(), from));
-        Self { channel, to }
+        Self {
+            channel,
+            exchange,
+            to,
+        }
     }
 
     /// Hands a message to the broker, as `mandatory`. Waits while the broker blocks publishers.
@@ -87,6 +93,7 @@ impl Publisher {
         let (written, is_written) = oneshot::channel();
         let (judged, routing) = oneshot::channel();
         let message = Publishing {
+            exchange: self.exchange.clone(),
             key: short(key)?,
             body: Box::new(body),
             properties,
@@ -142,6 +149,7 @@ async fn publish(channel: Channel, id: u64, message: Publishing) -> Confirmed {
         ..BasicPublishOptions::default()
     };
     let Publishing {
+        exchange,
         key,
         body,
         properties,
@@ -149,8 +157,7 @@ async fn publish(channel: Channel, id: u64, message: Publishing) -> Confirmed {
         judged,
     } = message;
     let properties = properties.with_message_id(id.to_string().into());
-    let published =
-        channel.basic_publish(EXCHANGE.into(), key, options, (*body).as_ref(), properties);
+    let published = channel.basic_publish(exchange, key, options, (*body).as_ref(), properties);
     let published = published.await;
     drop(body);
     // Its publisher may have stopped waiting.

@@ -41,7 +41,8 @@ impl TlsFiles {
         self.ca.as_deref().unwrap_or(Path::new(CA_FILE))
     }
 
-    fn config(&self) -> Result<ClientConfig> {
+    /// Read before anything is sent.
+    pub(crate) fn config(&self) -> Result<ClientConfig> {
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(self.roots()?);
@@ -80,12 +81,13 @@ impl TlsFiles {
     /// Speaks TLS from here on.
     pub(crate) async fn handshake(
         &self,
+        config: ClientConfig,
         host: &str,
         stream: TcpStream,
     ) -> Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(host.to_owned());
         let name = name.context("the host in the URL is neither a name nor an address")?;
-        let connector = TlsConnector::from(Arc::new(self.config()?));
+        let connector = TlsConnector::from(Arc::new(config));
         let connecting = connector.connect(name, stream).await;
         connecting.map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {

@@ -19,6 +19,7 @@ mod long_outage;
 mod memory;
 mod outage;
 mod output;
+mod permissions;
 mod reach;
 mod reboot;
 mod refuse;

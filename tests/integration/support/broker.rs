@@ -7,7 +7,7 @@ use std::process::Command;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A virtual host that is deleted in the end; the broker's own one where there is no management.
@@ -51,6 +51,54 @@ impl Vhost {
         let (_, host) = rest.rsplit_once('@').unwrap_or(("", rest));
         self.url = format!("{scheme}://{user}:{password}@{host}");
         Some(self)
+    }
+
+    /// A log-in that is good for one node alone, as docs/operating.md has it, and the exchange that it publishes to.
+    /// Returns the URL.
+    pub(crate) fn with_node_user(&self, node: &str) -> Option<String> {
+        let (management, name) = (Management::from_env()?, self.name.as_ref()?);
+        let put = |path: String, body: Value| management.call("PUT", &path, &body.to_string());
+        let user = format!("node-{node}");
+        put(
+            format!("/api/users/{user}"),
+            json!({"password": "pw", "tags": ""}),
+        );
+        let exchange = format!("ur.node.{node}");
+        put(
+            format!("/api/exchanges/{name}/{exchange}"),
+            json!({"type": "topic", "durable": true}),
+        );
+        for kind in [
+            "*",
+            "sysinfo",
+            "execute-reply",
+            "execute-progress",
+            "execute-output",
+        ] {
+            let rest = if kind == "*" { "" } else { ".*" };
+            let key = json!({"routing_key": format!("ur.{kind}.{node}{rest}")});
+            let path = format!("/api/bindings/{name}/e/{exchange}/e/amq.topic");
+            management.call("POST", &path, &key.to_string());
+        }
+        put(
+            format!("/api/permissions/{name}/{user}"),
+            json!({
+                "configure": format!(r"^ur\.request\.{node}\."),
+                "write": format!(r"^(ur\.request\.{node}\..*|ur\.node\.{node})$"),
+                "read": format!(r"^(ur\.request\.{node}\..*|amq\.topic)$"),
+            }),
+        );
+        put(
+            format!("/api/topic-permissions/{name}/{user}"),
+            json!({
+                "exchange": "amq.topic",
+                "write": "^$",
+                "read": format!(r"^ur\.((execute|cancel)\.{node}(-[0-9a-f:]+)?\.\*|broadcast\.\*\.\*|ping\.{node})$"),
+            }),
+        );
+        let (scheme, rest) = self.url.split_once("://")?;
+        let (_, host) = rest.rsplit_once('@').unwrap_or(("", rest));
+        Some(format!("{scheme}://{user}:pw@{host}"))
     }
 
     /// Hands a message to a queue directly, past every binding. Returns that queue's name, if the
