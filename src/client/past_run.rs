@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Target;
 use super::run_files::BROKEN_OFF;
-use protocol::{NodeId, Outcome, RequestId};
+use protocol::{NodeId, Outcome, RequestId, State};
 
 /// How a run began.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,8 @@ pub struct PastRun {
     pub start: Start,
     pub sent: HashSet<NodeId>,
     pub ended: HashMap<NodeId, Outcome>,
+    /// How far it was where no answer came, if the node had said anything.
+    pub heard: HashMap<NodeId, State>,
     /// Its `ur` could not write the file to its end.
     pub is_broken_off: bool,
 }
@@ -62,6 +64,9 @@ pub(super) enum RunLine {
     Ended {
         node: NodeId,
         outcome: Outcome,
+        /// The last that the node had said, where it has not answered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        heard: Option<State>,
     },
 }
 
@@ -122,13 +127,19 @@ pub(super) fn read(path: &Path) -> Result<Option<PastRun>> {
         is_broken_off: mode & 0o777 == BROKEN_OFF,
         sent: HashSet::new(),
         ended: HashMap::new(),
+        heard: HashMap::new(),
     };
     for line in lines {
         match line {
             RunLine::Sent(node) => {
                 run.sent.insert(node);
             }
-            RunLine::Ended { node, outcome } => {
+            RunLine::Ended {
+                node,
+                outcome,
+                heard,
+            } => {
+                run.heard.extend(heard.map(|state| (node.clone(), state)));
                 run.ended.insert(node, outcome);
             }
             RunLine::Run(_) => {}

@@ -237,8 +237,13 @@ impl RunFile {
                         self.without_output.push(Arc::clone(&result.target));
                     }
                 }
+                let heard = result.last_progress.as_ref().map(|heard| heard.state);
                 let outcome = result.outcome.clone();
-                self.write(&RunLine::Ended { node, outcome })
+                self.write(&RunLine::Ended {
+                    node,
+                    outcome,
+                    heard,
+                })
             }
             _ => Ok(()),
         }
@@ -272,6 +277,7 @@ mod tests {
     use super::super::node::tests::node;
     use super::super::{NodeResult, Selector, Undone};
     use super::*;
+    use protocol::{Progress, State};
     use std::time::Duration;
 
     fn start(request: &str) -> Start {
@@ -308,6 +314,7 @@ mod tests {
             ended(&targets[0], exited.clone()),
             ended(&targets[1], Outcome::NoAnswer),
         ];
+        results[1].last_progress = Some(Box::new(Progress::now(State::Running)));
         for result in &mut results {
             file.note(&mut RunEvent::Ended(result)).unwrap();
         }
@@ -317,6 +324,8 @@ mod tests {
         let past = past();
         assert_eq!((&past.start, past.sent.len()), (&start, 2));
         assert_eq!(past.without_end(), []);
+        let heard = HashMap::from([(targets[1].id.clone(), State::Running)]);
+        assert_eq!(past.heard, heard);
         assert_eq!(past.undone(Undone::Failed), [&targets[0]]);
         let unanswered = [&targets[1], &start.missing[0]];
         assert_eq!(past.undone(Undone::Unanswered), unanswered);

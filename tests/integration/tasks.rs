@@ -118,6 +118,8 @@ fn noop_reaches_the_task_that_supports_it_and_no_other() {
     desk.task("my::echo", &erase(), ECHO);
     let result = desk.result(&["my::echo", "--noop", "serials=[\"S1\"]"]);
     assert_eq!(result["value"]["stdin"]["_noop"], true, "{result}");
+    desk.ur(&["runs"])
+        .is(0, &["my::echo level=clear serials=[\"S1\"] --noop  1 ok"]);
     desk.task("my::plain", &json!({}), "true");
     desk.ur(&["run", "-a", "--noop", "my::plain"])
         .is(2, &["does not support --noop"]);

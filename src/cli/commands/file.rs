@@ -21,7 +21,8 @@ pub(crate) struct FileArgs {
     path_and_args: Vec<String>,
 }
 
-pub(crate) async fn file(broker: &BrokerArgs, args: FileArgs) -> Result<Exit> {
+pub(crate) async fn file(broker: &BrokerArgs, mut args: FileArgs) -> Result<Exit> {
+    args.send.what = Some(args.path_and_args.join(" "));
     let mut words = args.path_and_args.into_iter();
     let path = words.next().filter(|path| !path.is_empty());
     let path = path.ok_or_else(|| Usage("the path is empty".to_owned()))?;

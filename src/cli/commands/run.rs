@@ -72,6 +72,7 @@ pub(crate) async fn run(broker: &BrokerArgs, mut args: RunArgs) -> Result<Exit> 
     request.timeout = task.timeout();
     request.env = Some(input.env.clone());
     request.stdin.clone_from(&input.stdin);
+    args.send.what = Some(what(&task, &input, args.noop));
     let is_asked = destroys && !args.yes;
     send(broker, &args.send, request, |targets| {
         refuse_without_stdin(&task, &input, targets)?;
@@ -82,6 +83,15 @@ pub(crate) async fn run(broker: &BrokerArgs, mut args: RunArgs) -> Result<Exit> 
         }
     })
     .await
+}
+
+/// As one would write it, but for what is sensitive.
+fn what(task: &Task, input: &ScriptInput, noop: bool) -> String {
+    let noop = if noop { "--noop" } else { "" };
+    let words = [task.name.to_string(), input.shown.clone(), noop.to_owned()];
+    let words = words.iter().map(String::as_str);
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    words.join(" ")
 }
 
 /// The operator must have named what is destroyed, and have a terminal to be asked on, or given --yes.

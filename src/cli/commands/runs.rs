@@ -15,7 +15,7 @@ use crate::view::{
     self, Program, Screen, Trace, View, ViewSettings, When, fold_targets, terminal_width,
 };
 use client::{Clock, NodeResult, PastRun, Report, RunEvent, RunFiles, Target};
-use protocol::RequestId;
+use protocol::{Progress, RequestId};
 
 #[derive(Debug, Args)]
 #[command(override_usage = "ur runs [OPTIONS]\n       ur runs show [OPTIONS] REQUEST")]
@@ -102,5 +102,9 @@ fn show(args: &ShowRunArgs) -> Result<Exit> {
 /// `None` of a node of which no end is recorded.
 fn result(run: &PastRun, target: &Target) -> Option<NodeResult> {
     let outcome = run.ended.get(&target.id)?.clone();
-    Some(NodeResult::of(Arc::new(target.clone()), outcome))
+    let heard = run.heard.get(&target.id);
+    Some(NodeResult {
+        last_progress: heard.map(|state| Box::new(Progress::now(*state))),
+        ..NodeResult::of(Arc::new(target.clone()), outcome)
+    })
 }

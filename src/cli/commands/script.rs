@@ -24,6 +24,7 @@ pub(crate) struct ScriptArgs {
 }
 
 pub(crate) async fn script(broker: &BrokerArgs, mut args: ScriptArgs) -> Result<Exit> {
+    args.send.what = Some(args.file_and_args.join(" "));
     let mut words = args.file_and_args.into_iter();
     let path = words.next().context("no file")?;
     let name = Path::new(&path).file_name();

@@ -29,7 +29,7 @@ const ROUND_TRIP: Duration = Duration::from_secs(15);
 /// What all output of a run that is shown at its end may come to, in bytes: it is in memory until then.
 const MAX_HELD_OUTPUT: u64 = 512 * 1024 * 1024;
 /// Characters of what is run that are recorded for people.
-const MAX_RECORDED: usize = 60;
+const MAX_RECORDED: usize = 200;
 
 #[derive(Debug, Args)]
 pub(crate) struct SendArgs {
@@ -60,6 +60,9 @@ pub(crate) struct SendArgs {
     keep: bool,
     #[command(flatten)]
     pub(super) watch: WatchArgs,
+    /// What is sent, for people, where the request does not tell all of it.
+    #[arg(skip)]
+    pub(super) what: Option<String>,
 }
 
 /// Finds the targets, sends unless `refuse` does, and shows what comes back.
@@ -97,7 +100,12 @@ pub(super) async fn send(
     args.rolling.add_to(&mut plan, targets.len());
     plan.rolling.per_domain = domains;
     trace.say(format_args!("sending request {}", plan.request));
-    let mut file = record(&plan, &targets, &absent, (&request, args.keeps()));
+    let mut file = record(
+        &plan,
+        &targets,
+        &absent,
+        (args.what(&request), args.keeps()),
+    );
     let report = watch(
         &mut client,
         &plan,
@@ -141,6 +149,12 @@ impl SendArgs {
         self.keep || std::env::var_os("UR_KEEP").is_some_and(|value| value == "1")
     }
 
+    fn what(&self, request: &Request) -> String {
+        let what = self.what.clone();
+        let what = what.unwrap_or_else(|| what_of(request));
+        what.chars().take(MAX_RECORDED).collect()
+    }
+
     fn plan(&self, request: &Request, content: String) -> Plan {
         let id = self.request.clone().unwrap_or_else(RequestId::random);
         let plan = Plan::new(id, Action::Execute, request.encode());
@@ -182,12 +196,12 @@ fn record(
     plan: &Plan,
     targets: &[Target],
     absent: &Absent,
-    (request, keep): (&Request, bool),
+    (what, keep): (String, bool),
 ) -> Option<RunFile> {
     let start = Start {
         request: plan.request.clone(),
         at: Timestamp::now(),
-        what: what(request),
+        what,
         wait: plan.wait,
         targets: targets.to_vec(),
         content: plan.content.clone(),
@@ -206,7 +220,7 @@ fn record(
 
 /// A task's name, or the first line of a script that is not about its interpreter, or the path of a
 /// file.
-fn what(request: &Request) -> String {
+fn what_of(request: &Request) -> String {
     if let Some(name) = &request.label.name {
         return name.clone();
     }
@@ -219,10 +233,7 @@ fn what(request: &Request) -> String {
         }
         Program::File(path) => Some(path.as_str()),
     };
-    text.unwrap_or_default()
-        .chars()
-        .take(MAX_RECORDED)
-        .collect()
+    text.unwrap_or_default().to_owned()
 }
 
 /// The sender, for the logs of the nodes.
@@ -246,14 +257,13 @@ mod tests {
     #[test]
     fn a_run_is_recorded_by_its_first_line() {
         assert_eq!(
-            what(&Request::script("#!/bin/sh\necho a\necho b")),
+            what_of(&Request::script("#!/bin/sh\necho a\necho b")),
             "echo a"
         );
-        assert_eq!(what(&Request::script("")), "");
-        assert_eq!(what(&Request::file("/opt/x.sh")), "/opt/x.sh");
+        assert_eq!(what_of(&Request::script("")), "");
+        assert_eq!(what_of(&Request::file("/opt/x.sh")), "/opt/x.sh");
         let mut task = Request::script("#!/bin/bash\n");
         task.label.name = Some("disk::erase".to_owned());
-        assert_eq!(what(&task), "disk::erase");
-        assert_eq!(what(&Request::script("ü".repeat(100))).chars().count(), 60);
+        assert_eq!(what_of(&task), "disk::erase");
     }
 }

@@ -124,6 +124,7 @@ mod tests {
             sent: ids().take(4).collect::<HashSet<_>>(),
             is_broken_off: false,
             ended: ids().zip(outcomes).collect::<HashMap<_, _>>(),
+            heard: HashMap::new(),
             start: Start {
                 request: RequestId::parse(id).unwrap(),
                 at: "2026-01-01T00:00:00Z".parse().unwrap(),
