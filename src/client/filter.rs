@@ -245,6 +245,9 @@ impl fmt::Display for BadFilter {
         )?;
         writeln!(f, "  {}", self.text)?;
         write!(f, "  {:column$}^", "")?;
+        if let Some(hint) = hint(&self.text) {
+            return write!(f, "\n{hint}");
+        }
         match facts::blank_keys().find(|key| self.text.contains(&format!(".{key}"))) {
             Some(key) => write!(f, "\na key with blanks is written in quotes: .\"{key}\""),
             None => Ok(()),
@@ -253,6 +256,21 @@ impl fmt::Display for BadFilter {
 }
 
 impl std::error::Error for BadFilter {}
+
+/// What one means who writes no jq.
+fn hint(text: &str) -> Option<String> {
+    let is_of_names = |c: char| c.is_ascii_alphanumeric() || "-_.,:@*?!&[]".contains(c);
+    let is_node_set = !text.starts_with('.') && text.chars().all(is_of_names);
+    if is_node_set && text.contains(|c: char| c.is_ascii_digit() || "@*[".contains(c)) {
+        return Some(format!("nodes by name are -n '{text}'"));
+    }
+    if text.contains('\'') {
+        return Some("a text stands in double quotes: \"r1\"".to_owned());
+    }
+    let has_not = text.starts_with('!') || text.contains(" !.") || text.contains("(!");
+    let has_words = text.contains("&&") || text.contains("||") || has_not;
+    has_words.then(|| "jq says and, or, and | not behind what is denied".to_owned())
+}
 
 impl NoVerdict {
     /// In a sentence, about what was judged.

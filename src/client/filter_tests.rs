@@ -112,6 +112,23 @@ fn a_bad_expression_is_shown_with_the_place_where_it_goes_wrong_and_the_dialect(
 }
 
 #[test]
+fn what_is_written_as_elsewhere_is_told_with_what_jq_has() {
+    for (text, hint) in [
+        ("node[1-3]", "nodes by name are -n 'node[1-3]'"),
+        ("node1,node2", "-n 'node1,node2'"),
+        (".Setup && .Rack", "jq says and, or"),
+        (".Setup || .Rack", "jq says and, or"),
+        ("!.Setup", "| not"),
+        (".Rack == 'r1'", "double quotes: \"r1\""),
+    ] {
+        let told = Filter::parse(text).unwrap_err().to_string();
+        assert!(told.contains(hint), "{told}");
+    }
+    let told = Filter::parse("nosuch").unwrap_err().to_string();
+    assert!(told.ends_with('^'), "{told}");
+}
+
+#[test]
 fn an_expression_that_fails_on_a_value_says_so() {
     assert!(matches!(
         verdict(".Rack.x", &facts()),

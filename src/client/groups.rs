@@ -20,6 +20,8 @@ const MAX_TOLD: usize = 12;
 pub(super) enum Definition {
     Nodes(String),
     Expression(String),
+    /// Neither: that is told to who uses it, and no other group is the worse for it.
+    Bad(String),
 }
 
 /// Groups by name, of one namespace. That of the operator's own has no name.
@@ -93,6 +95,12 @@ impl Groups {
             .unwrap_or_default()
     }
 
+    /// Whether there is one of that very name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let mut sources = self.sources.iter();
+        sources.any(|source| source.groups.contains_key(name))
+    }
+
     /// Of all sources.
     pub fn names(&self) -> Vec<String> {
         let names = self.sources.iter().flat_map(|source| {
@@ -131,9 +139,20 @@ fn text_of(path: &Path) -> Result<Option<String>> {
 }
 
 fn document(text: &str) -> Result<Option<YamlOwned>> {
-    let mut documents = YamlOwned::load_from_str(text).map_err(|error| anyhow!("{error}"))?;
+    let documents = YamlOwned::load_from_str(text);
+    let mut documents = documents.map_err(|error| match unquoted(text) {
+        Some((line, value)) => anyhow!("line {line}: quote what begins so: '{value}'"),
+        None => anyhow!("at line {}: {}", error.marker().line(), error.info()),
+    })?;
     documents.truncate(1);
     Ok(documents.pop().filter(|it| !it.is_null()))
+}
+
+/// The first value that YAML takes for something else, or for nothing that it knows, and its line.
+fn unquoted(text: &str) -> Option<(usize, &str)> {
+    let lines = (1..).zip(text.lines());
+    let mut values = lines.filter_map(|(line, text)| Some((line, text.split_once(':')?.1.trim())));
+    values.find(|(_, value)| value.starts_with(['@', '*', '%', '`']))
 }
 
 fn pairs(yaml: &YamlOwned) -> Result<Vec<(String, &YamlOwned)>> {
@@ -162,20 +181,17 @@ fn own(text: &str) -> Result<BTreeMap<String, Definition>> {
     let one = |(name, value): (String, &YamlOwned)| {
         let definition = match value.as_mapping_get("where").and_then(scalar) {
             Some(expression) => Definition::Expression(expression),
-            None => {
-                let value = value.as_mapping_get("nodes").unwrap_or(value);
-                match nodes(value).with_context(|| format!("the group {name}"))? {
-                    text if is_expression(&text) => Definition::Expression(text),
-                    text => Definition::Nodes(text),
-                }
-            }
+            None => match nodes(value.as_mapping_get("nodes").unwrap_or(value)) {
+                Definition::Nodes(text) if is_expression(&text) => Definition::Expression(text),
+                definition => definition,
+            },
         };
-        Ok((name, definition))
+        (name, definition)
     };
-    pairs(&yaml)?.into_iter().map(one).collect()
+    Ok(pairs(&yaml)?.into_iter().map(one).collect())
 }
 
-fn nodes(yaml: &YamlOwned) -> Result<String> {
+fn nodes(yaml: &YamlOwned) -> Definition {
     let list = yaml
         .as_sequence()
         .map(|list| list.iter().map(scalar).collect::<Option<Vec<_>>>());
@@ -183,7 +199,14 @@ fn nodes(yaml: &YamlOwned) -> Result<String> {
         Some(list) => list.map(|list| list.join(",")),
         None => scalar(yaml),
     };
-    text.context("expected a node set, a list of them, or {where: EXPRESSION}")
+    text.map_or_else(
+        || {
+            Definition::Bad(
+                "expected a node set, a list of them, or {where: EXPRESSION}".to_owned(),
+            )
+        },
+        Definition::Nodes,
+    )
 }
 
 /// No name of a node begins with a dot or has one of these signs.
@@ -260,11 +283,9 @@ fn read_yaml(path: &Path, sources: &mut Vec<Source>) -> Result<()> {
     };
     for (source, value) in pairs(&yaml)? {
         let groups = pairs(value).with_context(|| format!("the source {source}"))?;
-        let groups = groups.into_iter().map(|(name, value)| {
-            let nodes = nodes(value).with_context(|| format!("the group {name}"))?;
-            Ok((name, Definition::Nodes(nodes)))
-        });
-        add(sources, &source, groups.collect::<Result<_>>()?);
+        let groups = groups.into_iter();
+        let groups = groups.map(|(name, value)| (name, nodes(value)));
+        add(sources, &source, groups.collect());
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ fn found(groups: &Groups, name: &str) -> Vec<String> {
     let one = |(source, name, definition): (&str, &str, &Definition)| match definition {
         Definition::Nodes(text) => format!("{source}:{name}={text}"),
         Definition::Expression(text) => format!("{source}:{name} if {text}"),
+        Definition::Bad(why) => format!("{source}:{name}: {why}"),
     };
     groups.find(None, name).into_iter().map(one).collect()
 }
@@ -114,6 +115,21 @@ fn groups_that_double_each_other_end_and_are_refused_where_they_are_too_many() {
     }
     let told = doubled(1000, "n1").unwrap_err();
     assert!(told.contains("more than 64 groups"), "{told}");
+}
+
+#[test]
+fn a_group_without_a_value_is_told_to_who_uses_it_and_one_to_be_quoted_by_its_line() {
+    let some = groups(&[("ur/groups", "a:\nb: n1\nc: {where: 3}\n")]).unwrap();
+    let mut sets = NodeSets::new(&some);
+    assert!(sets.parse("@b").is_ok());
+    let told = sets.parse("@a").unwrap_err().to_string();
+    assert!(told.contains("group a: expected a node set"), "{told}");
+    let text = "a: n1\nold: @rack1\nb: n2\n";
+    let told = format!("{:#}", groups(&[("ur/groups", text)]).unwrap_err());
+    assert!(
+        told.contains("line 2: ") && told.ends_with("so: '@rack1'"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -161,6 +161,7 @@ impl<'a> NodeSets<'a> {
         let before = self.names;
         let read = match definition {
             Definition::Nodes(text) => self.parse(text),
+            Definition::Bad(why) => Err(BadNodeSet(why.clone())),
             Definition::Expression(text) => Filter::parse(text)
                 .map(|filter| Selector::Where(filter.into()))
                 .map_err(|error| BadNodeSet(error.to_string()))

@@ -4,12 +4,14 @@ use std::{fmt, io};
 
 use super::judge::UnknownKey;
 use super::names::Directory;
-use super::{Clock, DuplicateUuid, NoVerdict, Node, NodeName, Plain, Remembered};
+use super::{Clock, DuplicateUuid, Groups, NoVerdict, Node, NodeName, Plain, Remembered};
 use protocol::NodeId;
 use task::did_you_mean;
 
 /// Names that are told when many are missing.
 const MAX_TOLD: usize = 20;
+/// Groups that are suggested.
+const MAX_SUGGESTED: usize = 3;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unselectable {
@@ -78,6 +80,30 @@ impl Unselectable {
     }
 }
 
+impl Unselectable {
+    /// What was typed as a node may be the name of a group, or mean all: that is near, then.
+    #[must_use]
+    pub fn suggesting(mut self, groups: &Groups) -> Self {
+        let (names, near) = match &mut self {
+            Self::Missing { names, near } => (names, near),
+            Self::Down { unknown, near, .. } => (unknown, near),
+            _ => return self,
+        };
+        let mut meant: Vec<String> = Vec::new();
+        for name in names.iter() {
+            if groups.has(name) {
+                meant.push(format!("@{name}"));
+            } else if matches!(&**name, "all" | "ALL") {
+                meant.push("-a".to_owned());
+            }
+        }
+        meant.truncate(MAX_SUGGESTED);
+        meant.append(near);
+        *near = meant;
+        self
+    }
+}
+
 impl fmt::Display for Unselectable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -99,6 +125,7 @@ impl fmt::Display for Unselectable {
                 near,
             } => write_down(f, down, unknown, near),
             Self::NoNode { answered: 0 } => f.write_str("no node answered"),
+            Self::NoNode { answered: 1 } => f.write_str("1 node answered, and is not meant"),
             Self::NoNode { answered } => write!(f, "{answered} nodes answered, none of them meant"),
             Self::Repeated(one, other) => write!(
                 f,
@@ -169,6 +196,14 @@ fn write_down(
             "{name} does not answer: last seen {}",
             known.when(&clock)
         )?;
+    }
+    f.write_str("\nnothing was sent; to leave out who does not answer: -x ")?;
+    for (i, (name, _)) in down.iter().take(MAX_TOLD).enumerate() {
+        f.write_str(if i > 0 { "," } else { "" })?;
+        f.write_str(&Plain::of(name))?;
+    }
+    if down.len() > MAX_TOLD {
+        f.write_str(",…")?;
     }
     if unknown.is_empty() {
         return Ok(());

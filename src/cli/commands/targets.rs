@@ -166,7 +166,7 @@ impl DiscoverArgs {
                 if matches!(why, Unselectable::NoNode { .. }) {
                     absent.tell();
                 }
-                why.remembering(&found.missing)
+                suggesting(why.remembering(&found.missing))
             });
         let Selected { targets, left_out } = selected?;
         trace.say(format_args!("{} of them are meant", targets.len()));
@@ -181,10 +181,18 @@ impl DiscoverArgs {
     }
 }
 
+/// Groups are read here for what they may explain: that they cannot be read does not matter then.
+fn suggesting(why: Unselectable) -> Unselectable {
+    let groups = Groups::of_this_user().unwrap_or_default();
+    why.suggesting(&groups)
+}
+
 pub(super) async fn find_nodes(client: &Client, search: Search, trace: &Trace) -> Result<Found> {
     trace.say(format_args!("connected; asking who is there"));
     let found = discover(client, search).await?;
-    trace.say(format_args!("{} nodes answered", found.nodes.len()));
+    let count = found.nodes.len();
+    let nodes = if count == 1 { "node" } else { "nodes" };
+    trace.say(format_args!("{count} {nodes} answered"));
     let notes = found.notes.iter();
     notes.for_each(|note| tell(&format!("ur: {note}")));
     Ok(found)
