@@ -32,7 +32,10 @@ pub(crate) enum Exit {
 
 /// What each means, for people.
 pub(crate) const MEANINGS: [(Exit, &str); 9] = [
-    (Exit::Ok, "every node ran it and exited 0"),
+    (
+        Exit::Ok,
+        "every node ran it and exited 0, or 113, which reboots it",
+    ),
     (Exit::Error, "error"),
     (Exit::Usage, "usage"),
     (
@@ -49,7 +52,7 @@ pub(crate) const MEANINGS: [(Exit, &str); 9] = [
     ),
     (Exit::Undetermined, "the end of some script is unknown"),
     (Exit::MaxFail, "stopped by --max-fail"),
-    (Exit::Interrupted, "stopped by ^C"),
+    (Exit::Interrupted, "stopped by ^C or SIGTERM"),
 ];
 
 /// All of them, for the end of a help.

@@ -234,6 +234,19 @@ impl Reply {
         Text::bytes(&self.stderr, self.stderr_base64.as_deref())
     }
 
+    /// Bytes of stdout and stderr that the script wrote and that are not here.
+    pub fn left_out(&self) -> [u64; 2] {
+        let of = |produced: Option<u64>, text: &str, base64: &Option<String>| {
+            produced.map_or(0, |produced| {
+                Text::left_out(text, base64.as_deref(), produced)
+            })
+        };
+        [
+            of(self.stdout_bytes, &self.stdout, &self.stdout_base64),
+            of(self.stderr_bytes, &self.stderr, &self.stderr_base64),
+        ]
+    }
+
     pub fn set_label(&mut self, label: Label) {
         self.name = label.name;
         self.version = label.version;

@@ -40,6 +40,27 @@ impl Text {
         text.contains(MARK)
     }
 
+    /// How many bytes of a stream are not in its text, the mark aside.
+    pub fn left_out(text: &str, base64: Option<&str>, produced: u64) -> u64 {
+        let kept = Self::bytes(text, base64).len() as u64;
+        let marked = text.split_once(MARK).and_then(|(before, _)| {
+            let (_, number) = before.rsplit_once('[')?;
+            number.parse::<u64>().ok()
+        });
+        let mark = |lost| {
+            if base64.is_some() {
+                0
+            } else {
+                mark(lost).len() as u64
+            }
+        };
+        match marked {
+            // A script may print the like.
+            Some(lost) if kept.checked_add(lost) == produced.checked_add(mark(lost)) => lost,
+            _ => produced.saturating_sub(kept),
+        }
+    }
+
     /// The bytes that were meant. A broken base64 leaves what the text says.
     pub fn bytes(text: &str, base64: Option<&str>) -> Vec<u8> {
         base64
@@ -66,6 +87,18 @@ mod tests {
         assert_eq!(text.text, "caf\u{fffd} \u{fffd}\0");
         assert_eq!(Text::bytes(&text.text, text.base64.as_deref()), bytes);
         assert_eq!(Text::of(b"plain".to_vec()).base64, None);
+    }
+
+    #[test]
+    fn what_is_left_out_is_counted_without_the_mark_and_not_believed_of_a_script() {
+        let left_out =
+            |text: &Text, produced| Text::left_out(&text.text, text.base64.as_deref(), produced);
+        let plain = Text::of_ends(b"abc".to_vec(), b"xyz", 100);
+        let binary = Text::of_ends(b"\xff".to_vec(), b"xyz", 100);
+        assert_eq!((left_out(&plain, 106), left_out(&binary, 104)), (100, 100));
+        let printed = Text::of(plain.text.clone().into_bytes());
+        assert_eq!(left_out(&printed, printed.text.len() as u64), 0);
+        assert_eq!(left_out(&Text::of(b"ab".to_vec()), 5), 3);
     }
 
     #[test]

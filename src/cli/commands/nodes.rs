@@ -12,7 +12,7 @@ use super::broker::BrokerArgs;
 use super::targets::{Absent, DiscoverArgs, find_nodes, node_sets, tell_left_out};
 use crate::exit::Exit;
 use crate::stderr::tell;
-use crate::view::columns::{BadColumn, Column, sort};
+use crate::view::columns::{BadColumn, Column, Order, sort};
 use crate::view::json::Form;
 use crate::view::nodes::NodeTable;
 use crate::view::{Trace, terminal_width};
@@ -37,9 +37,11 @@ pub(crate) struct NodesArgs {
     #[arg(short = 'o', long, value_name = "COLUMN,…", value_parser = columns)]
     #[arg(conflicts_with_all = ["json", "json_lines"])]
     output: Option<Columns>,
-    /// Sort by a column or a jq expression
-    #[arg(long, value_name = "COLUMN", value_parser = column)]
-    sort: Option<Arc<Column>>,
+    /// Sort by a column or a jq expression; by -COLUMN, the
+    /// largest first
+    #[arg(long, value_name = "COLUMN", value_parser = order, verbatim_doc_comment)]
+    #[arg(allow_hyphen_values = true)]
+    sort: Option<Arc<Order>>,
     /// No header
     #[arg(short, long)]
     quiet: bool,
@@ -62,8 +64,8 @@ fn columns(text: &str) -> Result<Columns, BadColumn> {
     Column::parse_list(text).map(Arc::new)
 }
 
-fn column(text: &str) -> Result<Arc<Column>, BadColumn> {
-    Column::parse(text).map(Arc::new)
+fn order(text: &str) -> Result<Arc<Order>, BadColumn> {
+    Order::parse(text).map(Arc::new)
 }
 
 pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> {
@@ -74,7 +76,8 @@ pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> 
     let filter = args.expression.as_deref().map(Filter::parse).transpose()?;
     let filter = filter.map(Arc::new);
     let columns = args.output.unwrap_or_else(|| Arc::new(Column::usual()));
-    let mut looked_at = columns.iter().chain(args.sort.as_deref());
+    let by = args.sort.as_deref().map(|order| &order.column);
+    let mut looked_at = columns.iter().chain(by);
     let is_all_said = looked_at.any(Column::needs_sysinfo);
     let client = broker.connect().await?;
     let search = Search {
@@ -91,8 +94,8 @@ pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> 
     let is_listed = filter.is_none() && form.is_none() && Column::say_agent(&columns);
     let listed = if is_listed { &*missing.nodes } else { &[] };
 
-    if let Some(column) = &args.sort {
-        sort(&mut meant, column)?;
+    if let Some(order) = &args.sort {
+        sort(&mut meant, order)?;
     }
     let faults = duplicate_uuids(&all);
     let mut out = BufWriter::new(io::stdout().lock());

@@ -8,7 +8,7 @@ use serde_json::Value;
 use client::{BadFilter, Filter, Node, Outputs, Plain, Unselectable, by_name, outputs};
 
 /// The usual ones, in the order in which they stand.
-pub(super) const NAMES: [&str; 10] = [
+pub(crate) const NAMES: [&str; 10] = [
     "HOSTNAME", "UUID", "MAC", "IP", "CPUS", "MIB", "DISKS", "AGENT", "SETUP", "HEADNODE",
 ];
 pub(super) const HOSTNAME: usize = 0;
@@ -99,11 +99,41 @@ impl Column {
     }
 }
 
+/// What nodes are sorted by: `MIB`, or the largest first, `-MIB`.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) column: Column,
+    is_falling: bool,
+}
+
+impl Order {
+    pub(crate) fn parse(text: &str) -> Result<Self, BadColumn> {
+        let falling = text.strip_prefix('-').map(Column::parse);
+        Ok(match falling {
+            // Before an expression it is the minus of jq.
+            Some(Ok(Column::Filter(..)) | Err(BadColumn::Filter(_))) | None => Self {
+                column: Column::parse(text)?,
+                is_falling: false,
+            },
+            Some(column) => Self {
+                column: column?,
+                is_falling: true,
+            },
+        })
+    }
+}
+
 /// Numbers by size, names as a person counts, nodes that have none at the end.
-pub(crate) fn sort(nodes: &mut [&Node], by: &Column) -> Result<(), Unselectable> {
-    let cells = by.cells(nodes)?.into_iter().map(SortKey);
+pub(crate) fn sort(nodes: &mut [&Node], by: &Order) -> Result<(), Unselectable> {
+    let cells = by.column.cells(nodes)?.into_iter().map(SortKey);
     let mut keyed: Vec<(SortKey, &Node)> = cells.zip(nodes.iter().copied()).collect();
-    keyed.sort_by(|(one, _), (other, _)| one.cmp(other));
+    keyed.sort_by(|(one, _), (other, _)| match by.is_falling {
+        true => one
+            .is_missing()
+            .cmp(&other.is_missing())
+            .then_with(|| other.cmp(one)),
+        false => one.cmp(other),
+    });
     for (place, (_, node)) in nodes.iter_mut().zip(keyed) {
         *place = node;
     }
@@ -113,10 +143,16 @@ pub(crate) fn sort(nodes: &mut [&Node], by: &Column) -> Result<(), Unselectable>
 #[derive(PartialEq, Eq)]
 struct SortKey(String);
 
+impl SortKey {
+    fn is_missing(&self) -> bool {
+        self.0 == "-"
+    }
+}
+
 impl Ord for SortKey {
     fn cmp(&self, other: &Self) -> Ordering {
+        let missing = self.is_missing().cmp(&other.is_missing());
         let (one, other) = (self.0.as_str(), other.0.as_str());
-        let missing = (one == "-").cmp(&(other == "-"));
         let as_numbers = || match (one.parse::<f64>(), other.parse::<f64>()) {
             (Ok(one), Ok(other)) => one.total_cmp(&other),
             _ => by_name(one, other),
@@ -221,15 +257,19 @@ mod tests {
         assert_eq!(cells(all[2]), ["n8", "a,b", "[null,1]"]);
         sort(
             &mut all,
-            &Column::parse(r#".Disks.sda."Size in GB""#).unwrap(),
+            &Order::parse(r#".Disks.sda."Size in GB""#).unwrap(),
         )
         .unwrap();
         let names: Vec<&str> = all.iter().map(|node| &*node.hostname).collect();
         assert_eq!(names, ["n9", "n10", "n8"]);
-        sort(&mut all, &Column::parse("Hostname").unwrap()).unwrap();
-        let endless = Column::parse("def f: f; f").unwrap();
-        assert!(endless.cells(&all).is_err() && sort(&mut all, &endless).is_err());
+        sort(&mut all, &Order::parse("Hostname").unwrap()).unwrap();
+        let endless = Order::parse("def f: f; f").unwrap();
+        assert!(endless.column.cells(&all).is_err() && sort(&mut all, &endless).is_err());
         assert_eq!(&*all[0].hostname, "n8");
+        sort(&mut all, &Order::parse("-hostname").unwrap()).unwrap();
+        assert_eq!(&*all[0].hostname, "n10");
+        assert!(matches!(Order::parse("-MIBS"), Err(BadColumn::Unknown(_))));
+        assert!(!Order::parse("-.CPUs").unwrap().is_falling);
         let unknown = Column::parse_list("HOSTNAME,Product")
             .unwrap_err()
             .to_string();

@@ -11,17 +11,19 @@ pub(super) fn words(outcome: &Outcome, reply: Option<&Reply>) -> String {
 
 /// What is worth a remark besides a node's output: nothing, if all is well.
 pub(super) fn remark(outcome: &Outcome, reply: Option<&Reply>) -> String {
-    let reboots = *outcome
-        == Outcome::Exited {
-            status: REBOOT_STATUS,
-        };
-    if reboots || reply.is_some_and(|reply| reply.reboot) {
+    if reboots(outcome, reply) {
         return error_of_task(reply) + "reboots";
     }
     if outcome.is_success() {
         return String::new();
     }
     words(outcome, reply)
+}
+
+/// Whether the node reboots, as a script asks for that succeeds with exit 113.
+pub(super) fn reboots(outcome: &Outcome, reply: Option<&Reply>) -> bool {
+    let status = REBOOT_STATUS;
+    *outcome == Outcome::Exited { status } || reply.is_some_and(|reply| reply.reboot)
 }
 
 fn error_of_task(reply: Option<&Reply>) -> String {

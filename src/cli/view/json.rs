@@ -104,6 +104,10 @@ pub(super) fn of_result(result: &NodeResult, request: &RequestId) -> Value {
         for (name, value) in &result.unknown_fields {
             object["result"][name] = value.clone();
         }
+        let [stdout, stderr] = reply.left_out();
+        if stdout + stderr > 0 {
+            object["left_out"] = json!({"stdout": stdout, "stderr": stderr});
+        }
         if let Some(value) = TaskResult::of(reply) {
             object["value"] = value.into_json();
         }
@@ -213,6 +217,12 @@ mod tests {
         assert_eq!(ran["result"]["exit_status"], 7);
         assert_eq!(ran["result"]["stdout"], "out");
         assert!(ran.get("error").is_none() && ran.get("mac").is_none());
+
+        let mut long = result("n1", Outcome::Exited { status: 0 }, "out", "");
+        long.reply.as_mut().unwrap().stdout_bytes = Some(10);
+        let left_out = json!({"stdout": 7, "stderr": 0});
+        assert_eq!(of_result(&long, &request)["left_out"], left_out);
+        assert!(ran.get("left_out").is_none());
 
         let refused = of(Outcome::Refused(Refusal::new(ErrorCode::Busy, "full")));
         assert_eq!(refused["error"], json!({"code": "busy", "message": "full"}));

@@ -8,13 +8,14 @@ use anyhow::Result;
 
 use super::colour::{Colour, When};
 use super::counter::Counter;
+use super::fold::fold;
 use super::group::{Folding, OutputGroups, write_one};
 use super::last_line::LastLines;
 use super::out::OutDir;
 use super::script_path::ScriptPath;
 use super::stream::Streams;
 use super::trace::Trace;
-use super::{OutputForm, Program, Style, json, progress, summary};
+use super::{OutputForm, Program, Style, ending, json, progress, summary};
 use crate::stderr::{ask, tell};
 use client::{BatchEnd, Between, NodeResult, Report, RunEvent, Target};
 use protocol::{NodeId, Progress, Reply, RequestId, Stream};
@@ -73,6 +74,10 @@ pub(crate) struct Screen<'a> {
     told: HashMap<NodeId, (Instant, String)>,
     out: Option<OutDir>,
     is_out_whole: bool,
+    /// Nodes that reboot as their script has asked.
+    reboots: Vec<String>,
+    /// Nodes of which some output did not come, and how many bytes of it.
+    cut: (Vec<String>, u64),
     started: Instant,
 }
 
@@ -114,6 +119,8 @@ impl<'a> Screen<'a> {
             told: HashMap::new(),
             out: None,
             is_out_whole: true,
+            reboots: Vec::new(),
+            cut: (Vec::new(), 0),
             started: Instant::now(),
         }
     }
@@ -199,13 +206,14 @@ impl<'a> Screen<'a> {
             between,
         } = end;
         let nodes = if *next == 1 { "node" } else { "nodes" };
+        let follow = if *next == 1 { "follows" } else { "follow" };
         let line = format!("ur: batch {batch} of {batches} has ended");
         match between {
             Between::Nothing if self.quiet => {}
-            Between::Nothing => self.tell(&format!("{line}; {next} {nodes} follow")),
+            Between::Nothing => self.tell(&format!("{line}; {next} {nodes} {follow}")),
             Between::Pause(pause) if !self.quiet => {
                 let pause = progress::time(*pause);
-                self.tell(&format!("{line}; {next} {nodes} follow in {pause}"));
+                self.tell(&format!("{line}; {next} {nodes} {follow} in {pause}"));
             }
             Between::Pause(_) => {}
             Between::Question => {
@@ -244,6 +252,13 @@ impl<'a> Screen<'a> {
             self.is_out_whole = false;
             self.tell(&format!("ur: {}: {error:#}", result.target.name()));
         }
+        if ending::reboots(&result.outcome, result.reply.as_deref()) {
+            self.reboots.push(result.target.name());
+        }
+        // These show the end of it, or all that came before.
+        if !matches!(self.kept, Kept::LastLine(_) | Kept::Stream(_)) {
+            self.count_left_out(result);
+        }
         // It can be read there.
         let is_grouped = matches!(self.kept, Kept::Groups(_));
         if is_grouped && kept.is_some() && result.reply.as_deref().is_some_and(is_long) {
@@ -275,6 +290,15 @@ impl<'a> Screen<'a> {
         Ok(())
     }
 
+    fn count_left_out(&mut self, result: &NodeResult) {
+        let lost = result.reply.as_deref().map_or([0, 0], Reply::left_out);
+        let bytes: u64 = lost.iter().sum();
+        if bytes > 0 {
+            self.cut.0.push(result.target.name());
+            self.cut.1 += bytes;
+        }
+    }
+
     /// Prints what can only be said at the end.
     pub(crate) fn finish(&self, report: &Report) -> Result<()> {
         self.conclude(report)?;
@@ -296,8 +320,16 @@ impl<'a> Screen<'a> {
             Kept::Lines => json::Form::Lines.write(json::unsent(report, self.request), out),
             Kept::Immediate(_) | Kept::Stream(_) => Ok(()),
         })?;
+        if let (names, bytes @ 1..) = &self.cut {
+            tell(&format!(
+                "ur: {}: {:.1} MB of output left out, the middle of what is longer than 5 MiB or its share: \
+                 write it to a file there, and fetch it with ur get",
+                fold(names.iter().map(String::as_str)),
+                *bytes as f64 / 1e6
+            ));
+        }
         if !self.quiet {
-            let [good, bad, took] = summary::summary(report, self.started.elapsed());
+            let [good, bad, took] = summary::summary(report, &self.reboots, self.started.elapsed());
             self.colour.tell_failure(&good, &bad, &took);
         }
         Ok(())

@@ -11,8 +11,9 @@ use protocol::{Outcome, Progress, RequestId};
 /// Nodes that are spelled out where a command line is offered.
 const MAX_NAMED: usize = 10;
 
-/// `40 nodes: 38 ok, 1 exit 7 (node4), 1 not connected (node9)  1.2 s`, in three pieces: the failures are in the middle.
-pub(super) fn summary(report: &Report, took: Duration) -> [String; 3] {
+/// `40 nodes: 38 ok, 1 of them reboots (node1), 1 exit 7 (node4), 1 not connected (node9)  1.2 s`, in three pieces: the
+/// failures are in the middle.
+pub(super) fn summary(report: &Report, reboots: &[String], took: Duration) -> [String; 3] {
     let mut endings: Vec<(String, Vec<String>)> = Vec::new();
     for result in &report.results {
         add(&mut endings, ending::kind(&result.outcome), &result.target);
@@ -24,10 +25,19 @@ pub(super) fn summary(report: &Report, took: Duration) -> [String; 3] {
     bad.sort();
     let count = report.results.len() + report.not_sent.len();
     let nodes = if count == 1 { "node" } else { "nodes" };
-    let good: Vec<String> = good
+    let mut good: Vec<String> = good
         .iter()
         .map(|(_, names)| format!("{} ok", names.len()))
         .collect();
+    if !reboots.is_empty() {
+        let verb = if reboots.len() == 1 {
+            "reboots"
+        } else {
+            "reboot"
+        };
+        let names = fold(reboots.iter().map(String::as_str));
+        good.push(format!(", {} of them {verb} ({names})", reboots.len()));
+    }
     let comma = if good.is_empty() || bad.is_empty() {
         ""
     } else {
@@ -157,15 +167,18 @@ mod tests {
     fn the_summary_counts_the_good_and_names_the_rest() {
         let took = Duration::from_millis(1234);
         assert_eq!(
-            summary(&mixed(), took).concat(),
+            summary(&mixed(), &[], took).concat(),
             "5 nodes: 2 ok, 2 exit 7 (node[4-5]), 1 not connected (node9)  1.2 s"
         );
+        let reboots = ["node1".to_owned()];
+        let [good, ..] = summary(&mixed(), &reboots, took);
+        assert_eq!(good, "5 nodes: 2 ok, 1 of them reboots (node1), ");
         let one = Report {
             results: mixed().results.split_off(4),
             ..Report::default()
         };
         assert_eq!(
-            summary(&one, took).concat(),
+            summary(&one, &[], took).concat(),
             "1 node: 1 not connected (node9)  1.2 s"
         );
         assert_eq!(advice(&one, &RequestId::parse("r1").unwrap()), [""; 0]);
