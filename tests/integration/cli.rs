@@ -293,3 +293,36 @@ fn a_script_and_parameters_lose_their_byte_order_mark_with_a_word() {
     );
     assert!(said.exits(0).contains("bash given"));
 }
+
+#[test]
+fn what_is_piped_in_is_refused_or_given_to_the_script_or_is_the_script() {
+    let node = Node::start();
+    let (url, dir) = (node.vhost.url.as_str(), node.agent.dir());
+    let fed = |args: &[&str], input: &str| Ur::start_fed(url, dir, args, input).end();
+    let ran = dir.join("ran");
+    let command = format!("cat; echo ran >{}", ran.display());
+    let said = fed(&["exec", "-a", &command], "data\n");
+    assert!(said.err.contains("--stdin - gives it"), "{}", said.err);
+    said.exits(2);
+    assert!(!ran.exists());
+    let out = fed(&["exec", "-a", "--stdin", "-", "cat"], "data\n").exits(0);
+    assert!(out.contains("data"), "{out}");
+    let said = fed(&["exec", "-n", "-", "echo from a list"], "testnode\n");
+    assert!(!said.err.contains("--stdin"), "{}", said.err);
+    assert!(said.exits(0).contains("from a list"));
+    let out = fed(&["script", "-a", "-", "an argument"], "echo \"got $1\"\n").exits(0);
+    assert!(out.contains("got an argument"), "{out}");
+}
+
+#[test]
+fn sigterm_leaves_the_run_with_its_id_without_a_question() {
+    let node = Node::start();
+    let args = ["exec", "-a", "-v", "--request", "r1", "sleep 1000"];
+    let running = spawn(&node, &args);
+    running.wait_for(": accepted");
+    running.signal(rustix::process::Signal::TERM);
+    let said = running.end();
+    assert!(said.err.contains("ur attach r1"), "{}", said.err);
+    said.exits(130);
+    ur(&node, &["cancel", "-a", "r1"]).exits(0);
+}

@@ -10,6 +10,7 @@ use crate::support::operator::Ur;
 /// A task's name with a part that bash takes for a word of its own, a parameter and its value.
 const KEYS: &str = "ur task show disk::er\t >shown\n\
     ur run -n x disk::erase confirm_serials=S1 lev\tpu\t --noop 2>error\n\
+    ur targets -n x,@ra\t >groups\x01echo \n\
     exit\n";
 
 /// Types the keys into a shell that has read `startup` from the file `name`.
@@ -30,6 +31,8 @@ fn types_into(shell: &str, name: &str, startup: &str) {
     };
     write(name, startup).expect("a startup file");
     write("keys", KEYS).expect("a file of keys");
+    fs::create_dir_all(dir.path().join(".config/ur")).expect("a folder");
+    write(".config/ur/groups", "rack1: node1\n").expect("a file of groups");
     let programs = ur_tests::program("ur");
     let programs = Path::new(&programs).parent().expect("a folder").display();
     let status = Command::new("timeout")
@@ -38,6 +41,7 @@ fn types_into(shell: &str, name: &str, startup: &str) {
         .env("PATH", format!("{programs}:/usr/bin:/bin"))
         .env("HOME", dir.path())
         .env("ZDOTDIR", dir.path())
+        .env_remove("XDG_CONFIG_HOME")
         .env("TERM", "dumb")
         .stdin(File::open(dir.path().join("keys")).expect("the keys"))
         .stdout(Stdio::null())
@@ -48,6 +52,7 @@ fn types_into(shell: &str, name: &str, startup: &str) {
     assert!(read("shown").starts_with("# disk::erase\n"), "{terminal}");
     // It was reached with all parameters known.
     assert!(read("error").contains("`confirm_serials`"), "{terminal}");
+    assert_eq!(read("groups"), "ur targets -n x,@rack1\n", "{terminal}");
     assert!(
         terminal.contains("level=purge") || terminal.contains("el=purge"),
         "{terminal}"
@@ -82,4 +87,7 @@ fn nodes_that_answered_and_runs_of_before_are_completed() {
     assert!(complete("3", &["ur", "exec", "-n", "te"]).starts_with("testnode\t"));
     assert!(complete("3", &["ur", "exec", "-n", "x,te"]).starts_with("x,testnode\t"));
     assert!(complete("2", &["ur", "attach", "dep"]).starts_with("deploy-7\t"));
+    assert!(complete("2", &["ur", "cancel", "la"]).starts_with("last\t"));
+    assert!(complete("3", &["ur", "nodes", "-o", "U"]).starts_with("UUID\t"));
+    assert_eq!(complete("2", &["ur", "show", "@"]), "");
 }

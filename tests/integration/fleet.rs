@@ -72,7 +72,7 @@ fn nodes_of_an_earlier_run_are_named_by_how_it_ended_there() {
         "db1" => vec![accepted()],
         _ => vec![accepted(), exited(0)],
     });
-    ur(&["exec", "-a", "--wait", "0.2", "true", "--request", "r1"]).exits(20);
+    ur(&["exec", "-a", "--wait", "0.2", "--request", "r1", "true"]).exits(20);
     assert_eq!(some.count(), 3);
     let targets = |args: &[&str]| ur(&[&["targets"], args].concat());
     targets(&["--failed-of", "last"]).is(0, &["node2\n"]);

@@ -4,11 +4,10 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 
 use anyhow::Result;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Args as _, Command, CommandFactory, Error, FromArgMatches};
 
 use super::broker::BrokerArgs;
-use super::{Args, examples};
+use super::{Args, examples, slips};
 use crate::exit::{self, Exit, Usage};
 
 /// Commands that need no broker, and take no flag that names one.
@@ -33,7 +32,11 @@ impl Args {
     pub(super) fn parse_line(words: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
         let words: Vec<OsString> = words.into_iter().collect();
         let matches = command().try_get_matches_from(&words);
-        Self::of(&matches.map_err(|error| with_words_of_ours(error, &words))?)
+        let matches = matches.map_err(|error| slips::told(error, &words))?;
+        match slips::unquoted(&words, &matches) {
+            Some(error) => Err(error),
+            None => Self::of(&matches),
+        }
     }
 
     fn of(matches: &ArgMatches) -> Result<Self, Error> {
@@ -103,55 +106,6 @@ pub(crate) fn help(words: &[String]) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// What clap would say of a command line without quotes, how to pass its flags on, does not help; or it takes them for
-/// its own.
-fn with_words_of_ours(mut error: Error, words: &[OsString]) -> Error {
-    const HINT: &str = "quote the command line, so that it is one argument: 'ls -l'";
-    match error.kind() {
-        ErrorKind::MissingRequiredArgument => return with_targets(error),
-        ErrorKind::UnknownArgument
-        | ErrorKind::ArgumentConflict
-        | ErrorKind::InvalidValue
-        | ErrorKind::DisplayHelp
-            if goes_on_behind_its_line(words) => {}
-        _ => return error,
-    }
-    if error.kind() == ErrorKind::DisplayHelp {
-        let what = format!("{HINT} (the help of ur exec: ur help exec)");
-        let mut ur = command();
-        ur.build();
-        let exec = ur.find_subcommand_mut("exec").expect("it was parsed");
-        return exec.error(ErrorKind::UnknownArgument, what);
-    }
-    error.remove(ContextKind::Suggested);
-    let hint = ContextValue::StyledStrs(vec![HINT.into()]);
-    error.insert(ContextKind::Suggested, hint);
-    error
-}
-
-/// Of all the flags that say which nodes, clap would make one word.
-fn with_targets(mut error: Error) -> Error {
-    if let Some(ContextValue::Strings(mut missing)) = error.remove(ContextKind::InvalidArg) {
-        for it in missing.iter_mut().filter(|it| it.starts_with("<--all|")) {
-            "TARGETS: -a, -c, -n NODE, -g GROUP, -w EXPR…".clone_into(it);
-        }
-        error.insert(ContextKind::InvalidArg, ContextValue::Strings(missing));
-    }
-    error
-}
-
-/// Whether words follow the command line of `ur exec`.
-fn goes_on_behind_its_line(words: &[OsString]) -> bool {
-    let ur = command().ignore_errors(true);
-    let is_whole = |words: &[OsString]| {
-        let matches = ur.clone().try_get_matches_from(words).ok()?;
-        let exec = matches.subcommand_matches("exec");
-        Some(exec.is_some_and(|exec| exec.contains_id("command")))
-    };
-    let mut before = (2..words.len()).map_while(|n| is_whole(&words[..n]));
-    before.any(|is_whole| is_whole)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,9 +140,9 @@ mod tests {
     }
 
     #[test]
-    fn targets_stand_before_or_after_and_exactly_one_kind_is_needed() {
+    fn targets_stand_before_the_command_line_and_exactly_one_kind_is_needed() {
         assert!(parse("ur exec -a uptime").is_ok());
-        assert!(parse("ur exec uptime -n a,b").is_ok());
+        assert!(parse("ur exec uptime -n a,b").is_err());
         assert!(parse("ur exec uptime").is_err());
         assert!(parse("ur exec -a -c uptime").is_err());
         assert!(parse("ur exec -a -n x uptime").is_err());
@@ -264,14 +218,14 @@ mod tests {
     #[test]
     fn a_bad_value_is_a_usage_error() {
         for line in [
-            "ur exec -a x --timeout 0",
-            "ur exec -a x --timeout nan",
-            "ur exec -a x --wait -1",
-            "ur exec -a x --wait -n",
-            "ur exec -a x --pickup 0",
-            "ur exec -a x --env A",
-            "ur exec -a x --request a.b",
-            "ur exec -a x --concurrency 0",
+            "ur exec -a --timeout 0 x",
+            "ur exec -a --timeout nan x",
+            "ur exec -a --wait -1 x",
+            "ur exec -a --wait -n x",
+            "ur exec -a --pickup 0 x",
+            "ur exec -a --env A x",
+            "ur exec -a --request a.b x",
+            "ur exec -a --concurrency 0 x",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
@@ -279,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_negative_time_is_told_as_a_bad_time() {
-        let told = parse("ur exec -a x --timeout -1").unwrap_err().to_string();
+        let told = parse("ur exec -a --timeout -1 x").unwrap_err().to_string();
         assert!(
             told.contains("'-1' for '--timeout <TIME>': write a time above 0"),
             "{told}"

@@ -16,6 +16,7 @@ use super::broker::BrokerArgs;
 use super::command_line;
 use super::modules::library;
 use crate::exit::Exit;
+use crate::view::columns::NAMES;
 use client::{Fleet, Groups, Plain, RunFiles};
 use task::Task;
 
@@ -65,11 +66,18 @@ fn with_values(command: Command, typed: &Arc<Typed>) -> Command {
 fn with_value(arg: Arg, typed: &Arc<Typed>) -> Arg {
     let typed = Arc::clone(typed);
     match arg.get_id().as_str() {
-        "nodes" | "node" | "forget" | "exclude" => {
-            arg.add(ArgValueCompleter::new(move |word: &OsStr| {
-                listed(word, &typed.nodes())
-            }))
-        }
+        // A node alone.
+        "node" => arg.add(ArgValueCompleter::new(move |word: &OsStr| {
+            like(word, typed.hosts())
+        })),
+        "output" | "sort" => arg.add(ArgValueCompleter::new(|word: &OsStr| {
+            listed(word, &columns())
+        })),
+        // As a flag it is the id of a new one.
+        "request" if arg.get_long().is_some() => arg,
+        "nodes" | "forget" | "exclude" => arg.add(ArgValueCompleter::new(move |word: &OsStr| {
+            listed(word, &typed.nodes())
+        })),
         "groups" => arg.add(ArgValueCompleter::new(|word: &OsStr| {
             listed(word, &groups(""))
         })),
@@ -106,7 +114,7 @@ impl Typed {
     }
 
     /// Host names of the nodes that answered before, but those that a shell would take for something else.
-    fn nodes(&self) -> Vec<(String, String)> {
+    fn hosts(&self) -> Vec<(String, String)> {
         let broker = self
             .0
             .as_ref()
@@ -120,6 +128,12 @@ impl Typed {
             .map(|known| (known.node.hostname.to_string(), known.node.id.to_string()));
         let mut names: Vec<_> = names.filter(|(name, _)| is_harmless(name)).collect();
         names.sort_by(|(one, _), (other, _)| client::by_name(one, other));
+        names
+    }
+
+    /// The same and the groups, for a node set.
+    fn nodes(&self) -> Vec<(String, String)> {
+        let mut names = self.hosts();
         names.extend(groups("@"));
         names
     }
@@ -163,7 +177,19 @@ fn runs() -> Vec<(String, String)> {
     let runs = runs
         .into_iter()
         .map(|run| (run.start.request.to_string(), run.start.what));
-    runs.filter(|(request, _)| is_harmless(request)).collect()
+    let runs: Vec<_> = runs.filter(|(request, _)| is_harmless(request)).collect();
+    let last = runs
+        .first()
+        .map(|(_, what)| ("last".to_owned(), what.clone()));
+    last.into_iter().chain(runs).collect()
+}
+
+/// Those of `ur nodes`.
+fn columns() -> Vec<(String, String)> {
+    let names = NAMES.iter();
+    names
+        .map(|name| ((*name).to_owned(), "column".to_owned()))
+        .collect()
 }
 
 /// A node chooses its name, and what is completed is run.

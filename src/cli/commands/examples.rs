@@ -10,7 +10,7 @@ nodes
   ur nodes                                        # who is there
   ur nodes -w '.Setup | not'                      # who is not set up
   ur nodes -o HOSTNAME,.Disks.sda.Serial          # some columns
-  ur nodes --sort MIB                             # the smallest first
+  ur nodes --sort -MIB                            # the largest first
   ur nodes -J | jq -r .Hostname                   # for programs
   ur nodes --forget 'node[3,17]'                  # they are gone for good
 targets
@@ -26,7 +26,8 @@ exec
   ur exec -a --diff 'sysctl -a'                   # what differs?
   ur exec -a --out outputs dmesg                  # into files, by node
   ur exec -a --timeout 5m 'apt-get update'        # ended after 5 minutes
-  ur exec -a --batch 1,10%,rest 'reboot-me'       # one, a tenth, the rest
+  ur exec -a --batch 1,10%,rest 'exit 113'        # reboot one, 10%, the rest
+  ur exec -n node1 --stdin - 'cat >f' <f          # a script's input
 script
   ur script -n node1 ./flash.sh --force 9.40      # all behind the file is its
   ur script -a --concurrency 10 ./setup.sh        # ten nodes at a time
@@ -122,7 +123,8 @@ mod tests {
     fn every_example_is_a_line_that_is_understood() {
         for line in EXAMPLES.lines().filter(|line| line.starts_with("  ur ")) {
             let words = words(line.split("# ").next().unwrap_or_default());
-            let words = words.into_iter().take_while(|word| word != "|");
+            let is_shells = |word: &OsString| word == "|" || word == "<f";
+            let words = words.into_iter().take_while(|word| !is_shells(word));
             assert!(Args::parse_line(words).is_ok(), "{line}");
         }
     }

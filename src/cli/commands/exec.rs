@@ -5,7 +5,8 @@ use clap::Args;
 
 use super::broker::BrokerArgs;
 use super::input::InputArgs;
-use super::send::{SendArgs, send};
+use super::send::SendArgs;
+use super::stdin::send_beside_stdin;
 use crate::exit::{Exit, Usage};
 use protocol::Request;
 
@@ -16,17 +17,22 @@ pub(crate) struct ExecArgs {
     send: SendArgs,
     #[command(flatten)]
     input: InputArgs,
-    /// For /bin/sh on every node; quote it
+    /// For /bin/sh on every node, in quotes, as one
+    /// argument. The flags of ur stand before it
+    #[arg(required = true, num_args = 1.., trailing_var_arg = true, verbatim_doc_comment)]
     #[arg(value_name = "COMMAND LINE")]
-    command: String,
+    command: Vec<String>,
 }
 
 pub(crate) async fn exec(broker: &BrokerArgs, mut args: ExecArgs) -> Result<Exit> {
-    if args.command.trim().is_empty() {
+    let [line] = args.command.as_slice() else {
+        return Err(Usage("quote the command line, so that it is one argument".to_owned()).into());
+    };
+    if line.trim().is_empty() {
         return Err(Usage("the command line is empty".to_owned()).into());
     }
     args.send.watch.program.name = Some("sh".to_owned());
-    let mut request = Request::script(args.command);
-    args.input.add_to(&mut request)?;
-    send(broker, &args.send, request, |_| Ok(())).await
+    let mut request = Request::script(line);
+    let has_stdin = args.input.add_to(&mut request)?;
+    send_beside_stdin(broker, &args.send, request, has_stdin).await
 }

@@ -5,7 +5,8 @@ use clap::Args;
 
 use super::broker::BrokerArgs;
 use super::input::InputArgs;
-use super::send::{SendArgs, send};
+use super::send::SendArgs;
+use super::stdin::send_beside_stdin;
 use crate::exit::{Exit, Usage};
 use protocol::Request;
 
@@ -28,6 +29,6 @@ pub(crate) async fn file(broker: &BrokerArgs, mut args: FileArgs) -> Result<Exit
     let path = path.ok_or_else(|| Usage("the path is empty".to_owned()))?;
     let mut request = Request::file(path);
     request.args = words.collect();
-    args.input.add_to(&mut request)?;
-    send(broker, &args.send, request, |_| Ok(())).await
+    let has_stdin = args.input.add_to(&mut request)?;
+    send_beside_stdin(broker, &args.send, request, has_stdin).await
 }

@@ -26,18 +26,20 @@ pub(crate) struct InputArgs {
 }
 
 impl InputArgs {
-    pub(super) fn add_to(self, request: &mut Request) -> Result<()> {
+    /// Says whether `--stdin` was given.
+    pub(super) fn add_to(self, request: &mut Request) -> Result<bool> {
         if self.clean_env {
             request.env = Some(self.env.into_iter().collect());
         } else if !self.env.is_empty() {
             request.program = Program::Script(with_variables(&request.program, &self.env)?);
         }
+        let has_stdin = self.stdin.is_some();
         request.stdin = match self.stdin {
-            Some(path) if path == Path::new("-") => Some(own_stdin()?),
+            Some(path) if is_stdin(&path) => Some(own_stdin()?),
             Some(path) => Some(read_data(&path)?),
             None => None,
         };
-        Ok(())
+        Ok(has_stdin)
     }
 }
 
@@ -88,14 +90,29 @@ fn is_variable(name: &str) -> bool {
     name.starts_with(is_letter) && name.chars().all(|c| is_letter(c) || c.is_ascii_digit())
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// The script at `path`, or that is on our standard input.
+pub(super) fn read_script(path: &Path) -> Result<String> {
+    match is_stdin(path) {
+        true => Ok(without_mark(own_stdin()?, path)),
+        false => read_text(path),
+    }
 }
 
 /// A local file that `ur` or a shell reads, which must be text: JSON carries nothing else. Editors of Windows put a mark
 /// before it, which hides the interpreter's line from the kernel, and is no JSON.
 pub(super) fn read_text(path: &Path) -> Result<String> {
-    let mut text = read_data(path)?;
+    Ok(without_mark(read_data(path)?, path))
+}
+
+fn without_mark(mut text: String, path: &Path) -> String {
     if text.starts_with(BYTE_ORDER_MARK) {
         text.drain(..BYTE_ORDER_MARK.len_utf8());
         let path = path.display();
@@ -103,7 +120,7 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
             "ur: {path} begins with a byte order mark, which is left out"
         ));
     }
-    Ok(text)
+    text
 }
 
 const BYTE_ORDER_MARK: char = '\u{feff}';

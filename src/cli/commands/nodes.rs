@@ -94,9 +94,8 @@ pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> 
     let is_listed = filter.is_none() && form.is_none() && Column::say_agent(&columns);
     let listed = if is_listed { &*missing.nodes } else { &[] };
 
-    if let Some(order) = &args.sort {
-        sort(&mut meant, order)?;
-    }
+    let mut order = args.sort.iter();
+    order.try_for_each(|order| sort(&mut meant, order))?;
     let faults = duplicate_uuids(&all);
     let mut out = BufWriter::new(io::stdout().lock());
     let mut notes = Vec::new();

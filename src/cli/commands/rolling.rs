@@ -21,8 +21,9 @@ pub(crate) struct RollingArgs {
     /// Nodes at work at a time [default: all]
     #[arg(long, value_name = "N")]
     concurrency: Option<NonZeroUsize>,
-    /// Send to no more nodes when N have failed, or N% of
-    /// all [default: 1 with --batch, else never]
+    /// With --concurrency, --batch or --per: send to no
+    /// more nodes when N have failed, or N% of all
+    /// [default: 1 with --batch, else never]
     #[arg(long, value_name = "N", verbatim_doc_comment)]
     max_fail: Option<Share>,
     /// Send to so many when those before have ended, as
@@ -82,6 +83,18 @@ impl RollingArgs {
 }
 
 impl RollingArgs {
+    /// Where all nodes are sent to at once, no failure comes before the last of them.
+    pub(super) fn refuse_idle(&self) -> Result<(), Usage> {
+        let is_bounded =
+            self.concurrency.is_some() || !self.batch.is_empty() || !self.per.is_empty();
+        if self.max_fail.is_none() || is_bounded {
+            return Ok(());
+        }
+        let what = "--max-fail stops nothing where all nodes are sent to at once: add --concurrency N, \
+                    or --batch 1,10%,rest";
+        Err(Usage(what.to_owned()))
+    }
+
     pub(super) fn per(&self) -> Result<Option<Per>> {
         let [expression, most] = self.per.as_slice() else {
             return Ok(None);
@@ -200,6 +213,25 @@ mod tests {
         assert_eq!(batches("33%", 3), [1, 1, 1]);
         assert_eq!(batches("10", 3), [3]);
         assert_eq!(batches("rest,1", 3), [3]);
+    }
+
+    #[test]
+    fn max_fail_alone_stops_nothing_and_is_refused() {
+        let args = RollingArgs {
+            concurrency: None,
+            max_fail: "1".parse().ok(),
+            batch: Vec::new(),
+            pause: None,
+            per: Vec::new(),
+        };
+        let told = args.refuse_idle().unwrap_err().0;
+        assert!(told.contains("--concurrency"), "{told}");
+        let concurrency = NonZeroUsize::new(10);
+        let args = RollingArgs {
+            concurrency,
+            ..args
+        };
+        assert!(args.refuse_idle().is_ok());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::broker::BrokerArgs;
 use super::input::read_text;
 use super::modules::ModuleArgs;
 use super::send::{SendArgs, send};
+use super::stdin::tell_unread;
 use super::values::assignment;
 use crate::exit::{Exit, Usage};
 use crate::stderr::{ask, tell};
@@ -45,7 +46,10 @@ pub(crate) struct RunArgs {
 
 pub(crate) async fn run(broker: &BrokerArgs, mut args: RunArgs) -> Result<Exit> {
     let library = args.modules.library();
-    let task = args.modules.find(&args.task)?;
+    let task = args
+        .modules
+        .find(&args.task)
+        .map_err(|error| not_found(&args.task, error))?;
     if task.had_mark {
         let name = &task.name;
         tell(&format!(
@@ -74,6 +78,9 @@ pub(crate) async fn run(broker: &BrokerArgs, mut args: RunArgs) -> Result<Exit> 
     request.stdin.clone_from(&input.stdin);
     args.send.what = Some(what(&task, &input, args.noop));
     let is_asked = destroys && !args.yes;
+    if !args.send.watch.quiet {
+        tell_unread();
+    }
     send(broker, &args.send, request, |targets| {
         refuse_without_stdin(&task, &input, targets)?;
         if is_asked {
@@ -92,6 +99,17 @@ fn what(task: &Task, input: &ScriptInput, noop: bool) -> String {
     let words = words.iter().map(String::as_str);
     let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
     words.join(" ")
+}
+
+/// A word alone may be the first of a command line.
+fn not_found(task: &str, error: anyhow::Error) -> anyhow::Error {
+    match task.contains([':', '/', '.']) {
+        true => error,
+        false => Usage(format!(
+            "{error:#}; a command line is run by ur exec TARGETS '{task}'"
+        ))
+        .into(),
+    }
 }
 
 /// The operator must have named what is destroyed, and have a terminal to be asked on, or given --yes.

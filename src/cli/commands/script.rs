@@ -6,8 +6,9 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::broker::BrokerArgs;
-use super::input::{InputArgs, read_text};
-use super::send::{SendArgs, send};
+use super::input::{InputArgs, read_script};
+use super::send::SendArgs;
+use super::stdin::send_beside_stdin;
 use crate::exit::Exit;
 use protocol::Request;
 
@@ -18,7 +19,9 @@ pub(crate) struct ScriptArgs {
     pub(super) send: SendArgs,
     #[command(flatten)]
     input: InputArgs,
-    /// A local file, and its arguments: all that follows
+    /// A local file (- is stdin), and its arguments: all
+    /// that follows
+    #[arg(verbatim_doc_comment)]
     #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["FILE", "ARG"])]
     pub(super) file_and_args: Vec<String>,
 }
@@ -29,8 +32,8 @@ pub(crate) async fn script(broker: &BrokerArgs, mut args: ScriptArgs) -> Result<
     let path = words.next().context("no file")?;
     let name = Path::new(&path).file_name();
     args.send.watch.program.name = name.map(|name| name.to_string_lossy().into());
-    let mut request = Request::script(read_text(Path::new(&path))?);
+    let mut request = Request::script(read_script(Path::new(&path))?);
     request.args = words.collect();
-    args.input.add_to(&mut request)?;
-    send(broker, &args.send, request, |_| Ok(())).await
+    let has_stdin = args.input.add_to(&mut request)?;
+    send_beside_stdin(broker, &args.send, request, has_stdin).await
 }

@@ -72,6 +72,7 @@ pub(super) async fn send(
     mut request: Request,
     refuse: impl FnOnce(&[Target]) -> Result<()>,
 ) -> Result<Exit> {
+    args.rolling.refuse_idle()?;
     let trace = Trace::new(args.watch.verbose);
     let selector = args.targets.selector()?;
     let view = args.watch.view.view();

@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use futures_util::{Stream, stream};
-use signal_hook::consts::SIGINT;
+use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::{select, task};
@@ -38,12 +38,12 @@ pub(super) fn has_terminal() -> bool {
     io::stderr().is_terminal() && (io::stdin().is_terminal() || File::open("/dev/tty").is_ok())
 }
 
-/// Stops the waiting at the first ^C. The second ends the program wherever it is.
+/// Stops the waiting at the first ^C or SIGTERM. The second ends the program wherever it is.
 pub(super) fn interrupted() -> Result<impl Stream<Item = Steer>> {
     let interrupts = Interrupts::listen(1)?;
     Ok(stream::unfold(interrupts, async |mut interrupts| {
         let next = interrupts.come.recv().await;
-        next.map(|()| (Steer::Leave, interrupts))
+        next.map(|_| (Steer::Leave, interrupts))
     }))
 }
 
@@ -87,7 +87,10 @@ impl Steering {
             let steer = select! {
                 come = self.interrupts.come.recv() => match (come, self.on_interrupt) {
                     (None, _) => return,
-                    (_, Some(OnInterrupt::Leave)) => Steer::Leave,
+                    // Who ends `ur` so answers no question.
+                    (Some(Interrupt::Terminate), None) | (_, Some(OnInterrupt::Leave)) => {
+                        Steer::Leave
+                    }
                     _ if matches!(last, Some(Steer::Cancel | Steer::Ask)) => Steer::Leave,
                     (_, Some(OnInterrupt::Cancel)) => Steer::Cancel,
                     // The question comes back when it is shown.
@@ -160,16 +163,31 @@ impl Question {
     }
 }
 
-/// Each ^C, until there are too many of them: then the program ends wherever it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Interrupt {
+    /// ^C
+    FromTerminal,
+    /// SIGTERM, as timeout(1), cron and systemd send it.
+    Terminate,
+}
+
+/// Each of them, until there are too many: then the program ends wherever it is.
 struct Interrupts {
-    come: Receiver<()>,
+    come: Receiver<Interrupt>,
     count: Arc<AtomicUsize>,
 }
 
 impl Interrupts {
     fn listen(most: usize) -> Result<Self> {
         let (mut read, write) = UnixStream::pair().context("listening for ^C")?;
-        signal_hook::low_level::pipe::register(SIGINT, write).context("listening for ^C")?;
+        let is_terminated = Arc::new(AtomicBool::new(false));
+        let terminated = Arc::clone(&is_terminated);
+        // In this order: who reads of the signal knows which it was.
+        signal_hook::flag::register(SIGTERM, terminated).context("listening for SIGTERM")?;
+        for signal in [SIGTERM, SIGINT] {
+            let write = write.try_clone().context("listening for signals")?;
+            signal_hook::low_level::pipe::register(signal, write).context("listening for ^C")?;
+        }
         let (tell, come) = channel(8);
         let count = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&count);
@@ -179,7 +197,11 @@ impl Interrupts {
                     signal_hook::low_level::exit(i32::from(Exit::Interrupted as u8));
                 }
                 // The loop that is to hear it may hang, which is what the count is for.
-                tell.try_send(()).ok();
+                let interrupt = match is_terminated.load(Ordering::SeqCst) {
+                    true => Interrupt::Terminate,
+                    false => Interrupt::FromTerminal,
+                };
+                tell.try_send(interrupt).ok();
             }
         };
         thread::Builder::new()

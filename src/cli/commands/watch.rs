@@ -42,7 +42,7 @@ pub(crate) struct WatchArgs {
     color: When,
     /// No counter, no summary
     #[arg(short, long, help_heading = OUTPUT)]
-    quiet: bool,
+    pub(super) quiet: bool,
     /// Trace on stderr what happens when
     #[arg(short, long, help_heading = OUTPUT)]
     pub(super) verbose: bool,

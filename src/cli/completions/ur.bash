@@ -17,6 +17,8 @@ _ur() {
   if [[ $breaks ]]; then
     tail=${word##*["$breaks"]}
     cut=$((${#word} - ${#tail}))
+    # An @ stays in the word, as bash completes host names behind it.
+    ((cut == 0)) || [[ ${word:cut-1:1} != @ ]] || ((cut -= 1))
   fi
   mapfile -t COMPREPLY < <("$1" complete "$((${#words[@]} - 1))" -- "${words[@]}" 2>/dev/null)
   for i in "${!COMPREPLY[@]}"; do

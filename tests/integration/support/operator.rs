@@ -1,7 +1,7 @@
 //! The program `ur` as a person would start it, its output in files.
 
 use std::fs::{self, File};
-use std::io::PipeWriter;
+use std::io::{PipeWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -29,11 +29,28 @@ impl Ur {
         Self::start_into(url, state, args, None)
     }
 
+    /// The same, and `input` waits in a pipe.
+    pub(crate) fn start_fed(url: &str, state: &Path, args: &[&str], input: &str) -> Self {
+        let (read, mut write) = std::io::pipe().expect("a pipe");
+        write.write_all(input.as_bytes()).expect("room in the pipe");
+        Self::spawn(url, state, args, read.into(), None)
+    }
+
     /// The same, and what it prints goes into a pipe.
     pub(crate) fn start_into(
         url: &str,
         state: &Path,
         args: &[&str],
+        out: Option<PipeWriter>,
+    ) -> Self {
+        Self::spawn(url, state, args, Stdio::null(), out)
+    }
+
+    fn spawn(
+        url: &str,
+        state: &Path,
+        args: &[&str],
+        stdin: Stdio,
         out: Option<PipeWriter>,
     ) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -43,7 +60,7 @@ impl Ur {
             .env("UR_AMQP_URL", url)
             .env("XDG_STATE_HOME", state)
             .env("XDG_CONFIG_HOME", state)
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(out.map_or_else(|| file("out").into(), Stdio::from))
             .stderr(file("err"))
             .spawn()
@@ -65,8 +82,12 @@ impl Ur {
 
     /// ^C, as far as one process is concerned.
     pub(crate) fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::INT).expect("a signal");
+        kill_process(pid, signal).expect("a signal");
     }
 
     pub(crate) fn kill(mut self) {
