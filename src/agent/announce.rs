@@ -9,9 +9,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use job::boot_id;
-use protocol::{Ack, Heartbeat, Ping, RoutingKey};
+use protocol::{Ack, Heartbeat, Ping, RoutingKey, without_byte_order_mark};
 
-use super::input::without_mark;
 use super::outbox::{Answer, Outgoing};
 use super::sysinfo::Sysinfo;
 
@@ -109,6 +108,6 @@ impl Startup {
 /// Whether the node is set up: Triton's file says so. Until then sysinfo is repeated.
 pub(super) fn is_set_up(file: &Path) -> bool {
     let text = fs::read(file).unwrap_or_default();
-    let state: Value = serde_json::from_slice(without_mark(&text)).unwrap_or_default();
+    let state: Value = serde_json::from_slice(without_byte_order_mark(&text)).unwrap_or_default();
     state.get("complete") == Some(&Value::Bool(true))
 }

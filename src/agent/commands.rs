@@ -8,10 +8,9 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 
 use job::{Created, Held, Spool};
-use protocol::{Message, NodeId, RequestId};
+use protocol::{Message, NodeId, RequestId, without_byte_order_mark};
 
 use super::args::AgentArgs;
-use super::input::without_mark;
 use super::run::block_on;
 use super::{connect, reply, supervisors, sysinfo as facts};
 
@@ -25,7 +24,7 @@ pub(crate) fn exec(file: &Path) -> Result<()> {
         }
         _ => fs::read(file).with_context(|| format!("reading {}", file.display()))?,
     };
-    let body = without_mark(&body);
+    let body = without_byte_order_mark(&body);
     let refused = |refusal: protocol::Refusal| anyhow!("{}", refusal.message);
     let Message::Run(_) = Message::decode(body).map_err(refused)? else {
         bail!("{} is no request to run", file.display());

@@ -1,5 +1,5 @@
-//! Deliveries: what the agent does about messages that came together. Their new jobs are committed together, and share
-//! their flushes; each is acked once that is done.
+//! Handles deliveries in batches: the new jobs of messages that came together are committed together, with shared
+//! flushes, and each message is acked once its job is on disk.
 
 use std::time::Duration;
 

@@ -1,16 +1,10 @@
-//! Files that people write: the byte order mark that some editors begin them with, and lines `NAME=value`.
+//! Files of settings that people write: lines `NAME=value`.
 
 use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail};
 
-/// U+FEFF in UTF-8.
-const MARK: &[u8] = b"\xef\xbb\xbf";
-
-/// The text without a byte order mark, which is no part of it.
-pub(super) fn without_mark(text: &[u8]) -> &[u8] {
-    text.strip_prefix(MARK).unwrap_or(text)
-}
+use protocol::without_byte_order_mark;
 
 /// Reads lines `NAME=value`. A value is all that follows, to the letter, without the blanks around it; one in quotes
 /// keeps its blanks. Between double quotes `\"` and `\\` stand for the second character. Nothing is expanded. A comment
@@ -19,7 +13,10 @@ pub(super) fn without_mark(text: &[u8]) -> &[u8] {
 /// The error names the line and does not repeat it: it may hold a password.
 pub(super) fn settings(text: &[u8]) -> Result<HashMap<String, String>> {
     let mut settings = HashMap::new();
-    for (line, number) in without_mark(text).split(|byte| *byte == b'\n').zip(1..) {
+    for (line, number) in without_byte_order_mark(text)
+        .split(|byte| *byte == b'\n')
+        .zip(1..)
+    {
         let of_line = || format!("line {number}");
         let line = str::from_utf8(line).ok().context("is not UTF-8");
         let line = line.with_context(of_line)?.trim();

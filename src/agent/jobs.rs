@@ -155,7 +155,7 @@ impl Jobs {
     /// Refuses all that waits: the node is going down.
     pub(super) fn refuse_waiting(&mut self) {
         while let Some(job) = self.waiting.pop_front() {
-            let message = "the node reboots before its turn came; it was not started";
+            let message = "the node is rebooting; the request was still queued and was not started";
             let refusal = Refusal::new(ErrorCode::Refused, message);
             self.end_unstarted(job, Outcome::Refused(refusal));
         }

@@ -12,6 +12,7 @@ use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, Question, TYPE};
 
 use broker::{TlsFiles, Url};
+use protocol::without_byte_order_mark;
 
 use super::args::AgentArgs;
 use super::input;
@@ -68,17 +69,18 @@ fn locate_urls(args: &AgentArgs, command_line: &str) -> Result<BrokerUrls> {
         return Ok(found);
     }
     let resolv = fs::read("/etc/resolv.conf").unwrap_or_default();
-    match in_dns(&resolv)? {
-        Some(urls) => Ok(BrokerUrls {
-            urls,
-            source: "DNS SRV",
-        }),
-        None => bail!(
+    let (urls, failure) = in_dns(&resolv, srv)?;
+    if urls.is_empty() {
+        bail!(
             "no broker is named: give --amqp-url, --amqp-url-file, UR_AMQP_URL, AMQP_HOST, {}, ur.amqp= on \
-             the kernel command line, or an _amqp._tcp SRV record in the search domain",
+             the kernel command line, or an _amqp._tcp SRV record in the search domain{failure}",
             args.config.display()
-        ),
+        );
     }
+    Ok(BrokerUrls {
+        urls,
+        source: "DNS SRV",
+    })
 }
 
 fn one(source: &'static str, url: Url) -> BrokerUrls {
@@ -119,7 +121,7 @@ fn in_config(path: &Path) -> Result<Option<BrokerUrls>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         text => text.with_context(reading)?,
     };
-    let source = match input::without_mark(&text).len() < text.len() {
+    let source = match without_byte_order_mark(&text).len() < text.len() {
         true => "the config file, whose byte order mark is ignored",
         false => "the config file",
     };
@@ -158,8 +160,13 @@ fn in_command_line(text: &str) -> Result<Option<BrokerUrls>> {
     Ok(Some(one("rabbitmq on the kernel command line", url)))
 }
 
-/// Asks the configured name servers for `_amqp._tcp.<search domain>`. No record is no error.
-fn in_dns(resolv_conf: &[u8]) -> Result<Option<Vec<Url>>> {
+/// Asks the configured name servers for `_amqp._tcp.<search domain>`. No record is no error. With the last failure, to
+/// be told where none has a record.
+fn in_dns(
+    resolv_conf: &[u8],
+    ask: impl Fn(SocketAddr, &str) -> Result<Vec<Url>>,
+) -> Result<(Vec<Url>, String)> {
+    let mut failure = String::new();
     let config = resolv_conf::Config::parse(resolv_conf)
         .map_err(|error| anyhow!("reading /etc/resolv.conf: {error}"))?;
     let domains: Vec<String> = config.get_last_search_or_domain().cloned().collect();
@@ -167,13 +174,14 @@ fn in_dns(resolv_conf: &[u8]) -> Result<Option<Vec<Url>>> {
         for server in &config.nameservers {
             let server: IpAddr = server.into();
             let name = format!("_amqp._tcp.{domain}");
-            match srv(SocketAddr::new(server, 53), &name) {
-                Ok(urls) if !urls.is_empty() => return Ok(Some(urls)),
-                Ok(_) | Err(_) => {}
+            match ask(SocketAddr::new(server, 53), &name) {
+                Ok(urls) if !urls.is_empty() => return Ok((urls, failure)),
+                Ok(_) => {}
+                Err(error) => failure = format!("; asking {server} for {name}: {error:#}"),
             }
         }
     }
-    Ok(None)
+    Ok((Vec::new(), failure))
 }
 
 fn srv(server: SocketAddr, name: &str) -> Result<Vec<Url>> {
@@ -233,6 +241,26 @@ mod tests {
     fn shown(found: Option<BrokerUrls>) -> Vec<String> {
         let urls = found.unwrap().urls;
         urls.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_name_server_that_does_not_answer_is_told_where_no_other_has_a_record() {
+        let conf = b"search dc1.example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\n";
+        let silent = |server: SocketAddr| server.ip().to_string() == "192.0.2.1";
+        let asked = |records: Vec<Url>| {
+            in_dns(conf, move |server, _| match silent(server) {
+                true => bail!("timeout"),
+                false => Ok(records.clone()),
+            })
+        };
+        let (urls, failure) = asked(Vec::new()).unwrap();
+        assert!(urls.is_empty());
+        assert_eq!(
+            failure,
+            "; asking 192.0.2.1 for _amqp._tcp.dc1.example: timeout"
+        );
+        let url = Url::of("mq", 5672, "guest", "guest");
+        assert_eq!(asked(vec![url]).unwrap().0.len(), 1);
     }
 
     #[test]

@@ -43,10 +43,9 @@ pub(super) enum Outgoing {
     },
     /// To a client that may not have its queue bound yet. Lost with the connection, too.
     Answer(Answer),
-    /// A job's life so far, as it is when its turn comes.
-    /// And how many wait before it.
+    /// The status of a job, read when it is published, and how many jobs wait before it.
     Status(Job, Option<usize>),
-    /// What runs and waits, as it is when its turn comes.
+    /// The list of jobs, made when it is published.
     Jobs(Listing),
     /// Published until some queue has taken it.
     Startup {

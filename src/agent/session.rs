@@ -148,7 +148,7 @@ impl Agent {
     }
 }
 
-/// The outbox has its turn before, where it is to.
+/// The next delivery; with `outbox_first`, the outbox gets one turn before it.
 async fn next<T>(
     deliveries: &mut (impl Stream<Item = T> + Unpin),
     outbox_first: bool,

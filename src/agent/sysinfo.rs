@@ -16,11 +16,12 @@ use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use job::boot_id;
-use protocol::{NodeId, beginnings, said_names, uuid_names};
+use protocol::{
+    NodeId, beginnings, is_admin, mac_address, said_names, uuid_names, without_byte_order_mark,
+};
 
 use super::announce;
 use super::args::AgentArgs;
-use super::input::without_mark;
 
 /// Built in, so that a bare Linux node needs nothing.
 const BUILT_IN: &str = include_str!("../../scripts/ur/tasks/sysinfo.sh");
@@ -29,8 +30,6 @@ const SMARTOS: &str = "/usr/bin/sysinfo";
 const FIRMWARE_UUID: &str = "/sys/class/dmi/id/product_uuid";
 const LIMIT: Duration = Duration::from_secs(10);
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
-/// Characters of a NIC's address: InfiniBand's have 20 bytes.
-const MAX_MAC: usize = 20 * 3 - 1;
 /// What firmware says when its maker has not filled it in. (SMBIOS 7.2.1 names the first two; the others
 /// are board makers' samples, each found on many machines.)
 const PLACEHOLDERS: [&str; 5] = [
@@ -246,7 +245,9 @@ async fn output(mut command: Command, script: &str) -> Result<Map<String, Value>
         Ok(text) => text?,
         Err(_elapsed) => bail!("it did not end within {LIMIT:?}"),
     };
-    match serde_json::from_slice(without_mark(&text)).context("understanding its output")? {
+    match serde_json::from_slice(without_byte_order_mark(&text))
+        .context("understanding its output")?
+    {
         Value::Object(facts) => Ok(facts),
         _ => bail!("its output is JSON but no object"),
     }
@@ -339,25 +340,11 @@ fn nics(facts: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
         .flatten()
 }
 
-fn is_admin(nic: &Value) -> bool {
-    let names = nic.get("NIC Names").and_then(Value::as_array);
-    names.is_some_and(|names| names.iter().any(|name| name == "admin"))
-}
-
 /// The admin NIC: the one that sysinfo names (BOOTIF's, or as SmartOS knows), else the one that
 /// reaches the broker, else the first that has a link. Returns its address.
 fn mark_admin(facts: &mut Map<String, Value>, broker_side: Option<IpAddr>) -> Option<String> {
-    // It becomes part of routing keys, where a stray word would keep the node from listening at all.
-    let is_address = |text: &str| {
-        let allowed = |b: u8| b.is_ascii_hexdigit() || b == b':';
-        !text.is_empty() && text.len() <= MAX_MAC && text.bytes().all(allowed)
-    };
-    let address = |nic: &Value| {
-        let text = nic.get("MAC Address")?.as_str()?.to_ascii_lowercase();
-        is_address(&text).then_some(text)
-    };
     if let Some((_, nic)) = nics(facts).find(|(_, nic)| is_admin(nic)) {
-        return address(nic);
+        return mac_address(nic);
     }
     let ours = broker_side.map(|ip| ip.to_string());
     let reaches = |nic: &Value| nic.get("ip4addr").and_then(Value::as_str) == ours.as_deref();
@@ -370,7 +357,7 @@ fn mark_admin(facts: &mut Map<String, Value>, broker_side: Option<IpAddr>) -> Op
         let nic = facts.get_mut(kind).and_then(|nics| nics.get_mut(&chosen));
         if let Some(nic) = nic.filter(|nic| nic.is_object()) {
             nic["NIC Names"] = json!(["admin"]);
-            return address(nic);
+            return mac_address(nic);
         }
     }
     None

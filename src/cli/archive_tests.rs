@@ -1,3 +1,5 @@
+//! Tests of archives: folders come out as they went in, and a hostile archive writes nothing outside its folder.
+
 use super::*;
 use std::io::Write;
 

@@ -6,13 +6,12 @@ use std::net::IpAddr;
 use anyhow::{Result, bail};
 
 use super::Fleet;
+use super::known_nodes::KnownNodes;
 use broker::{Broker, Publisher, Routing, Subscription, Url, error_chain};
 use protocol::RoutingKey;
 
 pub struct Client {
     urls: Vec<Url>,
-    /// The one of `urls` that let us.
-    url: Url,
     broker: Broker,
     publisher: Publisher,
 }
@@ -20,10 +19,9 @@ pub struct Client {
 impl Client {
     /// Connects to the first of `urls` that lets us.
     pub async fn connect(urls: Vec<Url>) -> Result<Self> {
-        let (url, broker, publisher) = open(&urls).await?;
+        let (broker, publisher) = open(&urls).await?;
         Ok(Self {
             urls,
-            url,
             broker,
             publisher,
         })
@@ -31,7 +29,7 @@ impl Client {
 
     /// Throws the connection away, and with it every queue, and makes a new one.
     pub async fn reconnect(&mut self) -> Result<()> {
-        (self.url, self.broker, self.publisher) = open(&self.urls).await?;
+        (self.broker, self.publisher) = open(&self.urls).await?;
         Ok(())
     }
 
@@ -56,9 +54,9 @@ impl Client {
         self.publisher.clone()
     }
 
-    /// Where the broker is, without a password.
-    pub(super) fn broker_name(&self) -> String {
-        self.url.to_string()
+    /// Those that answered the last time.
+    pub(super) fn known_nodes(&self) -> KnownNodes {
+        KnownNodes::of(&self.urls)
     }
 
     /// What is remembered of its nodes.
@@ -77,13 +75,14 @@ impl Client {
     }
 }
 
-async fn open(urls: &[Url]) -> Result<(Url, Broker, Publisher)> {
+/// The first of `urls` that lets us.
+async fn open(urls: &[Url]) -> Result<(Broker, Publisher)> {
     let mut failures = Vec::new();
     for url in urls {
         match Broker::connect(url, "ur").await {
             Ok(broker) => {
                 let publisher = broker.publisher().await?;
-                return Ok((url.clone(), broker, publisher));
+                return Ok((broker, publisher));
             }
             Err(error) => failures.push(error_chain(&error)),
         }

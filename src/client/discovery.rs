@@ -68,7 +68,7 @@ pub struct Found {
 /// Asks who is there. Where names say who has to answer, these are asked alone, as thousands of others would answer at
 /// the same time; all are asked if one of these does not answer.
 pub async fn discover(client: &Client, search: Search) -> Result<Found> {
-    let mut known = KnownNodes::of(&client.broker_name());
+    let mut known = client.known_nodes();
     let names = names_to_ask(client, &search.wanted);
     if !names.is_empty() {
         let asked = names.iter().cloned().collect();
@@ -81,7 +81,7 @@ pub async fn discover(client: &Client, search: Search) -> Result<Found> {
         if is_asked && end == End::Silence(Missing::NoneWanted) {
             return found_by(client, intake, end, &known).await;
         }
-        known = KnownNodes::of(&client.broker_name());
+        known = client.known_nodes();
     }
     let (intake, end) = ask(client, search, &mut known, Vec::new()).await?;
     found_by(client, intake, end, &known).await

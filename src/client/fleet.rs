@@ -7,10 +7,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use broker::Url;
 use jiff::{SignedDuration, Timestamp};
-use sha2::{Digest, Sha256};
 
 use super::fleet_file::{lock, read, write};
-use super::state_dir::state_dir;
+use super::state_dir::of_broker;
 use super::{Clock, Node, Plain};
 use protocol::NodeId;
 
@@ -72,13 +71,8 @@ pub struct Fleet {
 impl Fleet {
     /// Of the broker, or of the cluster, that is reached by these URLs.
     pub fn of(urls: &[Url]) -> Self {
-        let urls: Vec<String> = urls.iter().map(Url::to_string).collect();
-        let digest = Sha256::digest(urls.join(","));
-        let name: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
-        let dir = state_dir().ok();
-        Self {
-            path: dir.map(|dir| dir.join("fleet").join(name + ".jsonl")),
-        }
+        let path = of_broker(urls, "fleet", ".jsonl");
+        Self { path }
     }
 
     /// Every node that is remembered, in no order.

@@ -1,23 +1,17 @@
-//! The jobs of nodes: what runs and waits on each. Every ur-agent is asked at once; one that is older says that it does
-//! not know the question, and a Node.js agent, which says nothing, is not asked.
+//! The jobs of nodes: what runs and waits on each. Every ur-agent is asked at once; a Node.js agent, which would not
+//! answer, is not asked.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Result;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use tokio::select;
-use tokio::time::{Instant, sleep_until};
 
 use super::answer::{self, AnswerKind};
+use super::ask_each::Asked;
 use super::plan::answers;
 use super::{Client, Plain, Target};
-use broker::{Delivery, Routing};
-use protocol::{JOBS_REQUEST, JobList, NodeId, RequestId, RoutingKey};
+use broker::Delivery;
+use protocol::{JOBS_REQUEST, JobList, RequestId, RoutingKey};
 
-/// Questions that the broker has not confirmed yet.
-const UNCONFIRMED: usize = 256;
 /// Bytes of a list: a hundred jobs, each with a note of its sender.
 const MAX_LIST: usize = 4 * 1024 * 1024;
 
@@ -25,8 +19,8 @@ const MAX_LIST: usize = 4 * 1024 * 1024;
 #[derive(Clone, Debug, PartialEq)]
 pub enum NodeJobs {
     Listed(JobList),
-    /// Its agent does not know the question.
-    Older,
+    /// It has answered, and not with a list.
+    Unreadable,
     /// A Node.js agent, which was not asked.
     NodeJs,
     NotConnected,
@@ -38,89 +32,41 @@ pub enum NodeJobs {
 pub async fn jobs(client: &Client, targets: &[Target], wait: Duration) -> Result<Vec<NodeJobs>> {
     let request = RequestId::random();
     let mut subscription = client.subscribe(&answers(&request, false)).await?;
-    let mut asked = Asked::of(targets);
-    let mut to_ask = asked.to_ask().into_iter();
-    let mut publishing = FuturesUnordered::new();
-    let mut latest = Instant::now();
-    while asked.left > 0 {
-        while publishing.len() < UNCONFIRMED
-            && let Some(i) = to_ask.next()
-        {
-            let key = RoutingKey::Execute {
-                node: targets[i].routing_word.clone(),
-                request: request.to_string(),
-            };
-            publishing.push(async move { (i, client.send(&key, JOBS_REQUEST).await) });
-        }
-        let is_news = select! {
-            () = sleep_until(latest + wait) => break,
-            Some((i, routing)) = publishing.next() => {
-                if routing? == Routing::Unroutable {
-                    asked.answered(i, NodeJobs::NotConnected);
-                }
-                true
-            }
-            delivery = subscription.receive() => asked.received(&delivery?),
+    let ask = |i: usize| {
+        let key = RoutingKey::Execute {
+            node: targets[i].routing_word.clone(),
+            request: request.to_string(),
         };
-        if is_news {
-            latest = Instant::now();
-        }
-    }
-    let answers = asked.answers.into_iter();
+        async move { client.send(&key, JOBS_REQUEST).await }
+    };
+    let answers = Asked::of(targets, of_node_js)
+        .ask(
+            (&mut subscription, wait),
+            ask,
+            || NodeJobs::NotConnected,
+            received,
+        )
+        .await?;
+    let answers = answers.into_iter();
     Ok(answers
         .map(|answer| answer.unwrap_or(NodeJobs::NoAnswer))
         .collect())
 }
 
-struct Asked<'a> {
-    by_id: HashMap<&'a NodeId, usize>,
-    answers: Vec<Option<NodeJobs>>,
-    left: usize,
+fn of_node_js(target: &Target) -> Option<NodeJobs> {
+    target.agent.is_none().then_some(NodeJobs::NodeJs)
 }
 
-impl<'a> Asked<'a> {
-    fn of(targets: &'a [Target]) -> Self {
-        let answers = targets.iter().map(|target| match target.agent {
-            Some(_) => None,
-            None => Some(NodeJobs::NodeJs),
-        });
-        let answers: Vec<_> = answers.collect();
-        Self {
-            by_id: targets.iter().map(|target| &target.id).zip(0..).collect(),
-            left: answers.iter().filter(|answer| answer.is_none()).count(),
-            answers,
-        }
-    }
-
-    fn to_ask(&self) -> Vec<usize> {
-        let answers = self.answers.iter().enumerate();
-        answers
-            .filter_map(|(i, it)| it.is_none().then_some(i))
-            .collect()
-    }
-
-    /// Whether it is the first answer of a node.
-    fn received(&mut self, delivery: &Delivery) -> bool {
-        let Some((node, AnswerKind::Reply)) = AnswerKind::of(&delivery.routing_key) else {
-            return false;
-        };
-        let Some(&i) = self.by_id.get(&node) else {
-            return false;
-        };
-        match list(&delivery.body) {
-            Some(list) => self.answered(i, NodeJobs::Listed(list)),
-            None => self.answered(i, NodeJobs::Older),
-        }
-    }
-
-    fn answered(&mut self, i: usize, answer: NodeJobs) -> bool {
-        let is_first = self.answers[i].is_none();
-        if is_first {
-            self.answers[i] = Some(answer);
-            self.left -= 1;
-        }
-        is_first
-    }
+/// Whether it is the first answer of a node.
+fn received(asked: &mut Asked<'_, NodeJobs>, delivery: &Delivery) -> bool {
+    let Some((node, AnswerKind::Reply)) = AnswerKind::of(&delivery.routing_key) else {
+        return false;
+    };
+    let Some((i, _)) = asked.asked(&node) else {
+        return false;
+    };
+    let list = list(&delivery.body);
+    asked.answered(i, list.map_or(NodeJobs::Unreadable, NodeJobs::Listed))
 }
 
 /// A list whose words can be shown. `None` for an answer that has none.
@@ -142,6 +88,7 @@ mod tests {
     use super::super::node::tests::node;
     use super::*;
     use protocol::{ErrorCode, Outcome, Refusal, Reply};
+    use tokio::time::Instant;
 
     #[test]
     fn each_node_is_told_by_its_first_answer_and_by_its_agent() {
@@ -154,24 +101,29 @@ mod tests {
             modern.agent = Some(Plain::name("0.1.0"));
         }
         let targets = Selector::All.select(&nodes).unwrap().targets;
-        let mut asked = Asked::of(&targets);
-        assert_eq!((asked.to_ask(), asked.left), (vec![0, 1], 2));
+        let mut asked = Asked::of(&targets, of_node_js);
+        let now = Instant::now();
+        let to_ask = [asked.next(now), asked.next(now), asked.next(now)];
+        assert_eq!((to_ask, asked.left), ([Some(0), Some(1), None], 2));
         let reply = |node: &str, body: &[u8]| {
             Delivery::unacked(&format!("ur.execute-reply.{node}.r"), body)
         };
         let one = br#"{"exit_status":0,"running":1,"waiting":0,"jobs":[{"request":"r1",
             "what":"\u001b[2J","state":"running","at":"2026-01-01T00:00:00Z"}]}"#;
-        assert!(asked.received(&reply("u1", one)));
-        assert!(!asked.received(&reply("u1", one)), "once");
-        assert!(!asked.received(&reply("u9", one)), "a stranger");
-        let older = Outcome::Refused(Refusal::new(ErrorCode::BadRequest, "unknown `type`"));
-        assert!(asked.received(&reply("u2", &Reply::of(&older).encode())));
+        assert!(received(&mut asked, &reply("u1", one)));
+        assert!(!received(&mut asked, &reply("u1", one)), "once");
+        assert!(!received(&mut asked, &reply("u9", one)), "a stranger");
+        let refused = Outcome::Refused(Refusal::new(ErrorCode::BadRequest, "unknown `type`"));
+        assert!(received(
+            &mut asked,
+            &reply("u2", &Reply::of(&refused).encode())
+        ));
         assert_eq!(asked.left, 0);
         let Some(NodeJobs::Listed(list)) = &asked.answers[0] else {
             panic!("a list")
         };
         assert_eq!(list.jobs[0].what.as_deref(), Some("\\u{1b}[2J"));
-        let rest = [Some(NodeJobs::Older), Some(NodeJobs::NodeJs)];
+        let rest = [Some(NodeJobs::Unreadable), Some(NodeJobs::NodeJs)];
         assert_eq!(asked.answers[1..], rest);
     }
 }

@@ -3,17 +3,17 @@
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, Metadata};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
+use broker::Url;
 use tempfile::NamedTempFile;
 
 use super::Node;
-use super::state_dir::state_dir;
+use super::state_dir::of_broker;
 
 /// So long after a search that waited for unknown nodes too, the next one does so again: nodes may be new.
 const MAX_AGE: Duration = Duration::from_secs(600);
@@ -27,11 +27,8 @@ pub(super) struct KnownNodes {
 
 impl KnownNodes {
     /// Those of that broker.
-    pub(super) fn of(broker: &str) -> Self {
-        let mut hasher = DefaultHasher::new();
-        broker.hash(&mut hasher);
-        let name = format!("{:016x}", hasher.finish());
-        Self::at(state_dir().ok().map(|dir| dir.join("nodes").join(name)))
+    pub(super) fn of(urls: &[Url]) -> Self {
+        Self::at(of_broker(urls, "nodes", ""))
     }
 
     fn at(path: Option<PathBuf>) -> Self {

@@ -7,6 +7,7 @@
 
 mod absent;
 mod answer;
+mod ask_each;
 mod chosen;
 mod claims;
 mod client;

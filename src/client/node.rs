@@ -9,10 +9,7 @@ use serde_json::value::RawValue;
 
 use super::Plain;
 use super::target::name;
-use protocol::NodeId;
-
-/// Characters of a MAC address: InfiniBand's have 20 bytes.
-const MAX_MAC: usize = 20 * 3 - 1;
+use protocol::{NodeId, is_admin, mac_address};
 
 /// A node that answered, and what it said of itself. What it left out, or filled with something else than
 /// is expected there, is `None`.
@@ -100,15 +97,13 @@ impl Node {
         let nics = value(fields.nics);
         let admin = nics
             .as_object()
-            .and_then(|nics| nics.values().find(is_admin));
+            .and_then(|nics| nics.values().find(|nic| is_admin(nic)));
         let of_nic = |field| string(admin.and_then(|nic| nic.get(field)));
         Self {
             hostname: hostname.unwrap_or_else(|| Plain::name(id.as_str())),
             id,
             has_namesake: false,
-            mac: of_nic("MAC Address")
-                .filter(|mac| is_mac(mac))
-                .map(|mac| mac.to_ascii_lowercase()),
+            mac: admin.and_then(mac_address),
             ip: of_nic("ip4addr").map(|ip| Plain::name(&ip)),
             cpus: scalar(fields.cpus),
             memory_mib: scalar(fields.memory_mib),
@@ -143,17 +138,6 @@ fn scalar(raw: Option<&RawValue>) -> Option<Plain> {
         Value::Bool(flag) => Some(Plain::name(&flag.to_string())),
         _ => None,
     }
-}
-
-/// What may stand in a routing key besides the UUID.
-fn is_mac(text: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b':';
-    !text.is_empty() && text.len() <= MAX_MAC && text.bytes().all(allowed)
-}
-
-fn is_admin(nic: &&Value) -> bool {
-    let names = nic.get("NIC Names").and_then(Value::as_array);
-    names.is_some_and(|names| names.iter().any(|name| name == "admin"))
 }
 
 /// By JavaScript's idea of truth, as sdc-oneachnode has it; but "false" in quotes is false.

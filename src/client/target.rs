@@ -15,8 +15,6 @@ pub struct Target {
     #[serde(default)]
     pub has_namesake: bool,
     /// The word for it in a routing key: its UUID, or UUID-MAC if it was named so.
-    /// Runs recorded before its name was changed say `word`.
-    #[serde(alias = "word")]
     pub routing_word: String,
     /// The version of ur-agent; a Node.js agent gives none.
     pub agent: Option<Plain>,

@@ -72,9 +72,12 @@ impl ForkServer {
             // Where the other end waits no more, the child is killed as the message is dropped.
             to.send(child.map(Reaped)).ok();
         })?;
-        let child = started
-            .recv_timeout(PATIENCE)
-            .map_err(|_late| io::Error::new(ErrorKind::TimedOut, "it does not start"))??;
+        let child = started.recv_timeout(PATIENCE).map_err(|_late| {
+            io::Error::new(
+                ErrorKind::TimedOut,
+                "timeout: the fork server did not start within 5 s",
+            )
+        })??;
         Ok(Self { child, socket })
     }
 
@@ -91,7 +94,7 @@ impl ForkServer {
 
     fn ask(&self, id: &RequestId) -> io::Result<io::Result<ExitWatch>> {
         send(&self.socket, id.as_str().as_bytes(), SendFlags::NOSIGNAL)?;
-        let patience = Timespec::try_from(PATIENCE).expect("ten seconds fit");
+        let patience = Timespec::try_from(PATIENCE).expect("five seconds fit");
         let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
         while let Err(error) = poll(&mut fds, Some(&patience)) {
             if error != Errno::INTR {

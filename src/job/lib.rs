@@ -16,8 +16,7 @@
 //! | `replied` | agent | the broker has confirmed the reply |
 //! | `rebooting` | agent | the reboot it asked for has been started |
 //!
-//! What the script may reach lies in another tree (`work.rs`), and nothing there is believed. Earlier
-//! agents had both in the one directory: `script` and `progress` may be there, too.
+//! What the script may reach lies in another tree (`work.rs`), and nothing there is believed.
 
 mod atomic_file;
 pub mod capture;
@@ -188,9 +187,8 @@ impl Job {
         }
     }
 
-    /// Earlier agents called the file `unheard`.
     fn unroutable_since(&self) -> Option<SystemTime> {
-        modified(&self.path("unroutable")).or_else(|| modified(&self.path("unheard")))
+        modified(&self.path("unroutable"))
     }
 
     pub fn replied_at(&self) -> Option<Timestamp> {

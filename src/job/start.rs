@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use protocol::{ErrorCode, Program, Refusal, Request};
+use protocol::{ErrorCode, Program, Refusal, Request, without_byte_order_mark};
 
 use super::capture::Writer;
 use super::cgroup::Cgroup;
@@ -58,8 +58,7 @@ fn invocation(job: &Job, request: &Request) -> Result<Invocation, Refusal> {
     match &request.program {
         Program::Script(text) => {
             let path = job.work_tree().join("script");
-            // Some editors begin a file with a byte order mark, which would hide the interpreter's line.
-            let text = text.trim_start_matches('\u{feff}').as_bytes();
+            let text = without_byte_order_mark(text.as_bytes());
             atomic_file::create(&path, text, 0o700).map_err(|error| storage(&error))?;
             Ok(interpreter::script(&path, text))
         }

@@ -66,16 +66,8 @@ impl Job {
     /// The script's progress, as far as it has written some.
     pub fn open_progress(&self) -> io::Result<File> {
         let path = Path::new(self.id.as_str()).join("work").join(PROGRESS);
-        let opened = open_directory(&self.all_work())
-            .and_then(|all| Ok(open_beneath(all, path, OFlags::NONBLOCK)?));
-        match opened {
-            Ok(file) => atomic_file::no_other_than_a_file(file.into()),
-            // Where earlier agents had it.
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                atomic_file::open(&self.path(PROGRESS))
-            }
-            Err(error) => Err(error),
-        }
+        let all = open_directory(&self.all_work())?;
+        atomic_file::no_other_than_a_file(open_beneath(all, path, OFlags::NONBLOCK)?.into())
     }
 }
 
@@ -133,13 +125,11 @@ mod tests {
     }
 
     #[test]
-    fn progress_is_read_where_it_is_now_and_where_older_agents_had_it() {
+    fn progress_is_read_in_the_work_of_the_job() {
         let dir = tempfile::tempdir().unwrap();
         let spool = Spool::open(dir.path()).unwrap();
         let job = job(&spool);
         assert!(progress(&job).is_err());
-        atomic_file::create(&job.path(PROGRESS), b"old", 0o600).unwrap();
-        assert_eq!(progress(&job).unwrap(), "old");
         job.make_work_dir().unwrap();
         atomic_file::create(&job.work_dir().join(PROGRESS), b"new", 0o600).unwrap();
         assert_eq!(progress(&job).unwrap(), "new");

@@ -19,11 +19,13 @@ pub use event::{Ack, Heartbeat, Output, Ping, Progress, State, Stream, SysinfoRe
 pub use id::{NodeId, RequestId};
 pub use job_list::{JOBS_REQUEST, JobList, ListedJob};
 pub use key::{BadKey, RoutingKey, reply_key};
-pub use names::{MIN_BEGINNING, beginnings, looks_like_uuid, said_names, uuid_names};
+pub use names::{
+    MIN_BEGINNING, beginnings, is_admin, looks_like_uuid, mac_address, said_names, uuid_names,
+};
 pub use outcome::{ErrorCode, Outcome, REBOOT_STATUS, Refusal};
 pub use reply::{Label, Reply, Usage};
 pub use request::{Message, Program, Request, content_of_bytes};
-pub use text::Text;
+pub use text::{Text, hexadecimal, without_byte_order_mark};
 
 /// The exchange everything travels through. RabbitMQ makes it in every virtual host, and Ur's
 /// clients never declare it.

@@ -1,10 +1,29 @@
 //! The names by which a person may mean a node, in lower case: case does not matter in any of them.
 
+use serde_json::Value;
+
 use super::NodeId;
 
 /// Letters of the beginning of a UUID that can stand for it. Of fewer, a host name is too easily one by chance.
 pub const MIN_BEGINNING: usize = 8;
 const UUID_LEN: usize = 36;
+/// The longest MAC address, that of InfiniBand, has 20 bytes.
+const MAX_MAC: usize = 20 * 3 - 1;
+
+/// Whether sysinfo names this NIC as the one by which the node is administered.
+pub fn is_admin(nic: &Value) -> bool {
+    let names = nic.get("NIC Names").and_then(Value::as_array);
+    names.is_some_and(|names| names.iter().any(|name| name == "admin"))
+}
+
+/// The MAC address of a NIC in lower case. It becomes part of routing keys, where a stray word would keep the node from
+/// listening at all: with anything but letters, digits and colons it is none.
+pub fn mac_address(nic: &Value) -> Option<String> {
+    let text = nic.get("MAC Address")?.as_str()?;
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b == b':';
+    let is_address = !text.is_empty() && text.len() <= MAX_MAC && text.bytes().all(is_allowed);
+    is_address.then(|| text.to_ascii_lowercase())
+}
 
 /// A node's UUID, alone and with its MAC address: no other node can have these.
 pub fn uuid_names(id: &NodeId, mac: Option<&str>) -> Vec<String> {

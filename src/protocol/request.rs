@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::fields::{Fields, kind};
-use super::{Label, Refusal};
+use super::{Label, Refusal, hexadecimal};
 
 /// What is kept of each stream when the request does not say: Ur's limit, in bytes.
 pub(super) const DEFAULT_MAX_OUTPUT: u64 = 5 * 1024 * 1024;
@@ -172,10 +172,6 @@ impl Message {
 /// The digest of a body that is no request, to tell it from every other.
 pub fn content_of_bytes(body: &[u8]) -> String {
     hexadecimal(&Sha256::digest(body))
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 struct Hasher(Sha256);

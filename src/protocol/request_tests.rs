@@ -80,7 +80,9 @@ fn null_is_as_good_as_absent_and_unknown_fields_are_ignored() {
 fn a_refusal_names_the_field_and_what_is_wrong_with_it() {
     assert!(refusal("{").contains("not JSON"));
     assert!(refusal("").contains("not JSON"));
+    assert!(refusal(&"[".repeat(200_000)).contains("not JSON"));
     assert!(refusal("[]").contains("an array, not an object"));
+    assert!(refusal("null").contains("null"));
     assert!(refusal("{}").contains("`type` is missing"));
     assert!(refusal(r#"{"type":"scrpt"}"#).contains("\"scrpt\""));
     assert!(refusal(r#"{"type":7}"#).contains("`type` is 7"));
@@ -94,6 +96,9 @@ fn a_refusal_names_the_field_and_what_is_wrong_with_it() {
     assert!(with(r#""args":["a\u0000b"]"#).contains("NUL"));
     assert!(with(r#""env":["A=1"]"#).contains("`env` is an array"));
     assert!(with(r#""env":{"A=B":"1"}"#).contains("A=B"));
+    assert!(with(r#""env":{"A":{}}"#).contains("`env"));
+    assert!(with(r#""env":{"A":"a\u0000b"}"#).contains("NUL"));
+    assert!(with(r#""env":{"A\u0000B":"a"}"#).contains("NUL"));
     assert!(with(r#""start_before":"noon""#).contains("RFC 3339"));
     assert!(with(r#""start_before":7"#).contains("`start_before` is 7"));
     assert!(with(r#""timeout":0"#).contains("above 0"));

@@ -1,4 +1,4 @@
-//! Bytes in JSON: as text where they are text, and whole in any case.
+//! Bytes and text: bytes in JSON, which stay whole, and what editors put before text.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -67,6 +67,17 @@ impl Text {
             .and_then(|coded| STANDARD.decode(coded).ok())
             .unwrap_or_else(|| text.as_bytes().to_vec())
     }
+}
+
+/// Text without the byte order mark that some editors begin a file with: it hides the interpreter's line from the kernel,
+/// and is no JSON.
+pub fn without_byte_order_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
+/// Two digits for each byte.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 const MARK: &str = " bytes are left out here]\n";

@@ -10,7 +10,7 @@ use regex_lite::Regex;
 use sha2::{Digest, Sha256};
 
 use super::{Library, Task};
-use protocol::Label;
+use protocol::{Label, hexadecimal};
 
 /// `source "$PT__installdir/ur/files/ur.sh"`, however it is indented.
 const SOURCE: &str = r#"^(\s*)(?:source|\.)\s+"\$\{?PT__installdir\}?/([\w./-]+)"\s*$"#;
@@ -77,11 +77,7 @@ impl Task {
 
 /// `sha256:` and the hexadecimal digits.
 pub(super) fn digest(bundle: &str) -> String {
-    let digits = Sha256::digest(bundle)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>();
-    format!("sha256:{digits}")
+    format!("sha256:{}", hexadecimal(&Sha256::digest(bundle)))
 }
 
 const HEAD: &str = r#"#!/bin/sh

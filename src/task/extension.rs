@@ -60,8 +60,6 @@ impl Extension {
                 .ok()
                 .filter(|t| !t.is_zero())
         };
-        // Older metadata lists programs here. A task looks itself for what it needs on the node.
-        let _: Option<Vec<String>> = object.take("needs")?;
         let extension = Self {
             version: object.take("version")?,
             class: object.take("class")?,

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use include_dir::{Dir, DirEntry, include_dir};
 
+use protocol::without_byte_order_mark;
+
 static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../scripts");
 
 #[derive(Clone, Debug)]
@@ -57,7 +59,7 @@ impl ModuleDir {
             Self::OnDisk(dir) => match fs::read(dir.join(path)) {
                 Err(error) if is_absence(&error) => Ok(None),
                 bytes => bytes
-                    .map(|bytes| Some(without_mark(bytes)))
+                    .map(|bytes| Some(without_byte_order_mark(&bytes).to_vec()))
                     .with_context(|| format!("reading {self}/{path}")),
             },
         }
@@ -66,12 +68,13 @@ impl ModuleDir {
     /// Whether a file began with a byte order mark, which was left out: it hides the interpreter's line from the
     /// kernel, and is no JSON.
     pub(super) fn has_mark(&self, path: &str) -> bool {
-        let mut first = [0; BYTE_ORDER_MARK.len()];
+        let mut first = [0; 3];
         let Self::OnDisk(dir) = self else {
             return false;
         };
         let file = fs::File::open(dir.join(path));
-        file.is_ok_and(|mut file| file.read_exact(&mut first).is_ok()) && first == BYTE_ORDER_MARK
+        file.is_ok_and(|mut file| file.read_exact(&mut first).is_ok())
+            && without_byte_order_mark(&first).is_empty()
     }
 
     /// All files below a directory.
@@ -102,15 +105,6 @@ impl fmt::Display for ModuleDir {
             Self::OnDisk(dir) => dir.display().fmt(f),
         }
     }
-}
-
-const BYTE_ORDER_MARK: [u8; 3] = *b"\xef\xbb\xbf";
-
-fn without_mark(mut bytes: Vec<u8>) -> Vec<u8> {
-    if bytes.starts_with(&BYTE_ORDER_MARK) {
-        bytes.drain(..BYTE_ORDER_MARK.len());
-    }
-    bytes
 }
 
 fn is_absence(error: &std::io::Error) -> bool {

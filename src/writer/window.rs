@@ -1,4 +1,4 @@
-//! The last part of a stream that went by, to be read at any place.
+//! A window on a stream: its latest bytes, for readers that have to go back a little.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::{Node, script, text_of, wait_until};
 
 /// Names that agent and supervisor have files of.
-const NAMES: &str = "pid stdout stderr stdout.total replied unheard unroutable cancel outcome.json \
+const NAMES: &str = "pid stdout stderr stdout.total replied unroutable cancel outcome.json \
                      outcome.room request.json script stdin rebooting progress .new-1";
 
 /// The script tells `mark` that it began, does `what`, and ends with status 3 when `gate` is there.
@@ -99,34 +99,4 @@ fn a_script_that_removes_the_work_of_all_leaves_room_for_the_next() {
         node.shell("pwd -P; echo \"$UR_JOB_DIR\"").lines().count(),
         2
     );
-}
-
-#[test]
-fn a_job_that_an_older_agent_left_is_answered() {
-    let mut node = Node::start();
-    node.agent.kill();
-    let dir = node.job("old");
-    fs::create_dir(&dir).unwrap();
-    let put = |name: &str, text: &str| {
-        let mut file = File::create(dir.join(name)).unwrap();
-        std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
-    };
-    let uuid = &node.agent.uuid;
-    put(
-        "request.json",
-        &format!(
-            r#"{{"format":1,"node":"{uuid}","routing_key":"ur.execute.{uuid}.old","received_at":"2026-01-01T00:00:00Z","message":{{"type":"script","script":"x"}}}}"#
-        ),
-    );
-    put("script", "x");
-    put("progress", "{\"percent\":40}\n");
-    put("stdout", "of old\n");
-    put(
-        "outcome.json",
-        r#"{"outcome":{"state":"exited","status":3},"ended_at":"2026-01-01T00:00:01Z","started_at":"2026-01-01T00:00:00Z","duration_ms":1,"usage":null,"stdout_bytes":7,"stderr_bytes":0}"#,
-    );
-    node.agent.start_again();
-    let reply = node.reply("old");
-    assert_eq!(reply["exit_status"], 3, "{reply}");
-    assert_eq!(reply["stdout"], "of old\n");
 }

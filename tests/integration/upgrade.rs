@@ -85,18 +85,3 @@ fn an_agent_whose_file_is_replaced_goes_on_and_its_successor_answers() {
     let reply = node.reply(&id);
     assert_unbroken(&reply, &mark);
 }
-
-#[test]
-fn a_script_that_ends_without_an_agent_is_answered_by_the_next_agent() {
-    let mut node = Node::start();
-    let (mark, gate) = (node.agent.dir().join("mark"), node.agent.dir().join("gate"));
-    let id = node.send(&chatty(&mark, &gate));
-    wait_until("the script runs", || mark.exists());
-    assert!(node.agent.stop().success());
-    fs::create_dir(gate).unwrap();
-    let outcome = node.job(&id).join("outcome.json");
-    wait_until("the script ended", || outcome.exists());
-    node.agent.start_again();
-    let reply = node.reply(&id);
-    assert_unbroken(&reply, &mark);
-}

@@ -14,7 +14,7 @@ use super::targets::{Absent, DiscoverArgs, TargetArgs};
 use super::values::{duration, request_id};
 use crate::exit::Exit;
 use crate::stderr::tell;
-use crate::view::{Trace, fold_targets, json};
+use crate::view::{Trace, fold_targets, json, tally};
 use client::{Action, Client, NodeResult, PastRun, Plan, Report, Selector, Target, run};
 use protocol::{Outcome, RequestId};
 
@@ -122,20 +122,15 @@ async fn targets(
 
 /// The nodes on which it ended alike, in one line.
 fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    let mut endings: Vec<(String, Vec<&Target>)> = Vec::new();
-    for result in &report.results {
-        let how = match &result.outcome {
-            outcome if outcome.is_unknown_request() => "has no such request".to_owned(),
-            Outcome::NotConnected if result.target.agent.is_none() => {
-                "its agent does not support cancel".to_owned()
-            }
-            outcome => outcome.to_string(),
-        };
-        match endings.iter_mut().find(|(known, _)| *known == how) {
-            Some((_, targets)) => targets.push(&result.target),
-            None => endings.push((how, vec![&result.target])),
+    let how = |result: &NodeResult| match &result.outcome {
+        outcome if outcome.is_unknown_request() => "has no such request".to_owned(),
+        Outcome::NotConnected if result.target.agent.is_none() => {
+            "its agent does not support cancel".to_owned()
         }
-    }
+        outcome => outcome.to_string(),
+    };
+    let results = report.results.iter();
+    let mut endings = tally(results.map(|result| (how(result), &*result.target)));
     endings.sort_by_key(|(_, targets)| std::cmp::Reverse(targets.len()));
     for (how, targets) in endings {
         writeln!(out, "{}  {how}", fold_targets(targets))?;

@@ -9,7 +9,7 @@ use clap::Args;
 use super::values::assignment;
 use crate::exit::Usage;
 use crate::stderr::tell;
-use protocol::{Program, Request};
+use protocol::{Program, Request, without_byte_order_mark};
 
 #[derive(Debug, Args)]
 pub(crate) struct InputArgs {
@@ -113,8 +113,9 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
 }
 
 fn without_mark(mut text: String, path: &Path) -> String {
-    if text.starts_with(BYTE_ORDER_MARK) {
-        text.drain(..BYTE_ORDER_MARK.len_utf8());
+    let mark = text.len() - without_byte_order_mark(text.as_bytes()).len();
+    if mark > 0 {
+        text.drain(..mark);
         let path = path.display();
         tell(&format!(
             "ur: {path} begins with a byte order mark, which is left out"
@@ -122,8 +123,6 @@ fn without_mark(mut text: String, path: &Path) -> String {
     }
     text
 }
-
-const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The same, to be given as it is.
 fn read_data(path: &Path) -> Result<String> {

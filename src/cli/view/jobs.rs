@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::fold::fold;
+use super::fold::fold_targets;
 use super::table::Table;
+use super::tally::tally;
 use super::{json, progress, status};
 use client::{NodeJobs, Target};
 use protocol::{ListedJob, State};
@@ -73,33 +74,28 @@ fn row(target: &Target, job: &ListedJob, is_narrow: bool) -> [String; 6] {
 
 /// What the table does not show: nodes of which it is not known, and jobs beyond those that are listed.
 pub(crate) fn remarks(nodes: &[(&Target, &NodeJobs)]) -> Vec<String> {
-    let mut kinds: Vec<(&str, Vec<String>)> = Vec::new();
     let mut lines = Vec::new();
     for (target, jobs) in nodes {
-        let why = match jobs {
-            NodeJobs::Listed(list) => {
-                let (all, listed) = (list.running + list.waiting, list.jobs.len());
-                if all > listed {
-                    let name = target.name();
-                    lines.push(format!("{name}: {all} jobs, of which {listed} are listed"));
-                }
-                continue;
+        if let NodeJobs::Listed(list) = jobs {
+            let (all, listed) = (list.running + list.waiting, list.jobs.len());
+            if all > listed {
+                let name = target.name();
+                lines.push(format!("{name}: {all} jobs, of which {listed} are listed"));
             }
-            NodeJobs::Older => "its ur-agent is older and does not tell its jobs",
+        }
+    }
+    let not_known = nodes.iter().filter_map(|(target, jobs)| {
+        let why = match jobs {
+            NodeJobs::Listed(_) => return None,
+            NodeJobs::Unreadable => "its answer is no list of jobs",
             NodeJobs::NodeJs => "a Node.js agent, which keeps no record of jobs",
             NodeJobs::NotConnected => "not connected",
             NodeJobs::NoAnswer => "no answer",
         };
-        match kinds.iter_mut().find(|(known, _)| *known == why) {
-            Some((_, names)) => names.push(target.name()),
-            None => kinds.push((why, vec![target.name()])),
-        }
-    }
-    let kinds = kinds.iter().map(|(why, names)| {
-        let names = fold(names.iter().map(String::as_str));
-        format!("{names}: {why}")
+        Some((why, *target))
     });
-    lines.extend(kinds);
+    let not_known = tally(not_known).into_iter();
+    lines.extend(not_known.map(|(why, targets)| format!("{}: {why}", fold_targets(targets))));
     lines
 }
 
@@ -123,7 +119,7 @@ pub(crate) fn summary(nodes: &[(&Target, &NodeJobs)]) -> String {
 pub(crate) fn to_json(target: &Target, jobs: &NodeJobs) -> Value {
     let state = match jobs {
         NodeJobs::Listed(_) => "answered",
-        NodeJobs::Older => "older_agent",
+        NodeJobs::Unreadable => "unreadable",
         NodeJobs::NodeJs => "node_js",
         NodeJobs::NotConnected => "not_connected",
         NodeJobs::NoAnswer => "no_answer",

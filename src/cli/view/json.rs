@@ -132,7 +132,7 @@ pub(super) fn of_progress(target: &Target, progress: &Progress, request: &Reques
 
 fn of_unsent(target: &Target, request: &RequestId) -> Value {
     let mut object = of_target(target, "not_sent", request);
-    object["error"] = error("not_sent", "the run stopped before its turn");
+    object["error"] = error("not_sent", "not sent: the run was stopped first");
     object
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::ending;
 use super::fold::fold_targets;
 use super::table::Table;
+use super::tally::tally;
 use client::{Clock, PastRun, Target};
 use protocol::{Outcome, RequestId};
 
@@ -54,17 +55,11 @@ fn short(id: &RequestId, all: &[&RequestId]) -> String {
 
 /// `38 ok, 1 exit 7 (node4), 2 without an end (node[5-6])`
 pub(crate) fn endings(run: &PastRun) -> String {
-    let mut endings: Vec<(String, Vec<&Target>)> = Vec::new();
     let targets = run.start.targets.iter();
     let words = targets.map(|target| (word(run, target), target));
     let missing = run.start.missing.iter();
     let missing = missing.map(|target| ("did not answer".to_owned(), target));
-    for (word, target) in words.chain(missing) {
-        match endings.iter_mut().find(|(known, _)| *known == word) {
-            Some((_, targets)) => targets.push(target),
-            None => endings.push((word, vec![target])),
-        }
-    }
+    let mut endings = tally(words.chain(missing));
     endings.sort_by(|(a, _), (b, _)| (a != "ok", a).cmp(&(b != "ok", b)));
     let parts: Vec<String> = endings
         .into_iter()

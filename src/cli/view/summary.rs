@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::counter::LONG_SILENCE;
-use super::fold::fold;
+use super::fold::fold_targets;
+use super::tally::tally;
 use super::{ending, progress};
-use client::{NodeResult, Report, Target};
+use client::{NodeResult, Report};
 use protocol::{Outcome, Progress, RequestId};
 
 /// Nodes that are spelled out where a command line is offered.
@@ -14,20 +15,18 @@ const MAX_NAMED: usize = 10;
 /// `40 nodes: 38 ok, 1 of them reboots (node1), 1 exit 7 (node4), 1 not connected (node9)  1.2 s`, in three pieces: the
 /// failures are in the middle.
 pub(super) fn summary(report: &Report, reboots: &[String], took: Duration) -> [String; 3] {
-    let mut endings: Vec<(String, Vec<String>)> = Vec::new();
-    for result in &report.results {
-        add(&mut endings, ending::kind(&result.outcome), &result.target);
-    }
-    for target in &report.not_sent {
-        add(&mut endings, "not sent".to_owned(), target);
-    }
-    let (good, mut bad): (Vec<_>, Vec<_>) = endings.into_iter().partition(|(word, _)| word == "ok");
-    bad.sort();
+    let results = report.results.iter();
+    let ended = results.map(|result| (ending::kind(&result.outcome), &*result.target));
+    let not_sent = report.not_sent.iter();
+    let not_sent = not_sent.map(|target| ("not sent".to_owned(), &**target));
+    let endings = tally(ended.chain(not_sent)).into_iter();
+    let (good, mut bad): (Vec<_>, Vec<_>) = endings.partition(|(word, _)| word == "ok");
+    bad.sort_by(|(a, _), (b, _)| a.cmp(b));
     let count = report.results.len() + report.not_sent.len();
     let nodes = if count == 1 { "node" } else { "nodes" };
     let mut good: Vec<String> = good
         .iter()
-        .map(|(_, names)| format!("{} ok", names.len()))
+        .map(|(_, targets)| format!("{} ok", targets.len()))
         .collect();
     if !reboots.is_empty() {
         let verb = if reboots.len() == 1 {
@@ -43,12 +42,10 @@ pub(super) fn summary(report: &Report, reboots: &[String], took: Duration) -> [S
     } else {
         ", "
     };
-    let bad = bad.iter().map(|(word, names)| {
-        format!(
-            "{} {word} ({})",
-            names.len(),
-            fold(names.iter().map(String::as_str))
-        )
+    let bad = bad.into_iter();
+    let bad = bad.map(|(word, targets)| {
+        let count = targets.len();
+        format!("{count} {word} ({})", fold_targets(targets))
     });
     let bad: Vec<String> = bad.collect();
     [
@@ -58,34 +55,19 @@ pub(super) fn summary(report: &Report, reboots: &[String], took: Duration) -> [S
     ]
 }
 
-fn add(endings: &mut Vec<(String, Vec<String>)>, word: String, target: &Target) {
-    let name = target.name();
-    match endings.iter_mut().find(|(known, _)| *known == word) {
-        Some((_, names)) => names.push(name),
-        None => endings.push((word, vec![name])),
-    }
-}
-
 /// For each way to have given no answer: who, how far they are known to have come, and what to ask.
 pub(super) fn advice(report: &Report, request: &RequestId) -> Vec<String> {
-    let mut silent: Vec<(String, Vec<String>)> = Vec::new();
     let no_answer = |result: &&NodeResult| result.outcome == Outcome::NoAnswer;
     let unanswered: Vec<&NodeResult> = report.results.iter().filter(no_answer).collect();
-    for result in &unanswered {
-        add(
-            &mut silent,
-            how_far(result, unanswered.len()),
-            &result.target,
-        );
-    }
+    let far = |result: &&NodeResult| how_far(result, unanswered.len());
+    let silent = tally(
+        unanswered
+            .iter()
+            .map(|result| (far(result), &*result.target)),
+    );
+    let silent = silent.into_iter();
     let mut lines: Vec<String> = silent
-        .iter()
-        .map(|(far, names)| {
-            format!(
-                "no answer from {}: {far}",
-                fold(names.iter().map(String::as_str))
-            )
-        })
+        .map(|(far, targets)| format!("no answer from {}: {far}", fold_targets(targets)))
         .collect();
     if let Some(first) = unanswered.first() {
         let name = first.target.word();
