@@ -97,24 +97,14 @@ pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> 
     let mut order = args.sort.iter();
     order.try_for_each(|order| sort(&mut meant, order))?;
     let faults = duplicate_uuids(&all);
-    let mut out = BufWriter::new(io::stdout().lock());
-    let mut notes = Vec::new();
-    match form {
-        Some(form) => form.write(meant.iter().map(|node| sysinfo(node)), &mut out)?,
-        None if meant.is_empty() && listed.is_empty() => {}
-        None => {
-            let table = NodeTable {
-                columns: &columns,
-                faults: &faults,
-                missing: listed,
-                has_header: !args.quiet,
-                width: terminal_width(),
-            };
-            notes = table.write(&meant, &mut out)?;
-        }
-    }
-    out.flush()?;
-    notes.iter().for_each(|note| tell(&format!("ur: {note}")));
+    let table = NodeTable {
+        columns: &columns,
+        faults: &faults,
+        missing: listed,
+        has_header: !args.quiet,
+        width: terminal_width(),
+    };
+    print(&meant, form, &table)?;
     if !is_listed {
         missing.tell();
     }
@@ -129,6 +119,19 @@ pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> 
     } else {
         Exit::Error
     })
+}
+
+fn print(meant: &[&Node], form: Option<Form>, table: &NodeTable<'_>) -> Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut notes = Vec::new();
+    match form {
+        Some(form) => form.write(meant.iter().map(|node| sysinfo(node)), &mut out)?,
+        None if meant.is_empty() && table.missing.is_empty() => {}
+        None => notes = table.write(meant, &mut out)?,
+    }
+    out.flush()?;
+    notes.iter().for_each(|note| tell(&format!("ur: {note}")));
+    Ok(())
 }
 
 /// Those that the expression accepts, all without one; and keys in it that no node has.
