@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use tar::{Builder, Entry, EntryType, Header};
 
 use crate::exit::Usage;
+use protocol::hexadecimal;
 
 /// Names in the paths of an archive that are unpacked: each may be a file or folder on our disk.
 const MAX_NAMES: usize = 1_000_000;
@@ -216,11 +217,7 @@ pub(crate) fn digest(file: &mut File) -> Result<(String, u64)> {
         hasher.update(buffer.get(..read).unwrap_or_default());
         bytes += read as u64;
     }
-    let digits = hasher.finalize();
-    Ok((
-        digits.iter().map(|byte| format!("{byte:02x}")).collect(),
-        bytes,
-    ))
+    Ok((hexadecimal(&hasher.finalize()), bytes))
 }
 
 /// Unpacks an archive of a stranger into a folder in which nothing is yet. Returns how many links and devices were left

@@ -122,14 +122,7 @@ async fn in_pieces(
         && offset < package.bytes
     {
         let end = (offset + piece).min(package.bytes);
-        let mut bytes = vec![0; usize::try_from(end - offset)?];
-        let read = package.content.read_exact_at(&mut bytes, offset);
-        ensure!(package.is_unchanged()?, CHANGED);
-        read.context("reading what is to be sent")?;
-        let data = [
-            ("offset", json!(offset)),
-            ("data", json!(STANDARD.encode(&bytes))),
-        ];
+        let data = piece_of(package, offset, end)?;
         let wanting = those(&nodes.nodes, &have).filter(|(_, have)| **have < end);
         let wanting = wanting.map(|(node, _)| node.clone()).collect();
         nodes
@@ -149,6 +142,17 @@ async fn in_pieces(
             Ok(Done::Over(None))
         })
         .await
+}
+
+fn piece_of(package: &Package, offset: u64, end: u64) -> Result<[(&'static str, Value); 2]> {
+    let mut bytes = vec![0; usize::try_from(end - offset)?];
+    let read = package.content.read_exact_at(&mut bytes, offset);
+    ensure!(package.is_unchanged()?, CHANGED);
+    read.context("reading what is to be sent")?;
+    Ok([
+        ("offset", json!(offset)),
+        ("data", json!(STANDARD.encode(&bytes))),
+    ])
 }
 
 async fn by_http(

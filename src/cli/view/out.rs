@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::json::{Form, of_result};
 use crate::archive::unpack;
 use client::{NodeResult, Target};
-use protocol::RequestId;
+use protocol::{RequestId, hexadecimal};
 use task::TaskResult;
 
 /// Bytes that an archive in a result may unpack to.
@@ -90,10 +90,7 @@ impl OutDir {
             .tempdir_in(&self.0)?;
         let unpacked = || -> Result<()> {
             let archive = STANDARD.decode(text("archive").unwrap_or_default())?;
-            let digest: String = Sha256::digest(&archive)
-                .iter()
-                .map(|b| format!("{b:02x}"))
-                .collect();
+            let digest = hexadecimal(&Sha256::digest(&archive));
             ensure!(
                 text("sha256").is_none_or(|told| told == digest),
                 "it has another sha256 than it says"
