@@ -1,7 +1,7 @@
 //! Scripts that damage their own directory, by accident or habit: each job is started once and answered with its
 //! own end, though the agent is replaced meanwhile.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
