@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::counter::LONG_SILENCE;
-use super::fold::fold_targets;
+use super::fold::{fold, fold_targets};
 use super::tally::tally;
 use super::{ending, progress};
 use client::{NodeResult, Report};
