@@ -31,7 +31,7 @@ BUILD_ZFS = tools/prerequisites gcc make binutils:strip libelf1:/lib/x86_64-linu
 BATS := $(shell ls -S tests/tasks/*.bats) tests/packages/deb.bats
 DEB_NEEDS := debhelper:dh dpkg-dev:dpkg-buildpackage
 BROKER_BATS := tests/tasks/agent-upgrade.bats tests/tasks/power.bats
-BROKER_TESTS := wire run output limits outage crash refuse secrets
+BROKER_TESTS := wire scripts output limits outage crash refuse secrets
 IN_TRIXIE := tools/debian-13 tasks . bats --timing
 AT_ONCE := $(shell expr $$(nproc) + 1)
 # Not by its own name, which make runs even when it is to show what it would do.

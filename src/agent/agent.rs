@@ -256,7 +256,7 @@ impl Agent {
     }
 
     fn is_all_answered(&self) -> bool {
-        !self.replies.someone_waits() && self.jobs.running() == 0
+        !self.replies.has_pending_replies() && self.jobs.running() == 0
     }
 
     /// Everything that has ended and is not known to have been taken. This scan is the outbox.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use job::boot_id;
 use protocol::{Ack, Heartbeat, Ping, RoutingKey, without_byte_order_mark};
 
-use super::outbox::{Answer, Outgoing};
+use super::outbox::{ClientAnswer, Outgoing};
 use super::sysinfo::Sysinfo;
 
 /// A node that has been silent for this long may be taken for gone.
@@ -50,7 +50,7 @@ pub(super) fn notice(key: &RoutingKey, body: &impl serde::Serialize) -> Outgoing
 /// To a client that asked.
 pub(super) fn answer(key: &RoutingKey, body: &impl serde::Serialize) -> Outgoing {
     let body = serde_json::to_vec(body).expect("our messages have only string keys");
-    Outgoing::Answer(Answer::new(key.to_string(), body))
+    Outgoing::Answer(ClientAnswer::new(key.to_string(), body))
 }
 
 pub(super) fn sysinfo(sysinfo: &Sysinfo) -> Outgoing {

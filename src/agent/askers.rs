@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use protocol::RoutingKey;
 
-use super::outbox::{Answer, Outgoing};
+use super::outbox::{ClientAnswer, Outgoing};
 use super::sysinfo::Sysinfo;
 
 /// A client of Triton asks before the broker has its bindings: an answer within milliseconds would pass it by, and be
@@ -37,7 +37,7 @@ impl Asker {
     }
 
     pub(super) fn answer(self, sysinfo: &Sysinfo) -> Outgoing {
-        let mut answer = Answer::new(self.key, sysinfo.body.clone());
+        let mut answer = ClientAnswer::new(self.key, sysinfo.body.clone());
         answer.not_before = (!self.is_bound).then(|| self.asked_at + UNTIL_BOUND);
         Outgoing::Answer(answer)
     }

@@ -11,7 +11,7 @@ use job::{Created, Held, Spool};
 use protocol::{Message, NodeId, RequestId, without_byte_order_mark};
 
 use super::args::AgentArgs;
-use super::run::block_on;
+use super::sessions::block_on;
 use super::{connect, reply, supervisors, sysinfo as facts};
 
 /// Runs one request here, supervised as the agent would, and prints its reply.

@@ -15,7 +15,7 @@ use broker::{TlsFiles, Url};
 use protocol::without_byte_order_mark;
 
 use super::args::AgentArgs;
-use super::input;
+use super::settings_file;
 
 const DNS_LIMIT: Duration = Duration::from_secs(2);
 
@@ -125,7 +125,7 @@ fn in_config(path: &Path) -> Result<Option<BrokerUrls>> {
         true => "the config file, whose byte order mark is ignored",
         false => "the config file",
     };
-    let mut values = input::settings(&text).with_context(reading)?;
+    let mut values = settings_file::settings(&text).with_context(reading)?;
     // As in the environment: what has no value is not set.
     values.retain(|_, value| !value.is_empty());
     if let Some(urls) = values.get("UR_AMQP_URL") {

@@ -15,7 +15,6 @@ mod connect;
 mod deliveries;
 mod follower;
 mod heap;
-mod input;
 mod job_list;
 mod jobs;
 mod locate;
@@ -24,8 +23,9 @@ mod overdue;
 mod reboot;
 mod replies;
 mod reply;
-mod run;
 mod session;
+mod sessions;
+mod settings_file;
 mod supervisors;
 mod sysinfo;
 mod unroutable;
@@ -80,7 +80,7 @@ fn obey() -> Result<()> {
     match command {
         Command::Run => {
             log();
-            run::run(cli.args)
+            sessions::run(cli.args)
         }
         Command::Exec { file } => commands::exec(&file),
         Command::Sysinfo => commands::sysinfo(&cli.args),

@@ -42,7 +42,7 @@ pub(super) enum Outgoing {
         body: Vec<u8>,
     },
     /// To a client that may not have its queue bound yet. Lost with the connection, too.
-    Answer(Answer),
+    Answer(ClientAnswer),
     /// The status of a job, read when it is published, and how many jobs wait before it.
     Status(Job, Option<usize>),
     /// The list of jobs, made when it is published.
@@ -58,7 +58,7 @@ pub(super) enum Outgoing {
 
 /// A body that answers a broadcast, a ping or a bad request. Clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct Answer {
+pub(super) struct ClientAnswer {
     pub key: String,
     pub body: Arc<[u8]>,
     pub not_before: Option<Instant>,
@@ -66,7 +66,7 @@ pub(super) struct Answer {
     offers: u32,
 }
 
-impl Answer {
+impl ClientAnswer {
     pub(super) fn new(key: String, body: impl Into<Arc<[u8]>>) -> Self {
         Self {
             key,
@@ -100,7 +100,7 @@ pub(super) struct Outbox {
 /// A message that waits for its confirm.
 enum InFlight {
     Notice,
-    Answer(Answer),
+    Answer(ClientAnswer),
     Startup,
     Reply(Job),
 }
@@ -127,7 +127,7 @@ impl AsRef<[u8]> for Body {
 }
 
 type Confirm = BoxFuture<'static, (InFlight, Result<Routing>)>;
-type Later = BoxFuture<'static, Answer>;
+type Later = BoxFuture<'static, ClientAnswer>;
 
 struct Worker {
     node: NodeId,
@@ -235,7 +235,7 @@ impl Worker {
         Ok(())
     }
 
-    fn put_off(&mut self, answer: Answer) {
+    fn put_off(&mut self, answer: ClientAnswer) {
         if self.later.len() < MAX_LATER {
             self.later.push(Box::pin(async move {
                 if let Some(at) = answer.not_before {

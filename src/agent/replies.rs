@@ -92,7 +92,7 @@ impl Replies {
 
     /// Whether a reply may still be taken soon, and the node should not go down before. The sender of one that was
     /// unroutable for two seconds has gone.
-    pub(super) fn someone_waits(&self) -> bool {
+    pub(super) fn has_pending_replies(&self) -> bool {
         let waits = |id: &RequestId| !self.unroutable.is_given_up(id);
         self.in_flight.iter().any(waits) || self.unroutable.has_fresh()
     }
@@ -151,7 +151,7 @@ mod tests {
         replies.enqueue_reply(job.clone().into());
         assert_eq!(queued(&mut replies), ["reply"]);
         let wait = replies.unroutable(job.clone());
-        assert!(!replies.is_in_flight(&job.id) && replies.someone_waits());
+        assert!(!replies.is_in_flight(&job.id) && replies.has_pending_replies());
         replies.retry_due();
         assert!(replies.is_empty());
         tokio::time::advance(wait).await;
@@ -159,6 +159,6 @@ mod tests {
         assert_eq!(queued(&mut replies), ["reply"]);
         assert!(replies.is_in_flight(&job.id));
         replies.taken(&job.id);
-        assert!(!replies.someone_waits() && !replies.has_unroutable());
+        assert!(!replies.has_pending_replies() && !replies.has_unroutable());
     }
 }

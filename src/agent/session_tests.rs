@@ -267,7 +267,7 @@ async fn an_unroutable_reply_waits_a_second_and_is_sent_again_until_it_is_taken(
             .await;
         broker.notice("ur.ackc.n1").await;
     });
-    assert!(!agent.replies.someone_waits() && !agent.is_busy());
+    assert!(!agent.replies.has_pending_replies() && !agent.is_busy());
 }
 
 #[tokio::test]

@@ -1,42 +1,28 @@
 //! The commands of `ur`.
 
 pub(crate) mod attach;
-mod broker;
 pub(crate) mod cancel;
 pub(crate) mod command_line;
 pub(crate) mod complete;
-pub(crate) mod docs;
 mod examples;
 pub(crate) mod exec;
 pub(crate) mod file;
 pub(crate) mod get;
-mod input;
 pub(crate) mod jobs;
-mod modules;
+pub(crate) mod man;
 pub(crate) mod nodes;
-mod output;
-mod past_run;
 pub(crate) mod ping;
 pub(crate) mod put;
-mod rolling;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod script;
-mod send;
 pub(crate) mod show;
-pub(crate) mod show_targets;
 mod slips;
 pub(crate) mod snoop;
-mod stdin;
-mod steering;
-mod targets;
+pub(crate) mod targets;
 pub(crate) mod task;
 pub(crate) mod tasks;
-mod transfer;
-mod values;
-mod watch;
-pub(crate) mod watch_nodes;
-mod web;
+pub(crate) mod watch;
 pub(crate) mod why;
 
 use std::ffi::OsString;
@@ -45,13 +31,15 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::flags::broker::BrokerArgs;
+
 /// Finds bare-metal nodes over RabbitMQ and runs scripts on them.
 #[derive(Debug, Parser)]
 #[command(name = "ur", version, disable_help_subcommand = true)]
 #[command(override_usage = "ur COMMAND …")]
 pub(crate) struct Args {
     #[command(flatten)]
-    pub broker: broker::BrokerArgs,
+    pub broker: BrokerArgs,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -61,7 +49,7 @@ pub(crate) enum Command {
     /// Show the nodes that answer
     Nodes(nodes::NodesArgs),
     /// Show whom a command would be sent to
-    Targets(show_targets::ShowTargetsArgs),
+    Targets(targets::ShowTargetsArgs),
     /// Show one page about a node
     Show(show::ShowArgs),
     /// Run a command line
@@ -90,7 +78,7 @@ pub(crate) enum Command {
     /// Show what runs and waits on nodes
     Jobs(jobs::JobsArgs),
     /// Show the nodes and what runs on them, again and again
-    Watch(watch_nodes::WatchNodesArgs),
+    Watch(watch::WatchArgs),
     /// End a request that is running
     Cancel(cancel::CancelArgs),
     /// Show messages as they pass

@@ -21,7 +21,7 @@ pub(crate) enum Exit {
     /// Some script exited non-zero, was ended, or was refused by its node.
     Failed = 3,
     /// A named node was not found, or none was. Nothing was sent.
-    Missing = 10,
+    NotFound = 10,
     /// Some node was not connected, or did not reply in time.
     NoAnswer = 20,
     /// The end of some script is unknown.
@@ -43,7 +43,7 @@ pub(crate) const MEANINGS: [(Exit, &str); 9] = [
         "some script exited non-zero, was ended, or was refused by its node",
     ),
     (
-        Exit::Missing,
+        Exit::NotFound,
         "a named node was not found, or no node was; nothing was sent",
     ),
     (
@@ -124,17 +124,17 @@ impl Exit {
             return Self::Usage;
         }
         if error.is::<Nobody>() {
-            return Self::Missing;
+            return Self::NotFound;
         }
         match error.downcast_ref::<Unselectable>() {
             Some(
-                Unselectable::Missing { .. }
-                | Unselectable::Down { .. }
+                Unselectable::NotFound { .. }
+                | Unselectable::Missing { .. }
                 | Unselectable::NoNode { .. }
                 | Unselectable::UnknownKeys {
                     some_match: false, ..
                 },
-            ) => Self::Missing,
+            ) => Self::NotFound,
             Some(
                 Unselectable::Repeated(..)
                 | Unselectable::NoVerdict { .. }
@@ -237,8 +237,8 @@ mod tests {
     fn an_error_is_told_by_its_kind() {
         let of = |error: anyhow::Error| Exit::of_error(&error);
         let (names, near) = (Vec::new(), Vec::new());
-        let missing = Unselectable::Missing { names, near };
-        assert_eq!(of(missing.into()), Exit::Missing);
+        let missing = Unselectable::NotFound { names, near };
+        assert_eq!(of(missing.into()), Exit::NotFound);
         let twice = Unselectable::Repeated(String::new(), String::new());
         assert_eq!(of(twice.into()), Exit::Usage);
         assert_eq!(of(Usage(String::new()).into()), Exit::Usage);

@@ -5,9 +5,9 @@
 //! - `archive`: folders as one archive, and an archive of a stranger unpacked;
 //! - `exit`: the exit status, and errors as the operator reads them;
 //! - `view`: what is printed, as tables, groups, JSON, counter, summary. Knows no flags;
-//! - `commands`: a file for each command, with its flags. The flags that several commands share, and
-//!   what they stand for, are in files of their own: `command_line`, `examples`, `broker`, `targets`, `output`, `watch`, `send`,
-//!   `input`, `modules`, `values`. No command knows another.
+//! - `flags`: the flags that several commands share, and what they stand for;
+//! - `commands`: a file for each command, with its own flags. None knows another, but for `task`, whose list is `tasks`,
+//!   and `command_line`, `examples` and `slips`, which help, manual pages and completion are made of.
 //!
 //! What travels between headnode and nodes is the business of the crate `client`.
 
@@ -16,6 +16,7 @@
 mod archive;
 mod commands;
 mod exit;
+mod flags;
 mod stderr;
 mod view;
 
@@ -24,8 +25,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use commands::{Args, Command};
 use commands::{
-    attach, cancel, command_line, complete, docs, exec, file, get, jobs, nodes, ping, put, run,
-    runs, script, show, show_targets, snoop, task, tasks, watch_nodes, why,
+    attach, cancel, command_line, complete, exec, file, get, jobs, man, nodes, ping, put, run,
+    runs, script, show, snoop, targets, task, tasks, watch, why,
 };
 use exit::Exit;
 
@@ -41,7 +42,7 @@ fn run_command(Args { broker, command }: Args) -> Result<Exit> {
     runtime.block_on(async {
         match command {
             Command::Nodes(args) => nodes::nodes(&broker, args).await,
-            Command::Targets(args) => show_targets::show_targets(&broker, args).await,
+            Command::Targets(args) => targets::show_targets(&broker, args).await,
             Command::Show(args) => show::show(&broker, args).await,
             Command::Exec(args) => exec::exec(&broker, args).await,
             Command::Script(args) => script::script(&broker, args).await,
@@ -55,14 +56,14 @@ fn run_command(Args { broker, command }: Args) -> Result<Exit> {
             Command::Runs(args) => runs::runs(&args),
             Command::Attach(args) => attach::attach(&broker, args).await,
             Command::Jobs(args) => jobs::jobs(&broker, args).await,
-            Command::Watch(args) => watch_nodes::watch(&broker, args).await,
+            Command::Watch(args) => watch::watch(&broker, args).await,
             Command::Cancel(args) => cancel::cancel(&broker, args).await,
             Command::Snoop(args) => snoop::snoop(&broker, args).await,
             Command::Why(args) => why::why(&broker, args).await,
             Command::Help { words } => command_line::help(&words),
-            Command::Completions { shell } => docs::completions(command_line::command(), shell),
+            Command::Completions { shell } => man::completions(command_line::command(), shell),
             Command::Complete { index, line } => complete::complete(index, line),
-            Command::Man { dir } => docs::manuals(command_line::command(), &dir),
+            Command::Man { dir } => man::manuals(command_line::command(), &dir),
         }
     })
 }

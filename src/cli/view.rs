@@ -38,7 +38,7 @@ pub(crate) use group::Folding;
 pub(crate) use out::{OutDir, file_name};
 pub(crate) use page::Pages;
 pub(crate) use screen::{Screen, View, ViewSettings};
-pub(crate) use style::Program;
+pub(crate) use style::ScriptLabel;
 use style::Style;
 pub(crate) use table::Table;
 pub(crate) use tally::tally;

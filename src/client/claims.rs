@@ -8,7 +8,7 @@ use std::fmt;
 use anyhow::Result;
 use futures_util::future::try_join_all;
 
-use super::names::Directory;
+use super::names::NameIndex;
 use super::plan::STATUS_REQUEST;
 use super::{Client, Node, Plain};
 use broker::Routing;
@@ -45,7 +45,7 @@ pub fn duplicate_uuids(nodes: &[Node]) -> Vec<DuplicateUuid> {
 
 /// Marks the nodes whose host names do not tell them from all others.
 pub(super) fn mark_namesakes(nodes: &mut [Node]) {
-    let directory = Directory::of(nodes);
+    let directory = NameIndex::of(nodes);
     let marks: Vec<bool> = nodes
         .iter()
         .map(|node| directory.has_namesake(node))
@@ -57,7 +57,10 @@ pub(super) fn mark_namesakes(nodes: &mut [Node]) {
 
 /// Parts the answers under disputed UUIDs from those behind which no agent listens. A UUID for which none listens
 /// at all stays in dispute.
-pub(super) async fn founded(client: &Client, nodes: Vec<Node>) -> Result<(Vec<Node>, Vec<Node>)> {
+pub(super) async fn drop_false_claims(
+    client: &Client,
+    nodes: Vec<Node>,
+) -> Result<(Vec<Node>, Vec<Node>)> {
     let disputed = duplicate_uuids(&nodes).into_iter();
     let disputed: HashSet<NodeId> = disputed.map(|duplicate| duplicate.id).collect();
     let (claims, mut founded): (Vec<Node>, Vec<Node>) = nodes
@@ -67,15 +70,15 @@ pub(super) async fn founded(client: &Client, nodes: Vec<Node>) -> Result<(Vec<No
     let listens = try_join_all(asked).await?;
     let heard = claims.iter().zip(&listens).filter(|(_, listens)| **listens);
     let settled: HashSet<NodeId> = heard.map(|(claim, _)| claim.id.clone()).collect();
-    let mut unfounded = Vec::new();
+    let mut false_claims = Vec::new();
     for (claim, listens) in claims.into_iter().zip(listens) {
         if listens || !settled.contains(&claim.id) {
             founded.push(claim);
         } else {
-            unfounded.push(claim);
+            false_claims.push(claim);
         }
     }
-    Ok((founded, unfounded))
+    Ok((founded, false_claims))
 }
 
 /// Asks for the status of a request that never was: it starts nothing.

@@ -1,6 +1,6 @@
 //! Discovery: one broadcast, and the sysinfo that every node answers with. Neither `ur` nor the broker knows how
 //! many nodes there are, so a search ends with a silence; how long a silence depends on what is known. Whatever
-//! answers, it ends: the bounds of what it takes in are in the intake.
+//! answers, it ends: the bounds of what it takes in are in `search_limits.rs`.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -9,21 +9,21 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::{Instant, timeout_at};
 
-use super::claims::{founded, mark_namesakes};
-use super::fleet::{self, NOT_REMEMBERED};
-use super::intake::Intake;
-use super::known_nodes::KnownNodes;
+use super::claims::{drop_false_claims, mark_namesakes};
+use super::expected_nodes::ExpectedNodes;
+use super::remembered_nodes::{self, NOT_REMEMBERED};
+use super::search_limits::SearchLimits;
 use super::{Client, Node, Remembered, WantedNames, by_name};
 use broker::{Delivery, Routing, Subscription};
 use protocol::{NodeId, RequestId, RoutingKey, SysinfoRequest};
 
-/// The silence that ends a search where no other is asked for.
+/// The silence that ends a search, unless the operator gives another by `--discover`.
 const QUIET: Duration = Duration::from_secs(1);
-/// How often the longest silence between two answers must have passed again, until one may be the last.
+/// A search may end early after so many times the longest gap between two answers.
 const GAPS: u32 = 4;
-/// The least and the most of that where all nodes have answered that did the last time.
+/// Bounds of that silence once all nodes have answered that did the last time.
 const AFTER_THE_LAST_KNOWN: [Duration; 2] = [Duration::from_millis(250), QUIET];
-/// The same where all have answered that were named: a second machine of the same UUID is to show itself.
+/// And once all named nodes have answered: a second machine of the same UUID still has time to answer.
 const AFTER_THE_LAST_WANTED: [Duration; 2] =
     [Duration::from_millis(100), Duration::from_millis(250)];
 
@@ -68,23 +68,23 @@ pub struct Found {
 /// Asks who is there. Where names say who has to answer, these are asked alone, as thousands of others would answer at
 /// the same time; all are asked if one of these does not answer.
 pub async fn discover(client: &Client, search: Search) -> Result<Found> {
-    let mut known = client.known_nodes();
+    let mut known = client.expected_nodes();
     let names = names_to_ask(client, &search.wanted);
     if !names.is_empty() {
         let asked = names.iter().cloned().collect();
-        let (intake, end) = ask(client, search.clone(), &mut known, asked).await?;
-        let mut wanted = intake
+        let (limits, end) = ask(client, search.clone(), &mut known, asked).await?;
+        let mut wanted = limits
             .nodes
             .iter()
             .filter(|node| search.wanted.expects(node));
         let is_asked = wanted.all(|node| names.contains(&node.id.as_str().to_lowercase()));
-        if is_asked && end == End::Silence(Missing::NoneWanted) {
-            return found_by(client, intake, end, &known).await;
+        if is_asked && end == End::Silence(Heard::AllWanted) {
+            return finish_search(client, limits, end, &known).await;
         }
-        known = client.known_nodes();
+        known = client.expected_nodes();
     }
-    let (intake, end) = ask(client, search, &mut known, Vec::new()).await?;
-    found_by(client, intake, end, &known).await
+    let (limits, end) = ask(client, search, &mut known, Vec::new()).await?;
+    finish_search(client, limits, end, &known).await
 }
 
 /// The names, and the UUIDs that they meant before: a second machine of such a UUID may go by another name, and is to
@@ -94,7 +94,11 @@ fn names_to_ask(client: &Client, wanted: &WantedNames) -> HashSet<String> {
     if names.is_empty() {
         return names;
     }
-    let remembered = client.fleet().nodes().unwrap_or_default().into_iter();
+    let remembered = client
+        .remembered_nodes()
+        .nodes()
+        .unwrap_or_default()
+        .into_iter();
     let meant = remembered.filter(|known| wanted.expects(&known.node));
     names.extend(meant.map(|known| known.node.id.as_str().to_lowercase()));
     names
@@ -104,9 +108,9 @@ fn names_to_ask(client: &Client, wanted: &WantedNames) -> HashSet<String> {
 async fn ask(
     client: &Client,
     search: Search,
-    known: &mut KnownNodes,
+    known: &mut ExpectedNodes,
     names: Vec<String>,
-) -> Result<(Intake, End)> {
+) -> Result<(SearchLimits, End)> {
     let request = RequestId::random().to_string();
     let answers = RoutingKey::ExecuteReply {
         node: "*".to_owned(),
@@ -126,32 +130,37 @@ async fn ask(
         names,
     })?;
     if client.send(&question, body).await? == Routing::Unroutable {
-        return Ok((Intake::new(Instant::now()), End::NoQueue));
+        return Ok((SearchLimits::new(Instant::now()), End::NoQueue));
     }
     collect(&mut subscription, search, known).await
 }
 
-async fn found_by(client: &Client, intake: Intake, end: End, known: &KnownNodes) -> Result<Found> {
-    let mut notes = intake.notes();
+async fn finish_search(
+    client: &Client,
+    limits: SearchLimits,
+    end: End,
+    known: &ExpectedNodes,
+) -> Result<Found> {
+    let mut notes = limits.notes();
     if end == End::TimeIsUp {
-        let took = Instant::now() - intake.began;
+        let took = Instant::now() - limits.began;
         notes.push(format!(
             "the search was ended after {:.0} s, though nodes still answered: some may be missing (--discover makes it longer)",
             took.as_secs_f64()
         ));
     }
-    let (nodes, unfounded) = founded(client, intake.nodes).await?;
-    notes.extend(unfounded.iter().map(|claim| {
+    let (nodes, false_claims) = drop_false_claims(client, limits.nodes).await?;
+    notes.extend(false_claims.iter().map(|claim| {
         let mac = claim.mac.as_deref().unwrap_or("no admin MAC");
         let (hostname, id) = (&claim.hostname, &claim.id);
         format!("{hostname} ({mac}) is left out: it gives the UUID {id} of another node, and no agent listens there")
     }));
     match end {
-        End::Silence(missing) => remember(known, missing, &nodes),
+        End::Silence(heard) => remember(known, heard, &nodes),
         End::ShortSilence | End::TimeIsUp | End::NoQueue => {}
     }
-    let mut found = found(client, nodes, notes).await;
-    if end == End::Silence(Missing::NoneWanted) {
+    let mut found = add_missing(client, nodes, notes).await;
+    if end == End::Silence(Heard::AllWanted) {
         found.misses_unknown = false;
         found.notes.retain(|note| note != NOT_REMEMBERED);
     }
@@ -159,13 +168,13 @@ async fn found_by(client: &Client, intake: Intake, end: End, known: &KnownNodes)
 }
 
 /// Notes who was seen, and adds who was not.
-async fn found(client: &Client, mut nodes: Vec<Node>, mut notes: Vec<String>) -> Found {
+async fn add_missing(client: &Client, mut nodes: Vec<Node>, mut notes: Vec<String>) -> Found {
     mark_namesakes(&mut nodes);
     nodes.sort_by(in_order);
-    let unseen = client.fleet().saw(&nodes).await;
+    let unseen = client.remembered_nodes().saw(&nodes).await;
     let mut missing = unseen.missing;
     notes.extend(unseen.notes);
-    fleet::mark_namesakes(&mut missing, &mut nodes);
+    remembered_nodes::mark_missing_namesakes(&mut missing, &mut nodes);
     missing.sort_by(|a, b| in_order(&a.node, &b.node));
     Found {
         nodes,
@@ -183,7 +192,7 @@ fn in_order(a: &Node, b: &Node) -> Ordering {
 /// Why a search ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    Silence(Missing),
+    Silence(Heard),
     /// Too short a silence says nothing about those that it did not wait for.
     ShortSilence,
     TimeIsUp,
@@ -194,66 +203,66 @@ enum End {
 async fn collect(
     subscription: &mut Subscription,
     search: Search,
-    known: &mut KnownNodes,
-) -> Result<(Intake, End)> {
+    known: &mut ExpectedNodes,
+) -> Result<(SearchLimits, End)> {
     let mut wanted = search.wanted;
-    let mut intake = Intake::new(Instant::now());
-    let mut patience = Patience::new(search.quiet, intake.began);
-    let mut missing = Missing::Unknown;
+    let mut limits = SearchLimits::new(Instant::now());
+    let mut patience = Patience::new(search.quiet, limits.began);
+    let mut heard = Heard::NotAllKnown;
     loop {
-        let silence = patience.until(missing);
-        let time_is_up = intake.began + intake.longest(search.quiet);
+        let silence = patience.until(heard);
+        let time_is_up = limits.began + limits.longest(search.quiet);
         let received = timeout_at(silence.min(time_is_up), subscription.receive()).await;
         let Ok(delivery) = received else {
-            let end = match missing {
+            let end = match heard {
                 _ if time_is_up < silence => End::TimeIsUp,
-                Missing::Unknown if !patience.is_for_all() => End::ShortSilence,
-                missing => End::Silence(missing),
+                Heard::NotAllKnown if !patience.is_for_all() => End::ShortSilence,
+                heard => End::Silence(heard),
             };
-            return Ok((intake, end));
+            return Ok((limits, end));
         };
         let delivery = delivery?;
-        if !intake.reads(delivery.body.len()) {
+        if !limits.reads(delivery.body.len()) {
             continue;
         }
         let Some(node) = read(&delivery, search.keep_sysinfo) else {
             continue;
         };
         let expected = known.expects(&node) || wanted.expects(&node);
-        if !intake.take(&node, expected) {
+        if !limits.take(&node, expected) {
             continue;
         }
         patience.answered(Instant::now());
         let all_known = known.answered(&node);
-        missing = if wanted.answered(&node) {
-            Missing::NoneWanted
+        heard = if wanted.answered(&node) {
+            Heard::AllWanted
         } else if all_known {
-            Missing::NoneKnown
+            Heard::AllKnown
         } else {
-            Missing::Unknown
+            Heard::NotAllKnown
         };
-        if missing == Missing::NoneWanted {
+        if heard == Heard::AllWanted {
             patience.complete();
         }
     }
 }
 
-fn remember(known: &KnownNodes, missing: Missing, nodes: &[Node]) {
-    match missing {
+fn remember(known: &ExpectedNodes, heard: Heard, nodes: &[Node]) {
+    match heard {
         // Others were not waited for.
-        Missing::NoneWanted => {}
-        Missing::NoneKnown => known.add(nodes),
-        Missing::Unknown => known.replace(nodes),
+        Heard::AllWanted => {}
+        Heard::AllKnown => known.add(nodes),
+        Heard::NotAllKnown => known.replace(nodes),
     }
 }
 
 /// Who has not answered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Missing {
-    Unknown,
+enum Heard {
+    NotAllKnown,
     /// All that answered the last time have answered; whether others have come since is not known.
-    NoneKnown,
-    NoneWanted,
+    AllKnown,
+    AllWanted,
 }
 
 /// How long the next answer is waited for.
@@ -298,15 +307,15 @@ impl Patience {
         self.quiet.is_none_or(|quiet| quiet >= QUIET)
     }
 
-    fn until(&self, missing: Missing) -> Instant {
+    fn until(&self, heard: Heard) -> Instant {
         let gaps = self.longest_gap * GAPS;
         let within = |[least, most]: [Duration; 2]| gaps.clamp(least, most);
         let quiet = self.quiet.unwrap_or(QUIET);
         self.latest
-            + match missing {
-                Missing::NoneWanted => within(AFTER_THE_LAST_WANTED).min(quiet),
-                Missing::NoneKnown if self.quiet.is_none() => within(AFTER_THE_LAST_KNOWN),
-                Missing::NoneKnown | Missing::Unknown => quiet,
+            + match heard {
+                Heard::AllWanted => within(AFTER_THE_LAST_WANTED).min(quiet),
+                Heard::AllKnown if self.quiet.is_none() => within(AFTER_THE_LAST_KNOWN),
+                Heard::AllKnown | Heard::NotAllKnown => quiet,
             }
     }
 }
@@ -333,34 +342,34 @@ mod tests {
     }
 
     /// How long after the last of those answers, each so long after the one before it, a search ends.
-    fn waits(quiet: Option<Duration>, gaps: &[u64], missing: Missing) -> Duration {
+    fn waits(quiet: Option<Duration>, gaps: &[u64], heard: Heard) -> Duration {
         let mut now = Instant::now();
         let mut patience = Patience::new(quiet, now);
         for gap in gaps {
             now += ms(*gap);
             patience.answered(now);
         }
-        patience.until(missing) - now
+        patience.until(heard) - now
     }
 
     #[test]
     fn a_second_of_silence_ends_a_search_where_nothing_is_known() {
-        assert_eq!(waits(None, &[5, 5], Missing::Unknown), ms(1000));
-        assert_eq!(waits(None, &[], Missing::Unknown), ms(1000));
-        assert_eq!(waits(Some(ms(300)), &[5, 5], Missing::Unknown), ms(300));
+        assert_eq!(waits(None, &[5, 5], Heard::NotAllKnown), ms(1000));
+        assert_eq!(waits(None, &[], Heard::NotAllKnown), ms(1000));
+        assert_eq!(waits(Some(ms(300)), &[5, 5], Heard::NotAllKnown), ms(300));
     }
 
     #[test]
     fn a_search_ends_early_where_all_known_nodes_have_answered_without_long_gaps() {
-        assert_eq!(waits(None, &[5, 5], Missing::NoneKnown), ms(250));
-        assert_eq!(waits(None, &[5, 100, 5], Missing::NoneKnown), ms(400));
-        assert_eq!(waits(None, &[5, 700], Missing::NoneKnown), ms(1000));
+        assert_eq!(waits(None, &[5, 5], Heard::AllKnown), ms(250));
+        assert_eq!(waits(None, &[5, 100, 5], Heard::AllKnown), ms(400));
+        assert_eq!(waits(None, &[5, 700], Heard::AllKnown), ms(1000));
     }
 
     #[test]
     fn a_silence_that_was_asked_for_is_kept() {
-        assert_eq!(waits(Some(ms(3000)), &[5], Missing::NoneKnown), ms(3000));
-        assert_eq!(waits(Some(ms(50)), &[5], Missing::NoneWanted), ms(50));
+        assert_eq!(waits(Some(ms(3000)), &[5], Heard::AllKnown), ms(3000));
+        assert_eq!(waits(Some(ms(50)), &[5], Heard::AllWanted), ms(50));
     }
 
     #[test]
@@ -372,7 +381,7 @@ mod tests {
         for i in 1..100 {
             patience.answered(asked + ms(5 + i * 10));
         }
-        assert_eq!(patience.until(Missing::NoneWanted), asked + ms(105));
+        assert_eq!(patience.until(Heard::AllWanted), asked + ms(105));
     }
 
     #[test]
@@ -384,8 +393,8 @@ mod tests {
 
     #[test]
     fn after_the_named_ones_a_second_machine_of_the_same_uuid_has_time_to_answer() {
-        assert_eq!(waits(None, &[5], Missing::NoneWanted), ms(100));
-        assert_eq!(waits(None, &[40], Missing::NoneWanted), ms(160));
-        assert_eq!(waits(None, &[400], Missing::NoneWanted), ms(250));
+        assert_eq!(waits(None, &[5], Heard::AllWanted), ms(100));
+        assert_eq!(waits(None, &[40], Heard::AllWanted), ms(160));
+        assert_eq!(waits(None, &[400], Heard::AllWanted), ms(250));
     }
 }

@@ -20,7 +20,7 @@ pub(super) enum Kind {
     /// An array of texts.
     Texts,
     /// An object of texts.
-    Words,
+    TextMap,
     /// An object, by name, of objects with these fields.
     Named(&'static [(&'static str, Kind)]),
     Object(&'static [(&'static str, Kind)]),
@@ -88,7 +88,7 @@ pub(super) const FACTS: &[(&str, Kind)] = &[
     ("CPU Sockets", Number),
     ("Hypervisor", Text),
     ("Disks", Kind::Named(DISK)),
-    ("Boot Parameters", Kind::Words),
+    ("Boot Parameters", Kind::TextMap),
     ("Network Interfaces", Kind::Named(INTERFACE)),
     ("Virtual Network Interfaces", Kind::Named(INTERFACE)),
     ("Ur Agent", Kind::Object(AGENT)),
@@ -146,7 +146,7 @@ fn typed(value: &Value, kind: Kind) -> Value {
             Some(Value::Object(named.iter().map(one).collect()))
         }
         (Kind::Object(table), Value::Object(fields)) => Some(Value::Object(object(fields, table))),
-        (Kind::Words, Value::Object(words)) => {
+        (Kind::TextMap, Value::Object(words)) => {
             let one = |(name, value): (&String, &Value)| (name.clone(), typed(value, Text));
             Some(Value::Object(words.iter().map(one).collect()))
         }

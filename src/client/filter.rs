@@ -12,7 +12,7 @@ use jaq_core::{Compiler, Ctx, Vars, data, unwrap_valr};
 use jaq_json::{Val, read};
 use serde_json::Value;
 
-use super::strict::{COMPARISONS, Strict};
+use super::strict_comparisons::{COMPARISONS, Strict};
 use super::{Plain, facts};
 
 /// What jq has and jaq has not.

@@ -110,7 +110,7 @@ impl WantedNames {
 }
 
 /// The names of the nodes that answered: thousands are looked up, not compared.
-pub(super) struct Directory<'a> {
+pub(super) struct NameIndex<'a> {
     nodes: &'a [Node],
     by_uuid: HashMap<String, Vec<usize>>,
     by_said: HashMap<String, Vec<usize>>,
@@ -118,7 +118,7 @@ pub(super) struct Directory<'a> {
     uuids: Vec<(String, usize)>,
 }
 
-impl<'a> Directory<'a> {
+impl<'a> NameIndex<'a> {
     pub(super) fn of(nodes: &'a [Node]) -> Self {
         let mut directory = Self {
             nodes,

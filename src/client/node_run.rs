@@ -28,7 +28,7 @@ pub(super) struct NodeRun {
     pub(super) retry_at: Option<Instant>,
     /// It is asked what became of the request, from before the broker confirms the question: the answer may come
     /// sooner. It has said nothing since.
-    pub(super) status_asked: bool,
+    pub(super) question_confirmed: bool,
     /// No queue took the last message for it.
     pub(super) unroutable: bool,
     pub(super) result: Option<NodeResult>,
@@ -55,7 +55,7 @@ impl NodeRun {
             last_progress: None,
             last_heard: None,
             retry_at: None,
-            status_asked: false,
+            question_confirmed: false,
             unroutable: false,
             result: None,
         }
@@ -74,7 +74,7 @@ impl NodeRun {
     }
 
     pub(super) fn picked_up(&mut self, now: Instant) {
-        self.status_asked = false;
+        self.question_confirmed = false;
         self.last_heard = Some(now);
         if !self.is_picked_up() {
             self.stage = Stage::PickedUp(now);
@@ -142,7 +142,7 @@ impl NodeRun {
     pub(super) fn judge(&self, reply: &Reply) -> Outcome {
         match task::outcome(reply) {
             // The answer to our question and not to our request.
-            Outcome::Refused(_) if self.status_asked && reply.is_unknown_request() => {
+            Outcome::Refused(_) if self.question_confirmed && reply.is_unknown_request() => {
                 Outcome::Undetermined {
                     message: FORGOTTEN.to_owned(),
                 }

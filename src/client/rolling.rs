@@ -62,7 +62,7 @@ pub(super) struct Turns {
 enum UntilNext {
     EndOfBatch,
     Time(Instant),
-    Word,
+    Operator,
 }
 
 impl Turns {
@@ -142,21 +142,21 @@ impl Turns {
         match self.between {
             Between::Nothing => self.begin(),
             Between::Pause(pause) => self.until_next = UntilNext::Time(now + pause),
-            Between::Question => self.until_next = UntilNext::Word,
+            Between::Question => self.until_next = UntilNext::Operator,
         }
         Some(end)
     }
 
     /// The operator's word.
     pub(super) fn go_on(&mut self) {
-        if self.until_next == UntilNext::Word {
+        if self.until_next == UntilNext::Operator {
             self.begin();
         }
     }
 
     /// The question was not answered, and another one was asked since.
     pub(super) fn ask_again(&mut self) {
-        if self.until_next == UntilNext::Word {
+        if self.until_next == UntilNext::Operator {
             self.until_next = UntilNext::EndOfBatch;
         }
     }

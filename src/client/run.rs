@@ -88,7 +88,7 @@ enum SessionEnd {
     Disconnected,
 }
 
-enum Step {
+enum RunInput {
     Steer(Steer),
     Tick,
     Received(Result<Delivery>),
@@ -121,10 +121,10 @@ impl Run<'_> {
                 publishing.push(publish(&publisher, i, payload, publication));
             }
             let step = select! {
-                Some(steer) = steering.next() => Step::Steer(steer),
-                _ = self.tick.tick() => Step::Tick,
-                delivery = subscription.receive() => Step::Received(delivery),
-                Some(published) = publishing.next() => Step::Published(published),
+                Some(steer) = steering.next() => RunInput::Steer(steer),
+                _ = self.tick.tick() => RunInput::Tick,
+                delivery = subscription.receive() => RunInput::Received(delivery),
+                Some(published) = publishing.next() => RunInput::Published(published),
             };
             if let Err(error) = self.handle(step)? {
                 (self.on_event)(RunEvent::ConnectionLost(&error_chain(&error)))?;
@@ -136,14 +136,14 @@ impl Run<'_> {
     }
 
     /// The inner error is one that a new connection may cure.
-    fn handle(&mut self, step: Step) -> Result<Result<()>> {
+    fn handle(&mut self, input: RunInput) -> Result<Result<()>> {
         let now = Instant::now();
-        let event = match step {
-            Step::Steer(steer) => return self.steer(steer).map(Ok),
-            Step::Tick => return self.tick(now).map(Ok),
-            Step::Received(Ok(delivery)) => self.state.received(&delivery, now),
-            Step::Received(Err(error)) => return Ok(Err(error)),
-            Step::Published(Published {
+        let event = match input {
+            RunInput::Steer(steer) => return self.steer(steer).map(Ok),
+            RunInput::Tick => return self.tick(now).map(Ok),
+            RunInput::Received(Ok(delivery)) => self.state.received(&delivery, now),
+            RunInput::Received(Err(error)) => return Ok(Err(error)),
+            RunInput::Published(Published {
                 to,
                 payload,
                 routing,

@@ -100,7 +100,7 @@ impl<'a> RunState<'a> {
             let node = &mut self.nodes[i];
             node.sent_at = Some(now);
             node.stage = Stage::Publishing;
-            node.status_asked = self.plan.action == Action::Attach;
+            node.question_confirmed = self.plan.action == Action::Attach;
             // It cannot be asked, but its reply may be on its way.
             if self.plan.action == Action::Attach && !node.is_ur_agent() {
                 (node.stage, node.taken) = (Stage::Sent, true);
@@ -137,7 +137,7 @@ impl<'a> RunState<'a> {
         };
         let node = &mut self.nodes[i];
         if self.cancelled_until.is_some() {
-            node.status_asked = true;
+            node.question_confirmed = true;
             return Some((i, Payload::Cancel));
         }
         let repeatable = match self.plan.action {
@@ -145,7 +145,7 @@ impl<'a> RunState<'a> {
             Action::Cancel => !node.taken,
         };
         if !repeatable {
-            node.status_asked = true;
+            node.question_confirmed = true;
             return Some((i, Payload::StatusRequest));
         }
         node.stage = Stage::Publishing;

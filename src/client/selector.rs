@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::absent::all_cover;
-use super::chosen::{Choice, Meant, targets};
-use super::judge::{Matching, matching};
-use super::names::Directory;
+use super::evaluate::{Matching, matching};
+use super::missing_nodes::all_cover;
+use super::names::NameIndex;
+use super::targets::{Choice, Meant, targets};
 use super::{
     BadFilter, Filter, Node, NodeName, Pattern, Remembered, Search, Target, Unselectable,
     WantedNames,
@@ -133,12 +133,12 @@ impl Selector {
         let missing: Vec<Node> = remembered.iter().map(|it| it.node.clone()).collect();
         let candidates = Candidates {
             nodes,
-            directory: Directory::of(nodes),
-            remembered: Directory::of(&missing),
+            directory: NameIndex::of(nodes),
+            remembered: NameIndex::of(&missing),
         };
         let meant = self.meant(&candidates, None)?;
-        if !meant.missing.is_empty() {
-            return Err(candidates.missing(&meant.missing));
+        if !meant.not_found.is_empty() {
+            return Err(candidates.not_found(&meant.not_found));
         }
         for choice in &meant.chosen {
             candidates.refuse_namesake(choice, remembered)?;
@@ -160,7 +160,7 @@ impl Selector {
             Self::Recorded(names) => candidates.recorded(names),
             Self::Like(pattern) => {
                 let meant = Meant::of(all.filter(|i| candidates.is_like(pattern, *i)));
-                meant.or_else_missing(&pattern.written)
+                meant.or_else_not_found(&pattern.written)
             }
             Self::Where(filter) => {
                 let judged: Vec<usize> = match within {
@@ -195,12 +195,12 @@ impl Selector {
         candidates: &Candidates<'_>,
     ) -> Result<(), Unselectable> {
         let mut other = self.meant(candidates, Some(&meant.chosen))?;
-        let is_there = |name: &String| !meant.missing.contains(name);
+        let is_there = |name: &String| !meant.not_found.contains(name);
         other
-            .missing
+            .not_found
             .retain(|name| is_there(name) && all_cover(before, name) != Some(false));
         meant
-            .missing
+            .not_found
             .retain(|name| self.covers(name) != Some(false));
         meant.narrow(other);
         Ok(())
@@ -217,12 +217,14 @@ impl Selector {
             let name = NodeName(name.clone());
             !candidates.remembered.meant(&name).is_empty()
         };
-        let is_strange = |name: &&String| !meant.missing.contains(name) && !is_known(name);
+        let is_strange = |name: &&String| !meant.not_found.contains(name) && !is_known(name);
         let strange: Vec<String> = other.nobody.iter().filter(is_strange).cloned().collect();
         if !strange.is_empty() {
-            return Err(candidates.missing(&strange));
+            return Err(candidates.not_found(&strange));
         }
-        meant.missing.retain(|name| self.covers(name) != Some(true));
+        meant
+            .not_found
+            .retain(|name| self.covers(name) != Some(true));
         meant.remove(&other, candidates.nodes);
         Ok(())
     }
@@ -231,9 +233,9 @@ impl Selector {
 /// What is chosen from.
 struct Candidates<'n> {
     nodes: &'n [Node],
-    directory: Directory<'n>,
+    directory: NameIndex<'n>,
     /// Those that did not answer.
-    remembered: Directory<'n>,
+    remembered: NameIndex<'n>,
 }
 
 impl Candidates<'_> {
@@ -246,7 +248,7 @@ impl Candidates<'_> {
                 those.retain(|i| name.is_whole_name_of(&self.nodes[*i]));
             }
             if those.is_empty() {
-                meant.missing.push(name.0.clone());
+                meant.not_found.push(name.0.clone());
             }
             let choices = those.into_iter();
             let choices = choices.map(|node| Choice {
@@ -256,7 +258,7 @@ impl Candidates<'_> {
             meant.chosen.extend(choices);
         }
         if meant.chosen.is_empty() {
-            meant.nobody.clone_from(&meant.missing);
+            meant.nobody.clone_from(&meant.not_found);
         }
         meant
     }
@@ -267,7 +269,7 @@ impl Candidates<'_> {
             let name = NodeName(name.clone());
             self.remembered.meant(&name).is_empty()
         };
-        meant.missing.retain(is_strange);
+        meant.not_found.retain(is_strange);
         meant
     }
 
@@ -316,14 +318,14 @@ impl Candidates<'_> {
         })
     }
 
-    fn missing(&self, names: &[String]) -> Unselectable {
+    fn not_found(&self, names: &[String]) -> Unselectable {
         let mut near = Vec::new();
         for name in names.iter().take(3) {
             near.extend(self.directory.near(&NodeName(name.clone())));
         }
         let mut seen = HashSet::new();
         near.retain(|name| seen.insert(name.clone()));
-        Unselectable::Missing {
+        Unselectable::NotFound {
             names: names.to_vec(),
             near,
         }

@@ -130,7 +130,7 @@ fn a_uuid_means_the_node_that_has_it_and_not_one_that_calls_itself_so() {
     nodes.push(node("u9", "00:00:00:00:00:09", uuid));
     assert!(matches!(
         by_name(&[uuid], &nodes),
-        Err(Unselectable::Missing { .. })
+        Err(Unselectable::NotFound { .. })
     ));
     let named = Selector::Named(vec![NodeName(uuid.to_owned())]);
     assert!(!named.wanted().answered(&nodes[3]));
@@ -148,13 +148,16 @@ fn a_node_that_shares_its_host_name_is_called_by_its_uuid_too() {
     let targets = Selector::All.select(&nodes).unwrap().targets;
     let names: Vec<String> = targets.iter().map(Target::name).collect();
     assert_eq!(names, ["node1(u1)", "node2", "node3", "node1(u4)"]);
-    assert_eq!((targets[0].word(), targets[1].word()), ("u1", "node2"));
+    assert_eq!(
+        (targets[0].node_set_name(), targets[1].node_set_name()),
+        ("u1", "node2")
+    );
     let odd = |name: &str| Target {
         hostname: Plain::name(name),
         ..targets[1].clone()
     };
     for name in ["a b", "$(reboot)", "n1,n2", "-a", "x;y"] {
-        assert_eq!(odd(name).word(), "u2", "{name}");
+        assert_eq!(odd(name).node_set_name(), "u2", "{name}");
     }
 }
 
@@ -186,7 +189,7 @@ fn no_node_is_an_error() {
     let none = Selector::compile("false").unwrap().select(&three());
     assert_eq!(
         none.unwrap_err().to_string(),
-        "3 nodes answered, none of them meant"
+        "3 nodes answered, none of them matches"
     );
     let fails = Selector::compile(".Hostname.x").unwrap().select(&three());
     assert!(matches!(fails, Err(Unselectable::NoVerdict { .. })));
@@ -200,7 +203,7 @@ fn an_expression_that_is_no_question_means_nobody() {
     };
     assert!(refused(r#".Hostname = "x""#).contains("gives an object for node1"));
     assert!(refused(r#".Hostname > 5"#).contains("cannot compare"));
-    assert!(refused("def f: f; f").contains("does not end on node1"));
+    assert!(refused("def f: f; f").contains("512 MiB on node1"));
     let unknown = refused(r#".Hostnam != "x""#);
     assert!(
         unknown.contains("no node that is asked about has `Hostnam`: do you mean `Hostname`"),
@@ -262,7 +265,7 @@ fn a_node_is_named_by_short_name_address_or_the_beginning_of_its_uuid_in_any_cas
     }
     for name in ["1b4e28b", "1b4e28bb", "cafe", "db1(cafe0001)", "web"] {
         assert!(
-            matches!(meant(name, &nodes), Err(Unselectable::Missing { .. })),
+            matches!(meant(name, &nodes), Err(Unselectable::NotFound { .. })),
             "{name}"
         );
     }

@@ -38,7 +38,7 @@ impl Target {
     }
 
     /// The word by which a shell and `-n` take it, and which means no other node.
-    pub fn word(&self) -> &str {
+    pub fn node_set_name(&self) -> &str {
         let is_word = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
         let hostname = &*self.hostname;
         if self.has_namesake || hostname.starts_with('-') || !hostname.chars().all(is_word) {

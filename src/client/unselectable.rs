@@ -2,8 +2,8 @@
 
 use std::{fmt, io};
 
-use super::judge::UnknownKey;
-use super::names::Directory;
+use super::evaluate::UnknownKey;
+use super::names::NameIndex;
 use super::{Clock, DuplicateUuid, Groups, NoVerdict, Node, NodeName, Plain, Remembered};
 use protocol::NodeId;
 use task::did_you_mean;
@@ -16,13 +16,13 @@ const MAX_SUGGESTED: usize = 3;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unselectable {
     /// These were named and did not answer; and names that look like them.
-    Missing {
+    NotFound {
         names: Vec<String>,
         near: Vec<String>,
     },
     /// The same, and some of them are remembered, each with what it is remembered as.
-    Down {
-        down: Vec<(String, Remembered)>,
+    Missing {
+        missing: Vec<(String, Remembered)>,
         unknown: Vec<String>,
         near: Vec<String>,
     },
@@ -54,25 +54,25 @@ pub enum Unselectable {
 impl Unselectable {
     /// With what is remembered of nodes that did not answer.
     pub fn remembering(self, missing: &[Remembered]) -> Self {
-        let Self::Missing { names, near } = self else {
+        let Self::NotFound { names, near } = self else {
             return self;
         };
         let nodes: Vec<Node> = missing.iter().map(|it| it.node.clone()).collect();
-        let directory = Directory::of(&nodes);
-        let (mut down, mut unknown) = (Vec::new(), Vec::new());
+        let directory = NameIndex::of(&nodes);
+        let (mut found, mut unknown) = (Vec::new(), Vec::new());
         for name in names {
             match directory.meant(&NodeName(name.clone()))[..] {
-                [i] => down.push((name, missing[i].clone())),
+                [i] => found.push((name, missing[i].clone())),
                 _ => unknown.push(name),
             }
         }
-        match down.is_empty() {
-            true => Self::Missing {
+        match found.is_empty() {
+            true => Self::NotFound {
                 names: unknown,
                 near,
             },
-            false => Self::Down {
-                down,
+            false => Self::Missing {
+                missing: found,
                 unknown,
                 near,
             },
@@ -85,8 +85,8 @@ impl Unselectable {
     #[must_use]
     pub fn suggesting(mut self, groups: &Groups) -> Self {
         let (names, near) = match &mut self {
-            Self::Missing { names, near } => (names, near),
-            Self::Down { unknown, near, .. } => (unknown, near),
+            Self::NotFound { names, near } => (names, near),
+            Self::Missing { unknown, near, .. } => (unknown, near),
             _ => return self,
         };
         let mut meant: Vec<String> = Vec::new();
@@ -107,7 +107,7 @@ impl Unselectable {
 impl fmt::Display for Unselectable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing { names, near } => {
+            Self::NotFound { names, near } => {
                 let shown: Vec<Plain> = names
                     .iter()
                     .take(MAX_TOLD)
@@ -119,14 +119,16 @@ impl fmt::Display for Unselectable {
                 }
                 f.write_str(&did_you_mean(near))
             }
-            Self::Down {
-                down,
+            Self::Missing {
+                missing,
                 unknown,
                 near,
-            } => write_down(f, down, unknown, near),
+            } => write_missing(f, missing, unknown, near),
             Self::NoNode { answered: 0 } => f.write_str("no node answered"),
             Self::NoNode { answered: 1 } => f.write_str("1 node answered, and is not meant"),
-            Self::NoNode { answered } => write!(f, "{answered} nodes answered, none of them meant"),
+            Self::NoNode { answered } => {
+                write!(f, "{answered} nodes answered, none of them matches")
+            }
             Self::Repeated(one, other) => write!(
                 f,
                 "{one} and {other} are machines of one UUID: send to one of them at a time"
@@ -150,7 +152,7 @@ impl fmt::Display for Unselectable {
             Self::NoVerdict { node, why } => f.write_str(&why.about(node)),
             Self::Endless { node } => write!(
                 f,
-                "the expression does not end on {node}, or takes too much memory: it was ended"
+                "timeout or out of memory: the expression ran longer than 3 s or took more than 512 MiB on {node}"
             ),
             Self::UnknownKeys { keys, .. } => {
                 for (i, unknown) in keys.iter().enumerate() {
@@ -181,14 +183,14 @@ fn write_namesake(
     )
 }
 
-fn write_down(
+fn write_missing(
     f: &mut fmt::Formatter<'_>,
-    down: &[(String, Remembered)],
+    missing: &[(String, Remembered)],
     unknown: &[String],
     near: &[String],
 ) -> fmt::Result {
     let clock = Clock::of(&io::stderr());
-    for (i, (name, known)) in down.iter().enumerate() {
+    for (i, (name, known)) in missing.iter().enumerate() {
         let name = Plain::of(name);
         f.write_str(if i > 0 { "\n" } else { "" })?;
         write!(
@@ -198,18 +200,18 @@ fn write_down(
         )?;
     }
     f.write_str("\nnothing was sent; to leave out who does not answer: -x ")?;
-    for (i, (name, _)) in down.iter().take(MAX_TOLD).enumerate() {
+    for (i, (name, _)) in missing.iter().take(MAX_TOLD).enumerate() {
         f.write_str(if i > 0 { "," } else { "" })?;
         f.write_str(&Plain::of(name))?;
     }
-    if down.len() > MAX_TOLD {
+    if missing.len() > MAX_TOLD {
         f.write_str(",…")?;
     }
     if unknown.is_empty() {
         return Ok(());
     }
     let (names, near) = (unknown.to_vec(), near.to_vec());
-    write!(f, "\n{}", Unselectable::Missing { names, near })
+    write!(f, "\n{}", Unselectable::NotFound { names, near })
 }
 
 impl std::error::Error for Unselectable {}

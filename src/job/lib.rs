@@ -16,7 +16,7 @@
 //! | `replied` | agent | the broker has confirmed the reply |
 //! | `rebooting` | agent | the reboot it asked for has been started |
 //!
-//! What the script may reach lies in another tree (`work.rs`), and nothing there is believed.
+//! What the script may reach lies in another tree (`work_dir.rs`), and nothing there is believed.
 
 mod atomic_file;
 pub mod capture;
@@ -25,20 +25,20 @@ mod commit;
 pub mod fork_server;
 mod interpreter;
 mod lock;
-mod owner;
 mod process;
 mod process_ref;
 mod record;
 mod removal;
 mod retention;
-mod run;
+mod script_run;
 mod signals;
 mod spool;
 mod start;
+mod state_dir_owner;
 mod stream;
 mod supervise;
 mod title;
-mod work;
+mod work_dir;
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -237,7 +237,7 @@ impl Job {
         watch.signal(Signal::STOP)?;
         let cgroup = cgroup::Cgroup::find(&self.id);
         if let Some(pid) = Pid::from_raw(pids.supervisor.pid) {
-            process::kill_all(|| run::processes(pid, cgroup.as_ref()));
+            process::kill_all(|| script_run::processes(pid, cgroup.as_ref()));
         }
         watch.signal(Signal::KILL).context("killing the supervisor")
     }

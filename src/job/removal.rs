@@ -22,7 +22,7 @@ use rustix::io::Errno;
 
 use protocol::RequestId;
 
-use super::work::{open_beneath, open_directory};
+use super::work_dir::{open_beneath, open_directory};
 
 /// Names of `.gone` that are read at a time.
 const MAX_NAMES: usize = 1000;

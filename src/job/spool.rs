@@ -15,14 +15,14 @@ use rustix::process::geteuid;
 
 use super::commit::Created;
 use super::retention::Retention;
-use super::work::{WORK, open_beneath, open_directory};
-use super::{Job, lock, owner, removal};
+use super::work_dir::{WORK, open_beneath, open_directory};
+use super::{Job, lock, removal, state_dir_owner};
 
 /// `<state-dir>`, held by one agent at a time.
 pub struct Spool {
     state_dir: PathBuf,
     pub(super) jobs: PathBuf,
-    /// What scripts may reach; see [`work`](super::work).
+    /// What scripts may reach; see [`work_dir`](super::work_dir).
     work: PathBuf,
     /// Where jobs are built: what is found here is no job.
     pub(super) building: PathBuf,
@@ -38,16 +38,16 @@ impl Spool {
     pub fn open(state_dir: &Path) -> Result<Self> {
         let given = path::absolute(state_dir)
             .with_context(|| format!("finding {}", state_dir.display()))?;
-        owner::make(&given)?;
-        owner::check_path(&given)?;
+        state_dir_owner::make(&given)?;
+        state_dir_owner::check_path(&given)?;
         let state_dir =
             fs::canonicalize(&given).with_context(|| format!("finding {}", given.display()))?;
-        owner::check_path(&state_dir)?;
-        owner::close(&state_dir)?;
+        state_dir_owner::check_path(&state_dir)?;
+        state_dir_owner::close(&state_dir)?;
         let lock = lock::take(&state_dir)?;
         let (jobs, work) = (state_dir.join("jobs"), state_dir.join(WORK));
-        owner::make(&jobs)?;
-        owner::close(&jobs)?;
+        state_dir_owner::make(&jobs)?;
+        state_dir_owner::close(&jobs)?;
         let mut spool = Self {
             building: jobs.join(".new"),
             retention: Retention::default(),
@@ -66,8 +66,8 @@ impl Spool {
         if fs::remove_dir(&self.building).is_err() {
             removal::discard(&self.building, &self.jobs).ok();
         }
-        owner::make(&self.building)?;
-        owner::make(&removal::gone(&self.jobs))?;
+        state_dir_owner::make(&self.building)?;
+        state_dir_owner::make(&removal::gone(&self.jobs))?;
         // What a script made of it keeps no agent from answering for all jobs: one that finds no place there is
         // refused and says so.
         self.mend_work().ok();
@@ -98,7 +98,7 @@ impl Spool {
         };
         if !is_own(&self.work) {
             removal::discard(&self.work, &self.jobs).ok();
-            owner::make(&self.work)?;
+            state_dir_owner::make(&self.work)?;
         }
         let Ok(work) = self.open_work() else {
             return Ok(());
@@ -108,7 +108,7 @@ impl Spool {
         let gone = removal::gone(&self.work);
         if !is_own(&gone) {
             fs::remove_file(&gone).ok();
-            owner::make(&gone)?;
+            state_dir_owner::make(&gone)?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use super::capture::Writer;
 use super::cgroup::Cgroup;
 use super::interpreter::{self, Invocation};
 use super::stream::CapturedStream;
-use super::work::PROGRESS;
+use super::work_dir::PROGRESS;
 use super::{Job, Record, atomic_file, process};
 
 pub(super) struct Started {

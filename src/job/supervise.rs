@@ -1,4 +1,4 @@
-//! The supervisor of one job: the right to start it → the script's [run](super::run) → its outcome.
+//! The supervisor of one job: the right to start it → the script's [run](super::script_run) → its outcome.
 //!
 //! A process of its own with one thread, so that the agent can crash, be upgraded or lose its
 //! broker while a disk erase runs. It is told nothing but the job's directory.
@@ -14,7 +14,7 @@ use rustix::process::{getpid, set_child_subreaper, setsid};
 use protocol::{Message, Outcome};
 
 use super::cgroup::Cgroup;
-use super::run::Run;
+use super::script_run::Run;
 use super::signals::Signals;
 use super::stream::swallow;
 use super::{Job, OutcomeRecord, Pids, ProcessRef, atomic_file, process, start};

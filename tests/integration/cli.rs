@@ -241,8 +241,8 @@ fn an_expression_that_is_no_question_sends_nothing() {
         (".Hostname > 5", 2, "cannot compare"),
         (".Hostnam != \"x\"", 2, "do you mean `Hostname`"),
         (".Hostnam == \"x\"", 10, "do you mean `Hostname`"),
-        ("def f: f; f", 2, "does not end on testnode"),
-        ("[repeat(1)] | length > 0", 2, "does not end on testnode"),
+        ("def f: f; f", 2, "512 MiB on testnode"),
+        ("[repeat(1)] | length > 0", 2, "512 MiB on testnode"),
         ("nosuch", 2, "jq as jaq 3 has it"),
     ] {
         let said = ur(&node, &["exec", "-w", expression, &command]);

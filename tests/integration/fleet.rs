@@ -76,7 +76,7 @@ fn nodes_of_an_earlier_run_are_named_by_how_it_ended_there() {
     assert_eq!(some.count(), 3);
     let targets = |args: &[&str]| ur(&[&["targets"], args].concat());
     targets(&["--failed-of", "last"]).is(0, &["node2\n"]);
-    targets(&["--failed-of", "r1", "-x", "node2"]).is(10, &["none of them meant"]);
+    targets(&["--failed-of", "r1", "-x", "node2"]).is(10, &["none of them matches"]);
     targets(&["--unanswered-of", "r"]).is(20, &["db1\nur: ", "did not answer: node3"]);
     let both = ["--failed-of", "r1", "--unanswered-of", "r1", "-w", "true"];
     targets(&[&both, &["--fold"][..]].concat()).is(0, &["db1,node2\n"]);

@@ -1,18 +1,18 @@
 //! The real agent against a real RabbitMQ: `make test`, or `tools/with-broker --private cargo test`.
 //! One behaviour, one test; what can be said without processes and a broker is said in `src`.
 
+mod agent_commands;
 mod attach;
 mod budget;
 mod cli;
 mod completion;
 mod crash;
 mod docs;
-mod exec;
 mod fleet;
 mod flood;
 mod fork_server;
 mod fuzz;
-mod liars;
+mod job_directory;
 mod limits;
 mod locate;
 mod long_outage;
@@ -20,11 +20,11 @@ mod memory;
 mod outage;
 mod output;
 mod permissions;
-mod reach;
 mod reboot;
 mod refuse;
-mod run;
+mod scripts;
 mod secrets;
+mod selection;
 mod sender;
 mod stop;
 mod storage;
@@ -35,6 +35,6 @@ mod terminal;
 mod tls;
 mod transfer;
 mod triton;
+mod untrusted_nodes;
 mod upgrade;
-mod whom;
 mod wire;

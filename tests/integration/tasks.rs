@@ -6,8 +6,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::desk::{Desk, write};
 use crate::support::operator::Said;
+use crate::support::operator_home::{Desk, write};
 use crate::support::text_of;
 
 /// Prints what it was given.

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::broker::Vhost;
-use crate::support::desk::Desk;
 use crate::support::fake_nodes::{FakeNodes, Request, modern};
 use crate::support::operator::Ur;
+use crate::support::operator_home::Desk;
 
 /// More than one piece has, and no text.
 const BYTES: usize = 5_000_000;

@@ -23,15 +23,15 @@ main() {
   open_folder
   guards
   if noop; then
-    answer would-install
+    report would-install
   elif [[ $is_right ]] && runs_already; then
-    answer already
+    report already
   else
     lock_folder
     if [[ ! $is_right ]]; then
       complete_version
       if runs_already; then
-        answer already
+        report already
         return
       fi
     fi
@@ -104,7 +104,7 @@ verification() {
   progress 70 'waiting until it is healthy'
   if wait_until "${PT_health_timeout:-60}" is_healthy; then
     forget_old "$version" "$previous"
-    answer installed
+    report installed
     return
   fi
   local log_tail running=null
@@ -125,7 +125,7 @@ verification() {
     "{\"name\":\"$name\",\"version\":\"$version\",\"verdict\":\"failed\",\"running\":$running,\"log\":$(json_string "$log_tail")}"
 }
 
-answer() { # <verdict>
+report() { # <verdict>
   local from pid more=''
   from=$(without_password "${fetched_from:-}")
   pid=$("${way}_pid" || true)

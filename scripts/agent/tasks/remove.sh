@@ -14,9 +14,9 @@ main() {
   need jq flock:util-linux pgrep:procps
   guards
   if [[ ! -d $home ]]; then
-    answer absent
+    report absent
   elif noop; then
-    answer would-remove
+    report would-remove
   else
     lock_folder
     writes
@@ -39,10 +39,10 @@ verification() {
     fail agent/still-running "$name still runs as process $pid: its folder was left; end the process and try again"
   fi
   rm -rf "$home"
-  answer removed
+  report removed
 }
 
-answer() { # <verdict>
+report() { # <verdict>
   result "{\"name\":\"$name\",\"verdict\":\"$1\",\"version\":$(json_string "$previous")}"
 }
 

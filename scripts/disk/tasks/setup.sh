@@ -34,7 +34,7 @@ main() {
   make_scratch
   guards
   if noop; then
-    answer would-build "${lacking[@]}"
+    report would-build "${lacking[@]}"
     return
   fi
   writes
@@ -98,10 +98,10 @@ verification() { # surveys the disks again, as if for the first time
     [[ ${state[$thing]} == right ]] || wrong+="$thing: ${state[$thing]}. "
   done
   [[ -z $wrong ]] || fail disk/failed "after the work it is not as the layout wants: $wrong"
-  answer built "${made[@]}"
+  report built "${made[@]}"
 }
 
-answer() { # <verdict of the disks that are changed> <kind and name>…: by what is made on them; a mount changes no disk
+report() { # <verdict of the disks that are changed> <kind and name>…: by what is made on them; a mount changes no disk
   local disk thing name value disks states='' changed
   changed=$(for thing in "${@:2}"; do [[ $thing == mount\ * ]] || disks_under "${thing%% *}" "${thing#* }"; done)
   disks=$(for disk in "${disk_of[@]}"; do

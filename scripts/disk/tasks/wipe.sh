@@ -24,7 +24,7 @@ main() {
   need jq cmp:diffutils wipefs:util-linux partx:util-linux blkid:util-linux blockdev:util-linux findfs:util-linux
   guards
   if noop; then
-    answer "$(for name in "${targets[@]}"; do verdict "$name" would-wipe ''; done)"
+    report "$(for name in "${targets[@]}"; do verdict "$name" would-wipe ''; done)"
     return
   fi
   need_for_stacks "${targets[@]}"
@@ -77,12 +77,12 @@ verification() {
       problem[$name]="signatures are still there: $traces"
     fi
   done
-  answer "$(for name in "${targets[@]}"; do
+  report "$(for name in "${targets[@]}"; do
     verdict "$name" "$([[ -n ${problem[$name]:-} ]] && printf failed || printf wiped)" "${problem[$name]:-}" "{\"held\":${before[$name]}}"
   done)"
 }
 
-answer() { # <verdicts, one JSON object a line>
+report() { # <verdicts, one JSON object a line>
   local disks
   disks=$(
     untouched_verdicts

@@ -236,7 +236,7 @@ place_one() { # <part> <where it belongs>
   if [[ -d $1 && ! -L $1 && -d $2 ]]; then
     return
   fi
-  mv -f -T -- "$1" "$2" || fail file/not-placed "${place%/}/${2#../} could not be renamed to: its message is in the log"
+  mv -f -T -- "$1" "$2" || fail file/not-placed "cannot rename to ${place%/}/${2#../}: the message of mv is in the log"
 }
 
 main "$@"

@@ -37,7 +37,7 @@ main() {
   need efibootmgr chattr:e2fsprogs
   guards
   if noop; then
-    answer would-set
+    report would-set
     return
   fi
   writes
@@ -70,7 +70,7 @@ writes() {
     find_loader "$esp" || fail image/failed "$esp shows no loader any more"
   fi
   [[ $right != none ]] || return 0
-  read_entries || fail image/failed "the firmware tells its entries no more: $firmware_says"
+  read_entries || fail image/failed "efibootmgr cannot list the boot entries any more: $firmware_says"
   choose_entries
   [[ -n $right ]] || fail image/failed "the firmware took the entry for $loader, but does not show it"
   set_order
@@ -81,22 +81,22 @@ verification() {
   if [[ $right == none ]]; then
     right=
     has_removable || fail image/failed "the firmware takes no entry, and $esp has nothing where it looks without one: $firmware_says"
-    answer removable "the firmware takes no entry: $firmware_says"
+    report removable "the firmware takes no entry: $firmware_says"
     return
   fi
-  read_entries || fail image/failed "the firmware tells its entries no more: $firmware_says"
+  read_entries || fail image/failed "efibootmgr cannot list the boot entries any more: $firmware_says"
   choose_entries
   [[ -n $right && $stale == '[]' ]] || fail image/failed "after the work the entries are not as wanted: $entries"
   is_in_place || fail image/failed "Boot$right is not ${PT_order:-first} in the order: $order"
   [[ ${PT_next:-false} == false || $next == "$right" ]] || fail image/failed "the firmware did not take Boot$right for its next start"
-  if [[ $made || $pruned != '[]' || $removable ]]; then answer set; else answer unchanged; fi
+  if [[ $made || $pruned != '[]' || $removable ]]; then report set; else report unchanged; fi
 }
 
 known_so_far() { # for an error of which no more is said
   [[ -n ${disk:-} && -v disk_fact["$disk serial"] ]] && verdict "$disk" failed ''
 }
 
-answer() { # <verdict> [<reason>]
+report() { # <verdict> [<reason>]
   local more numbers file gone=''
   has_removable || removable=absent
   numbers=${order//,/'","'}

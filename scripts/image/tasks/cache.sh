@@ -23,11 +23,11 @@ main() {
   make_scratch
   guards
   if noop; then
-    answer
+    report
     return
   fi
   writes
-  answer
+  report
 }
 
 guards() {
@@ -61,7 +61,7 @@ cache_image() { # <number>: makes its file right, and records how
   fi
 }
 
-answer() {
+report() {
   local all name gone=''
   for name in "${removed[@]}"; do gone+=,$(json_string "$name"); done
   all="{\"images\":$(verdict_list),\"folder\":$(json_string "$folder"),\"bytes\":$(cache_bytes),\"attempts\":$(attempts_list),\"removed\":[${gone#,}]}"

@@ -33,7 +33,7 @@ main() {
   trace
   guards
   if noop; then
-    answer would-write
+    report would-write
     return
   fi
   writes
@@ -98,7 +98,7 @@ verification() {
       || fail image/failed "$device could not be mounted, or its files are not those that were wanted"
     mounted=true
   fi
-  answer written
+  report written
 }
 
 mount_and_compare() { # <type> <device> <directory> <directory with the same files>
@@ -113,7 +113,7 @@ known_so_far() { # for an error of which no more is said
   [[ -n ${disk:-} && -v disk_fact["$disk serial"] ]] && verdict "$disk" failed ''
 }
 
-answer() { # <verdict>
+report() { # <verdict>
   local one more file files='' gone='' is_reused=false is_mounted=false
   while IFS= read -r file; do files+=,$(json_string "$file"); done < <(cd "$tree" && find . -type f -printf '%P\n' | sort)
   for one in "${emptied[@]}"; do gone+=,${one%% *}; done

@@ -24,7 +24,7 @@ main() {
   fi
   guards
   if noop; then
-    answer would-open
+    report would-open
     return
   fi
   writes
@@ -64,21 +64,21 @@ verification() {
     end_now
     fail image/failed "the ssh server did not start: $said"
   fi
-  answer open
+  report open
 }
 
 end() {
   if [[ ! -e $login ]]; then
-    answer none
+    report none
   elif noop; then
-    answer would-end
+    report would-end
   else
     end_now
-    answer ended
+    report ended
   fi
 }
 
-answer() { # <verdict>
+report() { # <verdict>
   local addresses shown=''
   addresses=$(ip -oneline address show up scope global | awk '{ sub("/.*", "", $4); print $4 }')
   [[ ! -e $host_key ]] || shown=$(fingerprint)

@@ -47,12 +47,12 @@ main() {
   need jq sync:coreutils timeout:coreutils reboot:systemd-sysv
   guards
   if noop; then
-    answer
+    report
     return
   fi
   writes
   verification
-  answer
+  report
   stay_behind leave
   exit "$please_reboot"
 }
@@ -127,7 +127,7 @@ verification() {
   fi
 }
 
-answer() {
+report() {
   local noop=false used=kexec more=''
   ! noop || noop=true
   if [[ -n $why ]]; then

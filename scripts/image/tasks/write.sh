@@ -27,14 +27,14 @@ source "$PT__installdir/image/files/checksum.sh"
 source "$PT__installdir/image/files/write/probe.sh"
 # shellcheck source=scripts/image/files/write/image-table.sh
 source "$PT__installdir/image/files/write/image-table.sh"
-# shellcheck source=scripts/image/files/write/writer.sh
-source "$PT__installdir/image/files/write/writer.sh"
+# shellcheck source=scripts/image/files/write/shell-writer.sh
+source "$PT__installdir/image/files/write/shell-writer.sh"
 # shellcheck source=scripts/image/files/write/qcow2.sh
 source "$PT__installdir/image/files/write/qcow2.sh"
 # shellcheck source=scripts/image/files/write/parameters.sh
 source "$PT__installdir/image/files/write/parameters.sh"
-# shellcheck source=scripts/image/files/write/program.sh
-source "$PT__installdir/image/files/write/program.sh"
+# shellcheck source=scripts/image/files/write/ur-writer.sh
+source "$PT__installdir/image/files/write/ur-writer.sh"
 # shellcheck source=scripts/image/files/write/pipeline.sh
 source "$PT__installdir/image/files/write/pipeline.sh"
 
@@ -45,7 +45,7 @@ main() {
   make_scratch
   guards
   if noop; then
-    answer would-write
+    report would-write
     return
   fi
   writes
@@ -65,7 +65,7 @@ guards() {
 
 writes() {
   begun=$SECONDS
-  find_program
+  find_ur_writer
   progress 0 "/dev/$disk: writing"
   fetch_and_write
   if [[ $format == raw ]]; then
@@ -92,10 +92,10 @@ verification() {
     || fail image/not-written "read-back mismatch: moving the backup of the partition table changed more of /dev/$disk: the log tells what" "$(image_result failed)"
   see_partitions \
     || fail image/failed "timeout: the kernel does not show these partitions of /dev/$disk: $(missing_partitions "$disk" | paste -sd ' ')" "$(image_result failed)"
-  answer written
+  report written
 }
 
-answer() { # <verdict>
+report() { # <verdict>
   result "$(image_result "$1")"
 }
 

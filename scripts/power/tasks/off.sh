@@ -8,8 +8,8 @@ source "$PT__installdir/ur/files/ur.sh"
 source "$PT__installdir/ur/files/job.sh"
 # shellcheck source=scripts/power/files/down.sh
 source "$PT__installdir/power/files/down.sh"
-# shellcheck source=scripts/power/files/answer.sh
-source "$PT__installdir/power/files/answer.sh"
+# shellcheck source=scripts/power/files/result.sh
+source "$PT__installdir/power/files/result.sh"
 
 main() {
   trace
@@ -18,7 +18,7 @@ main() {
   if ! noop; then
     flush_and_stay_behind off_when_told
   fi
-  answer off
+  report off
 }
 
 off_when_told() {

@@ -8,8 +8,8 @@ source "$PT__installdir/ur/files/ur.sh"
 source "$PT__installdir/ur/files/job.sh"
 # shellcheck source=scripts/power/files/down.sh
 source "$PT__installdir/power/files/down.sh"
-# shellcheck source=scripts/power/files/answer.sh
-source "$PT__installdir/power/files/answer.sh"
+# shellcheck source=scripts/power/files/result.sh
+source "$PT__installdir/power/files/result.sh"
 
 # The exit status by which a script asks the agent for a reboot.
 readonly please_reboot=113
@@ -19,11 +19,11 @@ main() {
   need sync:coreutils timeout:coreutils reboot:systemd-sysv
   guard_idle
   if noop; then
-    answer reboot
+    report reboot
     return
   fi
   flush_and_stay_behind reboot_if_still_up
-  answer reboot
+  report reboot
   exit "$please_reboot"
 }
 

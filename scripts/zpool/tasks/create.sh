@@ -38,7 +38,7 @@ main() {
   fi
   guards
   if noop; then
-    answer would-create "{\"command\":$(json_string "$(printf '%q ' "${command[@]}" | sed 's/ $//')")}"
+    report would-create "{\"command\":$(json_string "$(printf '%q ' "${command[@]}" | sed 's/ $//')")}"
     return
   fi
   writes
@@ -96,7 +96,7 @@ verification() {
   [[ $state == *'"verdict":"good"}' ]] || fail zpool/failed "$pool is $(jq -r '.health + ", " + .errors' <<<"$state")" "$(result_object failed "$state")"
   missing=$(comm -23 <(printf '%s\n' "${targets[@]}" | sort) <(pool_disks "$state"))
   [[ -z $missing ]] || fail zpool/failed "$pool does not lie on ${missing//$'\n'/ }" "$(result_object failed "$state")"
-  answer created "{\"status\":$state}"
+  report created "{\"status\":$state}"
 }
 
 prove_data() { # what was written must be there when the pool comes back: a read without that would be answered from memory
@@ -115,7 +115,7 @@ result_object() { # <verdict> [<report of the pool>]: prints what there is to te
   printf '{"pool":"%s","verdict":"%s","layout":%s%s}' "$pool" "$1" "$layout" "${2:+,\"status\":$2}"
 }
 
-answer() { # <verdict> <JSON object>
+report() { # <verdict> <JSON object>
   local name disks said more=${2#\{}
   disks=$(
     for name in "${targets[@]}"; do verdict "$name" "$([[ $2 == *'"status"'* ]] && printf in-pool || printf would-use)" ''; done

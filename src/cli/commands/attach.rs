@@ -6,13 +6,13 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 
-use super::broker::BrokerArgs;
-use super::past_run;
-use super::send::share;
-use super::targets::{Absent, TargetArgs};
-use super::values::{duration, request_id};
-use super::watch::{WatchArgs, watch};
 use crate::exit::{Exit, Usage};
+use crate::flags::broker::BrokerArgs;
+use crate::flags::conduct::{ConductArgs, conduct};
+use crate::flags::past_run;
+use crate::flags::send::held_bytes_per_stream;
+use crate::flags::targets::{MissingNodes, TargetArgs};
+use crate::flags::values::{duration, request_id};
 use crate::stderr::tell;
 use crate::view::{self, Trace, View, fold_targets, terminal_width};
 use client::{
@@ -35,7 +35,7 @@ pub(crate) struct AttachArgs {
     #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true)]
     wait: Option<Duration>,
     #[command(flatten)]
-    watch: WatchArgs,
+    conduct: ConductArgs,
 }
 
 pub(crate) async fn attach(broker: &BrokerArgs, mut args: AttachArgs) -> Result<Exit> {
@@ -45,20 +45,20 @@ pub(crate) async fn attach(broker: &BrokerArgs, mut args: AttachArgs) -> Result<
         return Ok(Exit::Ok);
     };
     let (request, past) = past_run::find(request)?;
-    args.watch.program.pages = past_run::pages(past.as_ref())?;
-    let trace = Trace::new(args.watch.verbose);
+    args.conduct.program.pages = past_run::pages(past.as_ref())?;
+    let trace = Trace::new(args.conduct.verbose);
     let mut client = broker.connect().await?;
-    let (targets, not_sent, absent) = targets(&client, &args, past.as_ref(), &trace).await?;
+    let (targets, not_sent, missing) = targets(&client, &args, past.as_ref(), &trace).await?;
     let wait = past.as_ref().and_then(|past| past.start.wait);
-    let question = match args.watch.view.view() {
+    let question = match args.conduct.view.view() {
         View::Stream => STREAM_REQUEST,
         _ => STATUS_REQUEST,
     };
     let plan = Plan {
         content: past.as_ref().and_then(|past| past.start.content.clone()),
         wait: args.wait.or(wait),
-        stream: args.watch.view.view() == View::Stream,
-        max_output: share(args.watch.view.view(), targets.len()),
+        stream: args.conduct.view.view() == View::Stream,
+        max_output: held_bytes_per_stream(args.conduct.view.view(), targets.len()),
         earlier: past.iter().flat_map(PastRun::known).map(owned).collect(),
         ..Plan::new(request.clone(), Action::Attach, question.to_vec())
     };
@@ -66,7 +66,7 @@ pub(crate) async fn attach(broker: &BrokerArgs, mut args: AttachArgs) -> Result<
     let file = runs.and_then(|runs| past.as_ref().map(|past| runs.append(past)).transpose());
     let mut file = file.ok().flatten();
     let watched = (&trace, file.as_mut());
-    let report = watch(&mut client, &plan, targets, &args.watch, watched).await?;
+    let report = conduct(&mut client, &plan, targets, &args.conduct, watched).await?;
     client.close().await;
     if let Some(lost) = file.as_ref().map(RunFile::without_output)
         && !lost.is_empty()
@@ -82,7 +82,7 @@ pub(crate) async fn attach(broker: &BrokerArgs, mut args: AttachArgs) -> Result<
             "ur: not sent to {names}: the run stopped before their turn"
         ));
     }
-    Ok(absent.end(Exit::of_attach(&report, !not_sent.is_empty())))
+    Ok(missing.end(Exit::of_attach(&report, !not_sent.is_empty())))
 }
 
 fn owned((node, outcome): (&NodeId, &Outcome)) -> (NodeId, Outcome) {
@@ -95,17 +95,17 @@ async fn targets(
     args: &AttachArgs,
     past: Option<&PastRun>,
     trace: &Trace,
-) -> Result<(Vec<Target>, Vec<Target>, Absent)> {
+) -> Result<(Vec<Target>, Vec<Target>, MissingNodes)> {
     if let Some(targets) = &args.targets {
         let selector = targets.selector()?;
-        let discover = &args.watch.discover;
-        let (found, absent) = discover.find_targets(client, &selector, trace).await?;
-        return Ok((found, Vec::new(), absent));
+        let discover = &args.conduct.discover;
+        let (found, missing) = discover.find_targets(client, &selector, trace).await?;
+        return Ok((found, Vec::new(), missing));
     }
     let Some(past) = past else {
         let what = "no run of this id is recorded here: name its nodes with -n, -a, -c or -w";
         return Err(Usage(what.to_owned()).into());
     };
     let (sent, not_sent) = past.sent_and_not();
-    Ok((sent, not_sent, Absent::of(Vec::new(), false)))
+    Ok((sent, not_sent, MissingNodes::of(Vec::new(), false)))
 }

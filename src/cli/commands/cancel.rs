@@ -6,13 +6,13 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 
-use super::broker::BrokerArgs;
-use super::output::JsonArgs;
-use super::past_run;
-use super::steering::interrupted;
-use super::targets::{Absent, DiscoverArgs, TargetArgs};
-use super::values::{duration, request_id};
 use crate::exit::Exit;
+use crate::flags::broker::BrokerArgs;
+use crate::flags::output::JsonArgs;
+use crate::flags::past_run;
+use crate::flags::steering::interrupted;
+use crate::flags::targets::{DiscoverArgs, MissingNodes, TargetArgs};
+use crate::flags::values::{duration, request_id};
 use crate::stderr::tell;
 use crate::view::{Trace, fold_targets, json, tally};
 use client::{Action, Client, NodeResult, PastRun, Plan, Report, Selector, Target, run};
@@ -45,13 +45,13 @@ pub(crate) struct CancelArgs {
 pub(crate) async fn cancel(broker: &BrokerArgs, args: CancelArgs) -> Result<Exit> {
     let (mut request, mut past) = past_run::find_whole(&args.request)?;
     let mut client = broker.connect().await?;
-    let (mut report, mut absent) = ask(&mut client, &args, (&request, past.as_ref())).await?;
+    let (mut report, mut missing) = ask(&mut client, &args, (&request, past.as_ref())).await?;
     // An id that some node has may be the beginning of another one, and is not about that.
     let may_be_beginning = args.request.as_str().len() >= LEAST_BEGINNING;
     if past.is_none() && may_be_beginning && is_with_none(&report) {
         (request, past) = past_run::find(&args.request)?;
         if past.is_some() {
-            (report, absent) = ask(&mut client, &args, (&request, past.as_ref())).await?;
+            (report, missing) = ask(&mut client, &args, (&request, past.as_ref())).await?;
         }
     }
     client.close().await;
@@ -67,22 +67,22 @@ pub(crate) async fn cancel(broker: &BrokerArgs, args: CancelArgs) -> Result<Exit
     if !is_known {
         tell(&format!("ur: none of them has a request {request}"));
     }
-    let exit = if is_known { Exit::Ok } else { Exit::Missing };
-    Ok(absent.end(exit.max(Exit::of_cancel(&report))))
+    let exit = if is_known { Exit::Ok } else { Exit::NotFound };
+    Ok(missing.end(exit.max(Exit::of_cancel(&report))))
 }
 
 async fn ask(
     client: &mut Client,
     args: &CancelArgs,
     (request, past): (&RequestId, Option<&PastRun>),
-) -> Result<(Report, Absent)> {
-    let (targets, absent) = targets(client, args, past).await?;
+) -> Result<(Report, MissingNodes)> {
+    let (targets, missing) = targets(client, args, past).await?;
     let plan = Plan {
         wait: Some(args.wait),
         ..Plan::new(request.clone(), Action::Cancel, b"{}".to_vec())
     };
     let report = run(client, &plan, targets, interrupted()?, &mut |_| Ok(())).await?;
-    Ok((report, absent))
+    Ok((report, missing))
 }
 
 /// Whether all say that they have no such request. Node.js agents have none that could be ended.
@@ -100,7 +100,7 @@ async fn targets(
     client: &Client,
     args: &CancelArgs,
     past: Option<&PastRun>,
-) -> Result<(Vec<Target>, Absent)> {
+) -> Result<(Vec<Target>, MissingNodes)> {
     let selector = match (&args.targets, past) {
         (Some(targets), _) => targets.selector()?,
         (None, None) => Selector::All,
@@ -113,7 +113,10 @@ async fn targets(
                 ));
             }
             // All of them: if the record could not be written to its end, they may have it.
-            return Ok((past.start.targets.clone(), Absent::of(Vec::new(), false)));
+            return Ok((
+                past.start.targets.clone(),
+                MissingNodes::of(Vec::new(), false),
+            ));
         }
     };
     let trace = Trace::off();

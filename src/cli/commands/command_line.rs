@@ -6,9 +6,10 @@ use std::io::{self, Write};
 use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Args as _, Command, CommandFactory, Error, FromArgMatches};
 
-use super::broker::BrokerArgs;
 use super::{Args, examples, slips};
 use crate::exit::{self, Exit, Usage};
+use crate::flags::COMMON;
+use crate::flags::broker::BrokerArgs;
 
 /// Commands that need no broker, and take no flag that names one.
 pub(super) const LOCAL: [&str; 7] = [
@@ -20,8 +21,6 @@ pub(super) const LOCAL: [&str; 7] = [
     "help",
     "man",
 ];
-/// The heading of the flags that all commands have, which come last.
-pub(super) const COMMON: &str = "Common";
 
 impl Args {
     /// What was typed; a wrong line and a wish for help end the program.
@@ -109,7 +108,7 @@ pub(crate) fn help(words: &[String]) -> Result<Exit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::{Command, docs};
+    use crate::commands::{Command, man};
 
     fn parse(line: &str) -> Result<Args, Error> {
         Args::parse_line(line.split(' ').map(OsString::from))
@@ -243,7 +242,7 @@ mod tests {
     #[test]
     fn every_command_has_a_manual_page() {
         let dir = tempfile::tempdir().unwrap();
-        docs::manuals(command(), dir.path()).unwrap();
+        man::manuals(command(), dir.path()).unwrap();
         for page in ["ur.1", "ur-nodes.1", "ur-exec.1", "ur-why.1"] {
             let text = std::fs::read_to_string(dir.path().join(page)).unwrap();
             for section in ["EXIT STATUS", "EXAMPLES", "SEE ALSO"] {

@@ -12,12 +12,12 @@ use clap_complete::engine::{
     ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter, complete as candidates,
 };
 
-use super::broker::BrokerArgs;
 use super::command_line;
-use super::modules::library;
 use crate::exit::Exit;
+use crate::flags::broker::BrokerArgs;
+use crate::flags::modules::library;
 use crate::view::columns::NAMES;
-use client::{Fleet, Groups, Plain, RunFiles};
+use client::{Groups, Plain, RememberedNodes, RunFiles};
 use task::Task;
 
 /// Characters of what is told about a word: a line of a list has to hold both.
@@ -121,7 +121,7 @@ impl Typed {
             .and_then(|below| BrokerArgs::from_arg_matches(below).ok());
         let urls = broker.and_then(|broker| broker.urls().ok());
         let nodes = urls
-            .and_then(|urls| Fleet::of(&urls).nodes().ok())
+            .and_then(|urls| RememberedNodes::of(&urls).nodes().ok())
             .unwrap_or_default();
         let names = nodes
             .iter()
@@ -157,7 +157,7 @@ impl Typed {
 
     fn task(&self) -> Option<Task> {
         let name = self.values::<String>("task").pop()?;
-        super::modules::find(&library(&self.values::<PathBuf>("modulepath")), &name).ok()
+        crate::flags::modules::find(&library(&self.values::<PathBuf>("modulepath")), &name).ok()
     }
 }
 

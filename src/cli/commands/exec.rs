@@ -3,11 +3,11 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::broker::BrokerArgs;
-use super::input::InputArgs;
-use super::send::SendArgs;
-use super::stdin::send_beside_stdin;
 use crate::exit::{Exit, Usage};
+use crate::flags::broker::BrokerArgs;
+use crate::flags::script_input::InputArgs;
+use crate::flags::send::SendArgs;
+use crate::flags::stdin::send_beside_stdin;
 use protocol::Request;
 
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ pub(crate) async fn exec(broker: &BrokerArgs, mut args: ExecArgs) -> Result<Exit
     if line.trim().is_empty() {
         return Err(Usage("the command line is empty".to_owned()).into());
     }
-    args.send.watch.program.name = Some("sh".to_owned());
+    args.send.conduct.program.name = Some("sh".to_owned());
     let mut request = Request::script(line);
     let has_stdin = args.input.add_to(&mut request)?;
     send_beside_stdin(broker, &args.send, request, has_stdin).await

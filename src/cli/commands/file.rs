@@ -3,11 +3,11 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::broker::BrokerArgs;
-use super::input::InputArgs;
-use super::send::SendArgs;
-use super::stdin::send_beside_stdin;
 use crate::exit::{Exit, Usage};
+use crate::flags::broker::BrokerArgs;
+use crate::flags::script_input::InputArgs;
+use crate::flags::send::SendArgs;
+use crate::flags::stdin::send_beside_stdin;
 use protocol::Request;
 
 #[derive(Debug, Args)]

@@ -15,12 +15,12 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::broker::BrokerArgs;
-use super::transfer::{
-    Done, LIMIT, SHORT_REPLY, STEP, Step, Transfer, TransferArgs, those, transfer,
-};
 use crate::archive::{digest, finish_file, time_of, unpack};
 use crate::exit::{Exit, Usage};
+use crate::flags::broker::BrokerArgs;
+use crate::flags::transfer::{
+    Done, LIMIT, SHORT_REPLY, STEP, Step, Transfer, TransferArgs, those, transfer,
+};
 use crate::view::file_name;
 use client::Target;
 use protocol::NodeId;
@@ -62,7 +62,7 @@ pub(crate) async fn get(broker: &BrokerArgs, args: GetArgs) -> Result<Exit> {
 
 /// What a node says of its copy.
 #[derive(Clone, Debug, Deserialize)]
-struct Copy {
+struct RemoteCopy {
     kind: Kind,
     bytes: u64,
     sha256: String,
@@ -79,7 +79,7 @@ enum Kind {
 
 /// How far a node's copy has come.
 struct Arriving {
-    copy: Copy,
+    copy: RemoteCopy,
     have: u64,
     /// Where it is, once it is whole.
     at: Option<String>,
@@ -205,12 +205,12 @@ impl Arrivals {
         })
     }
 
-    fn part(&self, node: &Target, copy: &Copy) -> PathBuf {
+    fn part(&self, node: &Target, copy: &RemoteCopy) -> PathBuf {
         self.parts.join(format!("{}-{}", node.id, copy.sha256))
     }
 
     fn begin(&self, node: &Target, value: Map<String, Value>) -> Result<Arriving> {
-        let copy: Copy = serde_json::from_value(Value::Object(value))
+        let copy: RemoteCopy = serde_json::from_value(Value::Object(value))
             .context("what the node says of its copy is not understood")?;
         let is_digest =
             |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
@@ -236,7 +236,7 @@ impl Arrivals {
     }
 
     /// Compares it, and puts it where it belongs: as a whole. What an earlier one has put there is replaced.
-    fn place(&self, node: &Target, copy: &Copy) -> Result<String> {
+    fn place(&self, node: &Target, copy: &RemoteCopy) -> Result<String> {
         let part = self.part(node, copy);
         let mut file = File::open(&part)?;
         let real = digest(&mut file)?;

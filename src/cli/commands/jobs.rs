@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 
-use super::broker::BrokerArgs;
-use super::output::JsonArgs;
-use super::targets::{DiscoverArgs, TargetArgs};
-use super::values::duration;
 use crate::exit::Exit;
+use crate::flags::broker::BrokerArgs;
+use crate::flags::output::JsonArgs;
+use crate::flags::targets::{DiscoverArgs, TargetArgs};
+use crate::flags::values::duration;
 use crate::stderr::tell;
 use crate::view::{self, Trace, terminal_width};
 use client::{NodeJobs, Target, jobs as ask_all};
@@ -36,7 +36,7 @@ pub(crate) struct JobsArgs {
 pub(crate) async fn jobs(broker: &BrokerArgs, args: JobsArgs) -> Result<Exit> {
     let selector = args.targets.selector()?;
     let client = broker.connect().await?;
-    let (targets, absent) = args
+    let (targets, missing) = args
         .discover
         .find_targets(&client, &selector, &Trace::off())
         .await?;
@@ -62,7 +62,7 @@ pub(crate) async fn jobs(broker: &BrokerArgs, args: JobsArgs) -> Result<Exit> {
         tell(&view::jobs::summary(&nodes));
     }
     let is_silent = |jobs: &NodeJobs| matches!(jobs, NodeJobs::NotConnected | NodeJobs::NoAnswer);
-    Ok(absent.end(match answers.iter().any(is_silent) {
+    Ok(missing.end(match answers.iter().any(is_silent) {
         true => Exit::NoAnswer,
         false => Exit::Ok,
     }))

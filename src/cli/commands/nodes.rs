@@ -8,16 +8,17 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::Value;
 
-use super::broker::BrokerArgs;
-use super::targets::{Absent, DiscoverArgs, find_nodes, node_sets, tell_left_out};
 use crate::exit::Exit;
+use crate::flags::broker::BrokerArgs;
+use crate::flags::targets::{DiscoverArgs, MissingNodes, find_nodes, node_sets, tell_left_out};
 use crate::stderr::tell;
 use crate::view::columns::{BadColumn, Column, Order, sort};
 use crate::view::json::Form;
 use crate::view::nodes::NodeTable;
 use crate::view::{Trace, terminal_width};
 use client::{
-    Clock, Filter, Fleet, Node, Search, UnknownKey, Unselectable, duplicate_uuids, matching,
+    Clock, Filter, Node, RememberedNodes, Search, UnknownKey, Unselectable, duplicate_uuids,
+    matching,
 };
 use protocol::NodeId;
 
@@ -70,7 +71,7 @@ fn order(text: &str) -> Result<Arc<Order>, BadColumn> {
 
 pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> {
     if !args.forget.is_empty() {
-        return forget(&Fleet::of(&broker.urls()?), &args.forget).await;
+        return forget(&RememberedNodes::of(&broker.urls()?), &args.forget).await;
     }
     let trace = Trace::new(args.verbose);
     let filter = args.expression.as_deref().map(Filter::parse).transpose()?;
@@ -89,7 +90,7 @@ pub(crate) async fn nodes(broker: &BrokerArgs, args: NodesArgs) -> Result<Exit> 
     client.close().await;
     let (mut meant, unknown) = meant(filter.as_ref(), &all)?;
     let form = Form::of(args.json, args.json_lines);
-    let missing = Absent::of(missing, filter.is_some());
+    let missing = MissingNodes::of(missing, filter.is_some());
     // Nothing but names is remembered: no facts to be asked about, nor to be printed as JSON.
     let is_listed = filter.is_none() && form.is_none() && Column::say_agent(&columns);
     let listed = if is_listed { &*missing.nodes } else { &[] };
@@ -160,7 +161,7 @@ fn nobody(answered: usize, unknown: Vec<UnknownKey>) -> Unselectable {
     }
 }
 
-async fn forget(fleet: &Fleet, names: &[String]) -> Result<Exit> {
+async fn forget(fleet: &RememberedNodes, names: &[String]) -> Result<Exit> {
     let known = fleet.nodes()?;
     let nodes: Vec<Node> = known.into_iter().map(|known| known.node).collect();
     let Some(named) = node_sets(names)? else {

@@ -7,11 +7,11 @@ use anyhow::Result;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::broker::BrokerArgs;
-use super::output::JsonArgs;
-use super::targets::{DiscoverArgs, TargetArgs};
-use super::values::duration;
 use crate::exit::Exit;
+use crate::flags::broker::BrokerArgs;
+use crate::flags::output::JsonArgs;
+use crate::flags::targets::{DiscoverArgs, TargetArgs};
+use crate::flags::values::duration;
 use crate::view::{Trace, json};
 use client::{Pong, ping as ping_all};
 
@@ -34,7 +34,7 @@ pub(crate) async fn ping(broker: &BrokerArgs, args: PingArgs) -> Result<Exit> {
     let selector = args.targets.selector()?;
     let client = broker.connect().await?;
     let discover = &args.discover;
-    let (targets, absent) = discover
+    let (targets, missing) = discover
         .find_targets(&client, &selector, &Trace::off())
         .await?;
     let pongs = ping_all(&client, &targets, args.wait).await?;
@@ -42,7 +42,7 @@ pub(crate) async fn ping(broker: &BrokerArgs, args: PingArgs) -> Result<Exit> {
     let alive = targets.iter().zip(&pongs);
     let alive = alive.filter(|(_, pong)| matches!(pong, Pong::After(_)));
     let alive = alive.map(|(target, _)| (target.id.clone(), now)).collect();
-    client.fleet().heard(alive).await;
+    client.remembered_nodes().heard(alive).await;
     client.close().await;
 
     let mut out = io::stdout().lock();
@@ -51,7 +51,7 @@ pub(crate) async fn ping(broker: &BrokerArgs, args: PingArgs) -> Result<Exit> {
     let answers = targets.iter().zip(&pongs);
     if let Some(form) = args.json.form() {
         form.write(answers.map(|(t, pong)| json::of_pong(t, *pong)), &mut out)?;
-        return Ok(absent.end(exit));
+        return Ok(missing.end(exit));
     }
     let width = targets.iter().map(|t| t.name().len()).max().unwrap_or(0);
     for (target, pong) in answers {
@@ -63,5 +63,5 @@ pub(crate) async fn ping(broker: &BrokerArgs, args: PingArgs) -> Result<Exit> {
         writeln!(out, "{:width$}  {text}", target.name())?;
     }
     out.flush()?;
-    Ok(absent.end(exit))
+    Ok(missing.end(exit))
 }

@@ -12,13 +12,13 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::broker::BrokerArgs;
-use super::transfer::{
-    Done, LIMIT, SHORT_REPLY, STEP, Step, Transfer, TransferArgs, those, transfer,
-};
-use super::web::{FileServer, Via, via};
 use crate::archive::Package;
 use crate::exit::{Exit, Usage};
+use crate::flags::broker::BrokerArgs;
+use crate::flags::transfer::{
+    Done, LIMIT, SHORT_REPLY, STEP, Step, Transfer, TransferArgs, those, transfer,
+};
+use crate::flags::web::{FileServer, Via, via};
 use protocol::NodeId;
 
 /// Bytes of a piece.

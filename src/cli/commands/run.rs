@@ -8,13 +8,13 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Map, Value};
 
-use super::broker::BrokerArgs;
-use super::input::read_text;
-use super::modules::ModuleArgs;
-use super::send::{SendArgs, send};
-use super::stdin::tell_unread;
-use super::values::assignment;
 use crate::exit::{Exit, Usage};
+use crate::flags::broker::BrokerArgs;
+use crate::flags::modules::ModuleArgs;
+use crate::flags::script_input::read_text;
+use crate::flags::send::{SendArgs, send};
+use crate::flags::stdin::tell_unread;
+use crate::flags::values::assignment;
 use crate::stderr::{ask, tell};
 use crate::view::{Pages, fold};
 use client::Target;
@@ -68,7 +68,7 @@ pub(crate) async fn run(broker: &BrokerArgs, mut args: RunArgs) -> Result<Exit> 
         refuse_unconfirmable(&task, &input, args.yes)?;
     }
     let bundle = task.bundle(&library)?;
-    let program = &mut args.send.watch.program;
+    let program = &mut args.send.conduct.program;
     program.pages = Pages::of([&task])?;
     program.name = Some(task.name.to_string());
     let mut request = Request::script(bundle.as_str());
@@ -78,7 +78,7 @@ pub(crate) async fn run(broker: &BrokerArgs, mut args: RunArgs) -> Result<Exit> 
     request.stdin.clone_from(&input.stdin);
     args.send.what = Some(what(&task, &input, args.noop));
     let is_asked = destroys && !args.yes;
-    if !args.send.watch.quiet {
+    if !args.send.conduct.quiet {
         tell_unread();
     }
     send(broker, &args.send, request, |targets| {

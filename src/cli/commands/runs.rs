@@ -6,13 +6,13 @@ use std::sync::Arc;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use super::output::{JsonArgs, ViewArgs};
-use super::past_run;
-use super::values::request_id;
 use crate::exit::Exit;
+use crate::flags::output::{JsonArgs, ViewArgs};
+use crate::flags::past_run;
+use crate::flags::values::request_id;
 use crate::stderr::tell;
 use crate::view::{
-    self, Program, Screen, Trace, View, ViewSettings, When, fold_targets, terminal_width,
+    self, Screen, ScriptLabel, Trace, View, ViewSettings, When, fold_targets, terminal_width,
 };
 use client::{Clock, NodeResult, PastRun, Report, RunEvent, RunFiles, Target};
 use protocol::{Progress, RequestId};
@@ -69,7 +69,7 @@ fn show(args: &ShowRunArgs) -> Result<Exit> {
         writeln!(out, "{}", client::Plain::of(&run.start.what))?;
         writeln!(out, "{}\n", view::runs::endings(&run))?;
     }
-    let program = Program {
+    let program = ScriptLabel {
         pages: past_run::pages(Some(&run))?,
         name: None,
     };

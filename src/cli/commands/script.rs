@@ -5,11 +5,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::broker::BrokerArgs;
-use super::input::{InputArgs, read_script};
-use super::send::SendArgs;
-use super::stdin::send_beside_stdin;
 use crate::exit::Exit;
+use crate::flags::broker::BrokerArgs;
+use crate::flags::script_input::{InputArgs, read_script};
+use crate::flags::send::SendArgs;
+use crate::flags::stdin::send_beside_stdin;
 use protocol::Request;
 
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ pub(crate) async fn script(broker: &BrokerArgs, mut args: ScriptArgs) -> Result<
     let mut words = args.file_and_args.into_iter();
     let path = words.next().context("no file")?;
     let name = Path::new(&path).file_name();
-    args.send.watch.program.name = name.map(|name| name.to_string_lossy().into());
+    args.send.conduct.program.name = name.map(|name| name.to_string_lossy().into());
     let mut request = Request::script(read_script(Path::new(&path))?);
     request.args = words.collect();
     let has_stdin = args.input.add_to(&mut request)?;

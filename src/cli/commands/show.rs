@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::broker::BrokerArgs;
-use super::targets::{DiscoverArgs, find_nodes};
 use crate::exit::Exit;
+use crate::flags::broker::BrokerArgs;
+use crate::flags::targets::{DiscoverArgs, find_nodes};
 use crate::stderr::tell;
 use crate::view::{self, Trace, node_page, terminal_width};
 use client::{Clock, Node, NodeJobs, NodeName, Search, Selector, Target, jobs};

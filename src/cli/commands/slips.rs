@@ -7,7 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Error};
 
 use super::command_line::command;
-use super::input::quoted;
+use crate::flags::script_input::quoted;
 
 /// Commands that run what is typed, with the argument that it is: the flags of `ur` stand before it, what stands behind
 /// it is its own.

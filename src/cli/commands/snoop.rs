@@ -7,8 +7,8 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::broker::BrokerArgs;
 use crate::exit::{Exit, Usage};
+use crate::flags::broker::BrokerArgs;
 use crate::view::json::Form;
 use broker::Delivery;
 use client::{Clock, Filter, NoVerdict, Plain};

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 
-use super::modules::{ModuleArgs, task_name};
 use super::tasks::{TasksArgs, tasks};
 use crate::exit::Exit;
+use crate::flags::modules::{ModuleArgs, task_name};
 use crate::stderr::tell;
 use crate::view::Pages;
 use task::{Library, Lock, check, create, own_modules, write_pages};

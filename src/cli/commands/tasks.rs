@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use anyhow::Result;
 use clap::Args;
 
-use super::modules::ModuleArgs;
 use crate::exit::Exit;
+use crate::flags::modules::ModuleArgs;
 use crate::stderr::tell;
 use crate::view::{Table, terminal_width};
 

@@ -1,115 +1,117 @@
-//! A run from its first message to its last: sent, shown, recorded. `--discover` and the flags of the
-//! output, which `ur attach` shares with those that send.
+//! `ur watch`: the nodes and what runs on them, on a terminal, again and again.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
-use futures_util::stream::unfold;
-use jiff::Timestamp;
+use jiff::Zoned;
+use rustix::termios::tcgetwinsize;
+use tokio::time::sleep;
 
-use super::output::{OUTPUT, ViewArgs};
-use super::steering::{OnInterrupt, Question, steering};
-use super::targets::DiscoverArgs;
-use crate::stderr::tell;
-use crate::view::{OutDir, Program, Screen, Trace, ViewSettings, When};
-use client::{Client, Plan, Report, RunEvent, RunFile, Target, run};
-use protocol::RequestId;
+use crate::exit::{Exit, Usage};
+use crate::flags::broker::BrokerArgs;
+use crate::flags::targets::{DiscoverArgs, find_nodes};
+use crate::flags::values::duration;
+use crate::view::columns::Column;
+use crate::view::nodes::NodeTable;
+use crate::view::{self, Trace, terminal_width};
+use broker::error_chain;
+use client::{Client, NodeJobs, Selector, Target, duplicate_uuids, jobs};
+
+/// How long a node may take to say what runs on it: the page is not to wait for one that hangs.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
+#[command(override_usage = "ur watch [OPTIONS]")]
 pub(crate) struct WatchArgs {
+    /// Time between two looks [default: 5]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true)]
+    #[arg(default_value = "5", hide_default_value = true)]
+    every: Duration,
     #[command(flatten)]
-    pub(super) discover: DiscoverArgs,
-    /// What ^C does to what still runs: leave or cancel
-    /// [default: ask on a terminal, else leave]
-    #[arg(
-        long,
-        value_name = "DO",
-        hide_possible_values = true,
-        verbatim_doc_comment
-    )]
-    on_interrupt: Option<OnInterrupt>,
-    #[command(flatten)]
-    pub(super) view: ViewArgs,
-    /// Print output of scripts to a terminal as it came,
-    /// escape sequences and all
-    #[arg(long, help_heading = OUTPUT, verbatim_doc_comment)]
-    raw: bool,
-    /// Colours: auto, always or never [default: auto]
-    #[arg(long, value_name = "WHEN", help_heading = OUTPUT, hide_possible_values = true)]
-    #[arg(default_value = "auto", hide_default_value = true, value_enum)]
-    color: When,
-    /// No counter, no summary
-    #[arg(short, long, help_heading = OUTPUT)]
-    pub(super) quiet: bool,
-    /// Trace on stderr what happens when
-    #[arg(short, long, help_heading = OUTPUT)]
-    pub(super) verbose: bool,
-    /// What a command knows of what it runs.
-    #[arg(skip)]
-    pub(super) program: Program,
-    /// Write what each node prints to NODE.stdout, .stderr
-    /// and .json there, and unpack archives in results
-    #[arg(long, help_heading = OUTPUT, value_name = "DIR", verbatim_doc_comment)]
-    pub(super) out: Option<PathBuf>,
+    discover: DiscoverArgs,
 }
 
-impl WatchArgs {
-    pub(super) fn screen<'a>(
-        &self,
-        nodes: usize,
-        request: &'a RequestId,
-        trace: &'a Trace,
-    ) -> Result<Screen<'a>> {
-        let view = ViewSettings {
-            view: self.view.view(),
-            is_raw: self.raw,
-            colour: self.color,
-            program: &self.program,
+/// Until ^C.
+pub(crate) async fn watch(broker: &BrokerArgs, args: WatchArgs) -> Result<Exit> {
+    if !io::stdout().is_terminal() {
+        let what = "ur watch needs a terminal: programs take ur nodes -J and ur jobs -a -J";
+        return Err(Usage(what.to_owned()).into());
+    }
+    let mut client = broker.connect().await?;
+    let mut latest = Vec::new();
+    loop {
+        let fault = match page(&client, &args).await {
+            Ok(page) => {
+                latest = page;
+                None
+            }
+            Err(error) => {
+                let again = client.reconnect().await;
+                Some(error_chain(&again.err().unwrap_or(error)))
+            }
         };
-        let mut screen = Screen::new(nodes, view, self.quiet, request, trace);
-        if let Some(dir) = &self.out {
-            screen.keep_in(OutDir::make(dir)?);
-        }
-        Ok(screen)
+        draw(&latest, fault.as_deref())?;
+        sleep(if fault.is_some() {
+            Duration::from_secs(1)
+        } else {
+            args.every
+        })
+        .await;
     }
 }
 
-/// Sends, collects, shows and records.
-pub(super) async fn watch(
-    client: &mut Client,
-    plan: &Plan,
-    targets: Vec<Target>,
-    args: &WatchArgs,
-    (trace, mut file): (&Trace, Option<&mut RunFile>),
-) -> Result<Report> {
-    let mut screen = args.screen(targets.len(), &plan.request, trace)?;
-    let (shown, steers) = steering(args.on_interrupt)?;
-    let steers = unfold(steers, async |mut steers| {
-        steers.recv().await.map(|steer| (steer, steers))
-    });
-    let mut heard = HashMap::new();
-    let mut show = |mut event: RunEvent<'_>| {
-        if let Some(target) = event.answers() {
-            heard.insert(target.id.clone(), Timestamp::now());
-        }
-        if let Some(Err(error)) = file.as_mut().map(|file| file.note(&mut event)) {
-            tell(&format!(
-                "ur: recording the run, for `ur attach`: {error:#}"
-            ));
-            file = None;
-        }
-        let question = Question::asked_by(&event);
-        screen.show(event)?;
-        question.map(|question| shown.try_send(question));
-        Ok(())
+/// What runs stands before who is there: it is what changes.
+async fn page(client: &Client, args: &WatchArgs) -> Result<Vec<u8>> {
+    let found = find_nodes(client, args.discover.search(), &Trace::off()).await?;
+    let targets = Selector::All.select(&found.nodes).map(|it| it.targets);
+    let targets = targets.unwrap_or_default();
+    let answers = jobs(client, &targets, PATIENCE).await?;
+    let rows: Vec<(&Target, &NodeJobs)> = targets.iter().zip(&answers).collect();
+    let mut page = Vec::new();
+    writeln!(page, "{}\n", view::jobs::summary(&rows))?;
+    view::jobs::write(&rows, true, terminal_width(), &mut page)?;
+    writeln!(page)?;
+    let table = NodeTable {
+        columns: &Column::usual(),
+        faults: &duplicate_uuids(&found.nodes),
+        missing: &found.missing,
+        has_header: true,
+        width: terminal_width(),
     };
-    let report = run(client, plan, targets, steers, &mut show).await?;
-    client.fleet().heard(heard).await;
-    screen.finish(&report)?;
-    if let Some(dir) = args.out.as_ref().filter(|_| !screen.is_out_whole()) {
-        bail!("not all of it could be written to {}", dir.display());
+    table.write(&found.nodes.iter().collect::<Vec<_>>(), &mut page)?;
+    Ok(page)
+}
+
+/// As much as the terminal has lines for, over what was there.
+fn draw(page: &[u8], fault: Option<&str>) -> Result<()> {
+    let height = tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
+    let height = if height == 0 { 24 } else { height };
+    let time = Zoned::now().strftime("%H:%M:%S").to_string();
+    let first = match fault {
+        Some(fault) => format!("{time}  {}", client::Plain::of(fault)),
+        None => format!("{time}  ^C ends"),
+    };
+    let mut out = Vec::new();
+    out.extend(b"\x1b[H");
+    let lines: Vec<&[u8]> = page.split(|&byte| byte == b'\n').collect();
+    let room = height.saturating_sub(2).max(1);
+    let shown = if lines.len() > room {
+        room - 1
+    } else {
+        lines.len()
+    };
+    writeln!(out, "{first}\x1b[K")?;
+    for line in &lines[..shown] {
+        out.extend(*line);
+        out.extend(b"\x1b[K\n");
     }
-    Ok(report)
+    if shown < lines.len() {
+        write!(out, "… {} more lines", lines.len() - shown)?;
+    }
+    out.extend(b"\x1b[J");
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(&out)?;
+    Ok(stdout.flush()?)
 }

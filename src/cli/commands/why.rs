@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 
-use super::broker::BrokerArgs;
-use super::past_run;
-use super::targets::{DiscoverArgs, find_nodes};
-use super::values::request_id;
 use crate::exit::Exit;
+use crate::flags::broker::BrokerArgs;
+use crate::flags::past_run;
+use crate::flags::targets::{DiscoverArgs, find_nodes};
+use crate::flags::values::request_id;
 use crate::stderr::tell;
 use crate::view::{Trace, status};
 use client::{Client, Clock, NodeName, Plain, Search, Selector, Target, Unselectable, job_status};
@@ -46,7 +46,7 @@ pub(crate) async fn why(broker: &BrokerArgs, args: WhyArgs) -> Result<Exit> {
     out.flush()?;
     let is_unknown = |reply: &Reply| reply.is_unknown_request();
     Ok(if status.reply.as_ref().is_some_and(is_unknown) {
-        Exit::Missing
+        Exit::NotFound
     } else if status.progress.is_none() && status.reply.is_none() {
         Exit::NoAnswer
     } else {
@@ -66,13 +66,13 @@ async fn find(client: &Client, args: &WhyArgs) -> Result<Target> {
         Ok(mut selected) => return Ok(selected.targets.remove(0)),
         Err(why) => why.remembering(&found.missing),
     };
-    if let Unselectable::Down { down, .. } = &why
-        && let Some((_, known)) = down.first()
+    if let Unselectable::Missing { missing, .. } = &why
+        && let Some((_, known)) = missing.first()
     {
         tell(&format!("ur: {why}"));
         return Ok(Target::of(&known.node));
     }
-    if matches!(why, Unselectable::Missing { .. }) && uuid::Uuid::parse_str(&args.node).is_ok() {
+    if matches!(why, Unselectable::NotFound { .. }) && uuid::Uuid::parse_str(&args.node).is_ok() {
         let id = NodeId::parse(&args.node).map_err(anyhow::Error::msg)?;
         return Ok(Target {
             routing_word: id.to_string(),

@@ -15,7 +15,7 @@ use super::out::OutDir;
 use super::script_path::ScriptPath;
 use super::stream::Streams;
 use super::trace::Trace;
-use super::{OutputForm, Program, Style, ending, json, progress, summary};
+use super::{OutputForm, ScriptLabel, Style, ending, json, progress, summary};
 use crate::stderr::{ask, tell};
 use client::{BatchEnd, Between, NodeResult, Report, RunEvent, Target};
 use protocol::{NodeId, Progress, Reply, RequestId, Stream};
@@ -49,11 +49,11 @@ pub(crate) struct ViewSettings<'a> {
     pub(crate) view: View,
     pub(crate) is_raw: bool,
     pub(crate) colour: When,
-    pub(crate) program: &'a Program,
+    pub(crate) program: &'a ScriptLabel,
 }
 
-/// A view and what it keeps. Only [`Kept::Array`] leaves the replies in the report.
-enum Kept {
+/// A view and what it keeps. Only [`ViewState::Array`] leaves the replies in the report.
+enum ViewState {
     Groups(OutputGroups),
     Array,
     Lines,
@@ -63,7 +63,7 @@ enum Kept {
 }
 
 pub(crate) struct Screen<'a> {
-    kept: Kept,
+    kept: ViewState,
     quiet: bool,
     /// Of stderr.
     colour: Colour,
@@ -104,12 +104,12 @@ impl<'a> Screen<'a> {
         };
         Self {
             kept: match view.view {
-                View::Groups(folding) => Kept::Groups(OutputGroups::new(folding, style)),
-                View::Array => Kept::Array,
-                View::Lines => Kept::Lines,
-                View::LastLine => Kept::LastLine(LastLines::new(style)),
-                View::Immediate => Kept::Immediate(style),
-                View::Stream => Kept::Stream(Streams::new(style, stderr)),
+                View::Groups(folding) => ViewState::Groups(OutputGroups::new(folding, style)),
+                View::Array => ViewState::Array,
+                View::Lines => ViewState::Lines,
+                View::LastLine => ViewState::LastLine(LastLines::new(style)),
+                View::Immediate => ViewState::Immediate(style),
+                View::Stream => ViewState::Stream(Streams::new(style, stderr)),
             },
             quiet,
             colour: view.colour.of(&io::stderr()),
@@ -142,7 +142,7 @@ impl<'a> Screen<'a> {
             RunEvent::Ended(result) => self.ended(result),
             RunEvent::Progress(target, progress) => self.progressed(target, progress),
             RunEvent::Output(target, output) => match &mut self.kept {
-                Kept::Stream(streams) => {
+                ViewState::Stream(streams) => {
                     let lines = streams.add(target, &output);
                     print_stream(&self.counter, output.stream, &lines)
                 }
@@ -161,7 +161,7 @@ impl<'a> Screen<'a> {
             RunEvent::Tick => {
                 let line = self.counter.minute().filter(|_| !self.quiet);
                 line.iter().for_each(|line| self.tell(line));
-                let Kept::Stream(streams) = &mut self.kept else {
+                let ViewState::Stream(streams) = &mut self.kept else {
                     return Ok(());
                 };
                 let due = streams.overdue(Instant::now()).into_iter();
@@ -225,12 +225,12 @@ impl<'a> Screen<'a> {
 
     /// Where nothing else is told as it comes: what a script says of how far it is, each word once.
     fn progressed(&mut self, target: &Target, progress: &Progress) -> Result<()> {
-        let is_live = matches!(self.kept, Kept::Lines | Kept::Stream(_));
+        let is_live = matches!(self.kept, ViewState::Lines | ViewState::Stream(_));
         if !is_live || !progress::is_told(progress) {
             return Ok(());
         }
         let (now, words) = (Instant::now(), progress::state(progress));
-        let is_lines = matches!(self.kept, Kept::Lines);
+        let is_lines = matches!(self.kept, ViewState::Lines);
         if let Some((at, last)) = self.told.get(&target.id)
             && (*last == words || (!is_lines && now - *at < STREAMED_EVERY))
         {
@@ -256,26 +256,26 @@ impl<'a> Screen<'a> {
             self.reboots.push(result.target.name());
         }
         // These show the end of it, or all that came before.
-        if !matches!(self.kept, Kept::LastLine(_) | Kept::Stream(_)) {
+        if !matches!(self.kept, ViewState::LastLine(_) | ViewState::Stream(_)) {
             self.count_left_out(result);
         }
-        // It can be read there.
-        let is_grouped = matches!(self.kept, Kept::Groups(_));
+        // The file of `--out` has the whole output: the groups need not hold it.
+        let is_grouped = matches!(self.kept, ViewState::Groups(_));
         if is_grouped && kept.is_some() && result.reply.as_deref().is_some_and(is_long) {
             result.reply = None;
         }
         let counter = &self.counter;
         match &mut self.kept {
-            Kept::Groups(_) if kept.is_some() && result.outcome.is_success() => {}
-            Kept::Array => return Ok(()),
-            Kept::Groups(groups) => groups.add(result),
-            Kept::LastLine(lines) => lines.add(result),
-            Kept::Lines => {
+            ViewState::Groups(_) if kept.is_some() && result.outcome.is_success() => {}
+            ViewState::Array => return Ok(()),
+            ViewState::Groups(groups) => groups.add(result),
+            ViewState::LastLine(lines) => lines.add(result),
+            ViewState::Lines => {
                 let line = std::iter::once(json::of_result(result, self.request));
                 print(counter, |out| json::Form::Lines.write(line, out))?;
             }
-            Kept::Immediate(style) => print(counter, |out| write_one(result, style, out))?,
-            Kept::Stream(streams) => {
+            ViewState::Immediate(style) => print(counter, |out| write_one(result, style, out))?,
+            ViewState::Stream(streams) => {
                 for stream in [Stream::Stdout, Stream::Stderr] {
                     print_stream(counter, stream, &streams.end(result, stream))?;
                 }
@@ -311,14 +311,14 @@ impl<'a> Screen<'a> {
     pub(crate) fn conclude(&self, report: &Report) -> Result<()> {
         self.counter.clear();
         print(&self.counter, |out| match &self.kept {
-            Kept::Groups(groups) => groups.write(out),
-            Kept::LastLine(lines) => lines.write(out),
-            Kept::Array => {
+            ViewState::Groups(groups) => groups.write(out),
+            ViewState::LastLine(lines) => lines.write(out),
+            ViewState::Array => {
                 let nodes = json::of_report(report, self.request);
                 json::Form::Array.write(nodes, out)
             }
-            Kept::Lines => json::Form::Lines.write(json::unsent(report, self.request), out),
-            Kept::Immediate(_) | Kept::Stream(_) => Ok(()),
+            ViewState::Lines => json::Form::Lines.write(json::unsent(report, self.request), out),
+            ViewState::Immediate(_) | ViewState::Stream(_) => Ok(()),
         })?;
         if let (names, bytes @ 1..) = &self.cut {
             tell(&format!(

@@ -11,20 +11,20 @@ use task::TaskResult;
 pub(super) struct Style {
     pub(super) output: OutputForm,
     pub(super) colour: Colour,
-    pub(super) program: Program,
+    pub(super) program: ScriptLabel,
     /// `None` where output is shown as it came.
     pub(super) path: Option<ScriptPath>,
 }
 
 /// What runs, as far as people see it in its output.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Program {
+pub(crate) struct ScriptLabel {
     pub(crate) pages: Pages,
     /// What it is called in the errors of its shell, if it is no task.
     pub(crate) name: Option<String>,
 }
 
-impl Program {
+impl ScriptLabel {
     pub(super) fn name<'a>(&'a self, task: Option<&'a str>) -> &'a str {
         task.or(self.name.as_deref()).unwrap_or("script")
     }
@@ -68,7 +68,7 @@ impl Style {
         Self {
             output: OutputForm::AsItCame,
             colour: Colour(false),
-            program: Program::default(),
+            program: ScriptLabel::default(),
             path: None,
         }
     }

@@ -70,7 +70,7 @@ pub(super) fn advice(report: &Report, request: &RequestId) -> Vec<String> {
         .map(|(far, targets)| format!("no answer from {}: {far}", fold_targets(targets)))
         .collect();
     if let Some(first) = unanswered.first() {
-        let name = first.target.word();
+        let name = first.target.node_set_name();
         if report.interrupted {
             lines.push("stopped waiting; what was sent may go on running on its node".to_owned());
             if let Some(names) = cancellable(&unanswered) {
@@ -92,7 +92,7 @@ pub(super) fn advice(report: &Report, request: &RequestId) -> Vec<String> {
 fn cancellable(unanswered: &[&NodeResult]) -> Option<String> {
     let targets = unanswered.iter().map(|result| &result.target);
     let able = targets.filter(|target| target.agent.is_some());
-    let mut names: Vec<&str> = able.map(|target| target.word()).collect();
+    let mut names: Vec<&str> = able.map(|target| target.node_set_name()).collect();
     if names.len() > MAX_NAMED {
         names.truncate(MAX_NAMED);
         names.push("…");

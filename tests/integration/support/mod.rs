@@ -3,10 +3,10 @@
 pub(crate) mod agent;
 pub(crate) mod broker;
 pub(crate) mod client;
-pub(crate) mod desk;
 pub(crate) mod fake_broker;
 pub(crate) mod fake_nodes;
 pub(crate) mod operator;
+pub(crate) mod operator_home;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

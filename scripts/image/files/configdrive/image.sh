@@ -114,9 +114,9 @@ decode_drive() { # base64, and gzip in it, as drives are handed around
     if [[ $(head -c 2 "$drive" | od -An -tx1) == ' 1f 8b' ]]; then
       # Of one that is too large, gzip cannot write the rest.
       gzip -dc "$drive" 2>/dev/null | head -c $((max_drive_bytes + 1)) >"$drive.plain" \
-        || (($(stat --format=%s "$drive.plain") > max_drive_bytes)) || fail image/refused 'the drive is damaged: it is no whole gzip'
+        || (($(stat --format=%s "$drive.plain") > max_drive_bytes)) || fail image/refused 'the drive is truncated or corrupt gzip'
     elif ((step == 1)) && [[ $(head -c 64 "$drive" | tr -d 'A-Za-z0-9+/=\r\n' | wc -c) == 0 ]]; then
-      base64 --decode --ignore-garbage "$drive" >"$drive.plain" || fail image/refused 'the drive is damaged: it is no whole base64'
+      base64 --decode --ignore-garbage "$drive" >"$drive.plain" || fail image/refused 'the drive is truncated or corrupt base64'
     else
       continue
     fi

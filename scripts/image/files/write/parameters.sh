@@ -4,7 +4,7 @@
 
 cached=        # the file of the cache that has it
 qcow2_at=      # where on the disk a qcow2 is kept
-program=       # the path of ur-writer, if the node has it
+ur_writer=     # the path of ur-writer, if the node has it
 one_pass=      # set if that writes a qcow2 as it comes, which then is not kept
 raw_bytes=     # of the image, unpacked
 raw_algorithm= # by which the raw image is hashed, if it is

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The pipeline of image::write: fetches an image, from the cache or from mirrors, hashes, unpacks and writes it, again
-# from the next source until the hash is right. Needs writer.sh, probe.sh, qcow2.sh, image-table.sh, mirrors.sh, disk's wipe.sh and stack.sh, and what the task has read of its parameters.
+# from the next source until the hash is right. Needs shell-writer.sh, probe.sh, qcow2.sh, image-table.sh, mirrors.sh, disk's wipe.sh and stack.sh, and what the task has read of its parameters.
 
 # How the stage that writes ends for a reason that another source, or another way, may not have: the exit statuses of ur-writer.
 readonly unpack_failed=4 disk_too_small=6 told_to_stop=8 not_streamable=9
@@ -13,20 +13,20 @@ fetch_and_write() { # writes the image to the disk but for its head; ends the ta
     log "$cached: $wrong; it is removed"
     rm -f "$cached"
     cached=
-    [[ -n $mirrors ]] || fail image/wrong-content "the cached image is no good, and there are no urls: $wrong. $(state_of_disk)" "$(image_result failed)"
+    [[ -n $mirrors ]] || fail image/wrong-content "the cached image has a hash mismatch or is damaged, and there are no urls: $wrong. $(state_of_disk)" "$(image_result failed)"
     [[ $format == raw || -n $qcow2_at ]] \
-      || fail image/wrong-content "the cached image is no good ($wrong), and the disk is too small for a qcow2 without a cache. $(state_of_disk)" "$(image_result failed)"
+      || fail image/wrong-content "the cached image has a hash mismatch or is damaged ($wrong), and the disk is too small for a qcow2 without a cache. $(state_of_disk)" "$(image_result failed)"
   fi
   ! fetch_until_right "$mirrors" fetch_once || return 0
   fail image/wrong-content "no source has the right image: $wrong. $(state_of_disk)" "$(image_result failed)"
 }
 
 run_pass() { # <function that gives the image>: succeeds if it is on the disk; else sets wrong, what is wrong with the content
-  local stages=("$1") writing=write_by_program
+  local stages=("$1") writing=write_by_ur_writer
   hashers=()
   rm -f "$scratch"/{head,written,failed-*,*.hash}
   # Of a qcow2 in a file the hash is all that is asked: it is unpacked from there.
-  if [[ -z $program || $1.$format == read_cached.qcow2 ]]; then
+  if [[ -z $ur_writer || $1.$format == read_cached.qcow2 ]]; then
     if [[ -n $checksum ]]; then
       start_hash file "$(algorithm_of "$checksum")"
       stages+=(to_file_hash)
@@ -125,7 +125,7 @@ check_pass() { # <function that gave the image> <function that wrote it>: succee
       "$told_to_stop") wrong='it is another qcow2 than was announced' ;;
       "$not_streamable") one_pass='' wrong=$(<"$scratch/written") ;;
       "$disk_too_small") wrong="unpacked it is bigger than the disk's $(fact "$disk" bytes) bytes" ;;
-      *) fail image/not-written "/dev/$disk takes no more: $(tail -n 1 "$scratch/written"). $(state_of_disk)" "$(image_result failed)" ;;
+      *) fail image/not-written "write error on /dev/$disk: $(tail -n 1 "$scratch/written"). $(state_of_disk)" "$(image_result failed)" ;;
     esac
   elif [[ -e $scratch/failed-unpack_stream ]]; then
     wrong="it cannot be unpacked as $compression: $(paste -sd ' ' "$scratch/unpack.said")"

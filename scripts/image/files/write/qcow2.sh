@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # An image in the qcow2 format of QEMU. Its parts may stand in any order, so where ur-writer does not write it as it comes it is
 # kept at the far end of the very disk, checked there, and unpacked to the front: no memory, no other disk is needed.
-# Needs writer.sh, pipeline.sh, image-table.sh, probe.sh, and qemu-img, which is never let guess a format.
+# Needs shell-writer.sh, pipeline.sh, image-table.sh, probe.sh, and qemu-img, which is never let guess a format.
 
 guard_qcow2() { # <file with the first bytes>: prints why it must not be opened; an image can name other files of the node
   local version features

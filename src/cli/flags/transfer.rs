@@ -14,9 +14,9 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::broker::BrokerArgs;
+use super::conduct::ConductArgs;
 use super::steering::interrupted;
-use super::targets::{Absent, TargetArgs};
-use super::watch::WatchArgs;
+use super::targets::{MissingNodes, TargetArgs};
 use crate::exit::Exit;
 use crate::stderr::tell;
 use crate::view::{Screen, Trace};
@@ -28,42 +28,42 @@ use protocol::{NodeId, Outcome, Progress, Request, RequestId, State, Text};
 use task::{Given, Library, Task, TaskResult};
 
 /// What goes to a node over the broker at most, in bytes.
-pub(super) const LIMIT: u64 = 256_000_000;
+pub(crate) const LIMIT: u64 = 256_000_000;
 /// Bytes of the messages that are on their way at a time: the broker keeps them in memory.
 const MAX_ON_THE_WAY: usize = 64 * 1024 * 1024;
 /// What a reply without data has at the most, with what its script may have written besides.
-pub(super) const SHORT_REPLY: usize = 1024 * 1024;
+pub(crate) const SHORT_REPLY: usize = 1024 * 1024;
 /// How long a node may take to accept a step.
 const PICKUP: Duration = Duration::from_secs(60);
 /// How long a step may take on a Node.js agent: it reads or flushes all that is transferred.
-pub(super) const STEP: Duration = Duration::from_secs(600);
+pub(crate) const STEP: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Args)]
-pub(super) struct TransferArgs {
+pub(crate) struct TransferArgs {
     #[command(flatten)]
     targets: TargetArgs,
     /// Nodes at work at a time [default: by size]
     #[arg(long, value_name = "N")]
     concurrency: Option<NonZeroUsize>,
     #[command(flatten)]
-    watch: WatchArgs,
+    conduct: ConductArgs,
 }
 
 /// What a step means for a node.
-pub(super) enum Done {
+pub(crate) enum Done {
     /// It goes on, so many percent done.
     Far(f64),
     /// It is over: with the result of the step, or with this text in its place.
     Over(Option<String>),
 }
 
-pub(super) struct Transfer<'a> {
+pub(crate) struct Transfer<'a> {
     client: Client,
     task: Task,
     bundle: String,
     concurrency: Option<usize>,
     /// The nodes that are not over.
-    pub(super) nodes: Vec<Target>,
+    pub(crate) nodes: Vec<Target>,
     screen: Screen<'a>,
     record: Option<RunFile>,
     /// The id of the transfer, from which those of its steps are made.
@@ -75,17 +75,17 @@ pub(super) struct Transfer<'a> {
 
 /// A step: its parameters, how many bytes a reply has, how long an agent may take that does not say that it runs, and
 /// whether it is the transfer's last.
-pub(super) struct Step {
-    pub(super) parameters: Map<String, Value>,
-    pub(super) reply: usize,
-    pub(super) node_js_wait: Duration,
-    pub(super) is_last: bool,
+pub(crate) struct Step {
+    pub(crate) parameters: Map<String, Value>,
+    pub(crate) reply: usize,
+    pub(crate) node_js_wait: Duration,
+    pub(crate) is_last: bool,
 }
 
 type Take<'a> = &'a mut dyn FnMut(&Target, Map<String, Value>) -> Result<Done>;
 
 /// Finds the nodes and lets `steps` take the steps of `task` with them. Shows how it ended.
-pub(super) async fn transfer(
+pub(crate) async fn transfer(
     broker: &BrokerArgs,
     args: &TransferArgs,
     task: &str,
@@ -94,15 +94,15 @@ pub(super) async fn transfer(
     let library = Library::of(Vec::new());
     let task = library.find(&task.parse()?)?;
     let bundle = task.bundle(&library)?;
-    let trace = Trace::new(args.watch.verbose);
+    let trace = Trace::new(args.conduct.verbose);
     let selector = args.targets.selector()?;
     let client = broker.connect().await?;
-    let discover = &args.watch.discover;
-    let (nodes, absent) = discover.find_targets(&client, &selector, &trace).await?;
+    let discover = &args.conduct.discover;
+    let (nodes, missing) = discover.find_targets(&client, &selector, &trace).await?;
     let request = RequestId::random();
     let mut transfer = Transfer {
-        screen: args.watch.screen(nodes.len(), &request, &trace)?,
-        record: record(&request, &task, &nodes, &absent),
+        screen: args.conduct.screen(nodes.len(), &request, &trace)?,
+        record: record(&request, &task, &nodes, &missing),
         concurrency: args.concurrency.map(usize::from),
         stop: Box::pin(interrupted()?),
         request: &request,
@@ -114,18 +114,23 @@ pub(super) async fn transfer(
         nodes,
     };
     steps(&mut transfer).await?;
-    transfer.finish(&absent).await
+    transfer.finish(&missing).await
 }
 
 /// As `ur run` would record it, with the id of the last step: those before are told of in its results.
-fn record(request: &RequestId, task: &Task, nodes: &[Target], absent: &Absent) -> Option<RunFile> {
+fn record(
+    request: &RequestId,
+    task: &Task,
+    nodes: &[Target],
+    missing: &MissingNodes,
+) -> Option<RunFile> {
     let start = Start {
         request: request.clone(),
         at: Timestamp::now(),
         what: task.name.to_string(),
         wait: None,
         targets: nodes.to_vec(),
-        missing: absent.targets(),
+        missing: missing.targets(),
         content: None,
     };
     RunFiles::of_this_user()
@@ -134,17 +139,17 @@ fn record(request: &RequestId, task: &Task, nodes: &[Target], absent: &Absent) -
 }
 
 impl Transfer<'_> {
-    pub(super) fn is_interrupted(&self) -> bool {
+    pub(crate) fn is_interrupted(&self) -> bool {
         self.report.interrupted
     }
 
     /// Our address on the network of the broker.
-    pub(super) fn own_address(&self) -> IpAddr {
+    pub(crate) fn own_address(&self) -> IpAddr {
         self.client.address()
     }
 
     /// Takes a step with some of the nodes; `take` gets the result of each for which it succeeds.
-    pub(super) async fn step(
+    pub(crate) async fn step(
         &mut self,
         step: Step,
         nodes: Vec<Target>,
@@ -214,7 +219,7 @@ impl Transfer<'_> {
     }
 
     /// Shows the end, and closes the connection.
-    async fn finish(mut self, absent: &Absent) -> Result<Exit> {
+    async fn finish(mut self, missing: &MissingNodes) -> Result<Exit> {
         self.report
             .not_sent
             .extend(self.nodes.into_iter().map(Into::into));
@@ -224,7 +229,7 @@ impl Transfer<'_> {
             tell("ur: the same command goes on where this one stopped");
         }
         self.client.close().await;
-        Ok(absent.end(exit))
+        Ok(missing.end(exit))
     }
 }
 
@@ -289,7 +294,7 @@ fn say(result: &mut NodeResult, text: String) {
 }
 
 /// The state of the nodes by their ids, of those that are still on.
-pub(super) fn those<'a, T>(
+pub(crate) fn those<'a, T>(
     nodes: &'a [Target],
     states: &'a HashMap<NodeId, T>,
 ) -> impl Iterator<Item = (&'a Target, &'a T)> {

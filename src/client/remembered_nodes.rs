@@ -1,4 +1,4 @@
-//! The fleet as this user has seen it, in a file for each broker: every node that ever answered, and when it did
+//! Remembered nodes, in a file of this user for each broker: every node that ever answered, and when it did
 //! last. So a command can say which nodes it missed. What nodes say is data of strangers: it is bounded, and plain.
 
 use std::collections::{HashMap, HashSet};
@@ -8,7 +8,7 @@ use anyhow::Result;
 use broker::Url;
 use jiff::{SignedDuration, Timestamp};
 
-use super::fleet_file::{lock, read, write};
+use super::remembered_file::{lock, read, write};
 use super::state_dir::of_broker;
 use super::{Clock, Node, Plain};
 use protocol::NodeId;
@@ -54,7 +54,7 @@ impl PartialEq for Remembered {
 impl Eq for Remembered {}
 
 /// The nodes that did not answer, as far as they are remembered.
-pub(super) struct Unseen {
+pub(super) struct MissingOnDisk {
     pub(super) missing: Vec<Remembered>,
     /// There may be others, of which nothing can be read.
     pub(super) is_in_part: bool,
@@ -63,12 +63,12 @@ pub(super) struct Unseen {
 
 /// The memory of the nodes of one broker.
 #[derive(Clone, Debug)]
-pub struct Fleet {
+pub struct RememberedNodes {
     /// `None` where there is no place for it.
     path: Option<PathBuf>,
 }
 
-impl Fleet {
+impl RememberedNodes {
     /// Of the broker, or of the cluster, that is reached by these URLs.
     pub fn of(urls: &[Url]) -> Self {
         let path = of_broker(urls, "fleet", ".jsonl");
@@ -85,8 +85,8 @@ impl Fleet {
 
     /// Notes that these are there now, under the names that they give now, and tells the others: also where nothing
     /// can be noted.
-    pub(super) async fn saw(&self, nodes: &[Node]) -> Unseen {
-        let mut unseen = Unseen {
+    pub(super) async fn saw(&self, nodes: &[Node]) -> MissingOnDisk {
+        let mut unseen = MissingOnDisk {
             missing: Vec::new(),
             is_in_part: false,
             notes: Vec::new(),
@@ -102,7 +102,7 @@ impl Fleet {
         let mut memory = match read(path) {
             Ok(memory) => memory,
             Err(error) => {
-                let note = format!("nodes that do not answer are not noticed: {error:#}");
+                let note = format!("cannot read which nodes are known: {error:#}");
                 unseen.notes.push(note);
                 unseen.is_in_part = true;
                 return unseen;
@@ -113,7 +113,7 @@ impl Fleet {
         memory.add(nodes);
         let noted = lock.map(|lock| lock.and_then(|_lock| write(path, &memory)));
         if let Some(Err(error)) = noted {
-            let note = format!("that these nodes answer is not remembered: {error:#}");
+            let note = format!("cannot save which nodes answered: {error:#}");
             unseen.notes.push(note);
         }
         let answered: HashSet<&NodeId> = nodes.iter().map(|node| &node.id).collect();
@@ -168,7 +168,7 @@ impl Fleet {
 
 /// Marks those whose host names are not theirs alone: another node has it by now, or is missing too. And those that
 /// have it by now.
-pub(super) fn mark_namesakes(missing: &mut [Remembered], nodes: &mut [Node]) {
+pub(super) fn mark_missing_namesakes(missing: &mut [Remembered], nodes: &mut [Node]) {
     let gone: HashSet<Plain> = missing.iter().map(|it| it.node.hostname.clone()).collect();
     for node in &mut *nodes {
         node.has_namesake |= gone.contains(&node.hostname);
@@ -185,16 +185,16 @@ pub(super) fn mark_namesakes(missing: &mut [Remembered], nodes: &mut [Node]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fleet_file::kept_aside;
     use super::super::node::tests::node;
+    use super::super::remembered_file::kept_aside;
     use super::*;
     use std::fs::{self, File};
     use std::io::Write;
     use std::path::Path;
 
-    fn fleet(dir: &Path) -> Fleet {
+    fn fleet(dir: &Path) -> RememberedNodes {
         let path = Some(dir.join("fleet/x.jsonl"));
-        Fleet { path }
+        RememberedNodes { path }
     }
 
     fn names(nodes: &[Remembered]) -> Vec<&str> {
@@ -236,7 +236,9 @@ mod tests {
 
     #[tokio::test]
     async fn where_nodes_have_no_place_that_is_told() {
-        let unseen = Fleet { path: None }.saw(&[node("u1", "m1", "n1")]).await;
+        let unseen = RememberedNodes { path: None }
+            .saw(&[node("u1", "m1", "n1")])
+            .await;
         assert!(unseen.notes[0].contains("nodes are not remembered"));
     }
 
@@ -296,7 +298,7 @@ mod tests {
             (vec!["n2"], false)
         );
         let note = &unseen.notes[0];
-        assert!(note.contains("another ur holds it"), "{note}");
+        assert!(note.contains("another ur has held the lock"), "{note}");
         drop(held);
         fs::remove_dir_all(dir.path().join("fleet")).unwrap();
         // No directory can be there, nor a file in it.

@@ -1,5 +1,5 @@
-//! The intake of a search, within bounds. Answers come from strangers: one that never stops, or says a million
-//! things, is to cost neither memory nor the place of others.
+//! Limits of a search: how many answers, how many bytes, how long. Answers come from strangers: one that never stops, or
+//! says a million things, is to cost neither memory nor the place of others.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -21,7 +21,7 @@ const MAX_CLAIMS: usize = 4;
 const LONGEST: Duration = Duration::from_secs(10);
 const LONGER_BY: Duration = Duration::from_millis(2);
 
-pub(super) struct Intake {
+pub(super) struct SearchLimits {
     pub(super) began: Instant,
     pub(super) nodes: Vec<Node>,
     machines: HashSet<(NodeId, Option<String>, Plain)>,
@@ -31,7 +31,7 @@ pub(super) struct Intake {
     too_many: usize,
 }
 
-impl Intake {
+impl SearchLimits {
     pub(super) fn new(began: Instant) -> Self {
         Self {
             began,
@@ -105,36 +105,36 @@ mod tests {
 
     #[test]
     fn many_claims_on_one_uuid_do_not_take_the_places_of_others() {
-        let mut intake = Intake::new(Instant::now());
+        let mut limits = SearchLimits::new(Instant::now());
         for i in 0..100 {
             let claim = node("u1", &format!("m{i}"), "liar");
-            assert_eq!(intake.take(&claim, true), i < MAX_CLAIMS);
+            assert_eq!(limits.take(&claim, true), i < MAX_CLAIMS);
         }
         let other = node("u2", "m", "node2");
-        assert!(intake.take(&other, false) && !intake.take(&other, false));
-        assert_eq!(intake.nodes.len(), MAX_CLAIMS + 1);
-        assert!(intake.notes()[0].starts_with("96 answers are left out"));
+        assert!(limits.take(&other, false) && !limits.take(&other, false));
+        assert_eq!(limits.nodes.len(), MAX_CLAIMS + 1);
+        assert!(limits.notes()[0].starts_with("96 answers are left out"));
     }
 
     #[test]
     fn a_flood_of_new_names_leaves_room_for_the_nodes_that_are_expected() {
-        let mut intake = Intake::new(Instant::now());
+        let mut limits = SearchLimits::new(Instant::now());
         let nameless = |i: usize| {
             let id = NodeId::parse(&format!("u{i}")).unwrap();
             Node::read(id, b"{}").unwrap()
         };
-        let taken = (0..MAX_NODES + 50).filter(|i| intake.take(&nameless(*i), false));
+        let taken = (0..MAX_NODES + 50).filter(|i| limits.take(&nameless(*i), false));
         assert_eq!(taken.count(), MAX_NODES);
-        assert!(intake.take(&node("n1", "m1", "node1"), true));
-        assert!(intake.reads(MAX_ANSWER) && !intake.reads(MAX_ANSWER + 1));
-        assert_eq!(intake.notes().len(), 2);
+        assert!(limits.take(&node("n1", "m1", "node1"), true));
+        assert!(limits.reads(MAX_ANSWER) && !limits.reads(MAX_ANSWER + 1));
+        assert_eq!(limits.notes().len(), 2);
     }
 
     #[test]
     fn a_search_ends_even_if_answers_never_do() {
-        let intake = Intake::new(Instant::now());
-        assert_eq!(intake.longest(None), LONGEST);
-        let asked = intake.longest(Some(Duration::from_secs(60)));
+        let limits = SearchLimits::new(Instant::now());
+        assert_eq!(limits.longest(None), LONGEST);
+        let asked = limits.longest(Some(Duration::from_secs(60)));
         assert_eq!(asked, Duration::from_secs(180));
     }
 }

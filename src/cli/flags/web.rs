@@ -25,13 +25,13 @@ const PIECE: u64 = 64 * 1024;
 
 /// `--via`: how files get to the nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Via {
+pub(crate) enum Via {
     Broker,
     /// From an address of this machine, if not the one by which it reaches the broker.
     Http(Option<SocketAddr>),
 }
 
-pub(super) fn via(text: &str) -> Result<Via, String> {
+pub(crate) fn via(text: &str) -> Result<Via, String> {
     match text.split_once('=') {
         None if text == "broker" => Ok(Via::Broker),
         None if text == "http" => Ok(Via::Http(None)),
@@ -50,8 +50,8 @@ pub(super) fn via(text: &str) -> Result<Via, String> {
 }
 
 /// It serves until it is dropped.
-pub(super) struct FileServer {
-    pub(super) url: String,
+pub(crate) struct FileServer {
+    pub(crate) url: String,
     listening: JoinHandle<()>,
 }
 
@@ -63,7 +63,7 @@ struct Served {
 
 impl FileServer {
     /// `address` is what nodes reach. Behind a translation of addresses it is none of ours: then all of ours listen.
-    pub(super) async fn start(file: File, bytes: u64, address: SocketAddr) -> Result<Self> {
+    pub(crate) async fn start(file: File, bytes: u64, address: SocketAddr) -> Result<Self> {
         let any: IpAddr = match address.is_ipv4() {
             true => [0, 0, 0, 0].into(),
             false => [0_u16; 8].into(),

@@ -1,20 +1,20 @@
 # shellcheck shell=bash
 # ur-writer: the program that unpacks, hashes and writes a stream in one process. image::write uses it where the node has it,
-# and else the pipeline of the node's own programs. Needs writer.sh, pipeline.sh and image-table.sh.
+# and else the pipeline of the node's own programs. Needs shell-writer.sh, pipeline.sh and image-table.sh.
 
-find_program() { # sets program to the path of ur-writer, or to nothing: it is looked for in PATH and beside ur-agent; and one_pass
+find_ur_writer() { # sets ur_writer to the path of ur-writer, or to nothing: it is looked for in PATH and beside ur-agent; and one_pass
   local agent
-  program=$(command -v ur-writer || true)
-  if [[ -z $program ]]; then
+  ur_writer=$(command -v ur-writer || true)
+  if [[ -z $ur_writer ]]; then
     # The process that started this task is ur-agent's supervisor.
     agent=$(readlink "/proc/$PPID/exe" || true)
-    [[ ${agent##*/} != ur-agent* || ! -x ${agent%/*}/ur-writer ]] || program=${agent%/*}/ur-writer
+    [[ ${agent##*/} != ur-agent* || ! -x ${agent%/*}/ur-writer ]] || ur_writer=${agent%/*}/ur-writer
   fi
   # What is on the disk can be compared only with a qcow2 that is still there.
-  [[ -z $program || $format == raw || -n $cached || ${PT_read_back:-false} == true ]] || one_pass=true
+  [[ -z $ur_writer || $format == raw || -n $cached || ${PT_read_back:-false} == true ]] || one_pass=true
 }
 
-write_by_program() { # the stage that takes the place of to_file_hash, unpack_stream, to_raw_hash and write_raw or write_qcow2
+write_by_ur_writer() { # the stage that takes the place of to_file_hash, unpack_stream, to_raw_hash and write_raw or write_qcow2
   local arguments=(--disk "$scratch/disk" --compression "$compression") writer status=0 refused='' last='' word rest
   [[ -z $checksum ]] || arguments+=(--hash-input "$(algorithm_of "$checksum")")
   [[ -z $raw_algorithm ]] || arguments+=(--hash-output "$raw_algorithm")
@@ -28,7 +28,7 @@ write_by_program() { # the stage that takes the place of to_file_hash, unpack_st
     open_disk
     arguments+=(--offset "$qcow2_at")
   fi
-  "$program" "${arguments[@]}" <&0 >"$scratch/writer.json" 2>"$scratch/said" {ur_result}>&- &
+  "$ur_writer" "${arguments[@]}" <&0 >"$scratch/writer.json" 2>"$scratch/said" {ur_result}>&- &
   writer=$!
   while read -r word rest; do
     case $word in

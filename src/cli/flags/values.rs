@@ -6,7 +6,7 @@ use jiff::{Span, SpanRelativeTo};
 use protocol::RequestId;
 
 /// A time longer than 0: seconds, or with units as sleep(1) and systemd take them.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let time = match text.parse() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
         Err(_) => with_units(text),
@@ -21,11 +21,11 @@ fn with_units(text: &str) -> Option<Duration> {
     time.try_into().ok()
 }
 
-pub(super) fn request_id(text: &str) -> Result<RequestId, String> {
+pub(crate) fn request_id(text: &str) -> Result<RequestId, String> {
     RequestId::parse(text).map_err(|refusal| refusal.message)
 }
 
-pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
+pub(crate) fn assignment(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write NAME=VALUE".to_owned()),

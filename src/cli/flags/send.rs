@@ -11,11 +11,11 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::broker::BrokerArgs;
-use super::input::END_OF_VARIABLES;
+use super::conduct::{ConductArgs, conduct};
 use super::rolling::{Per, RollingArgs};
-use super::targets::{Absent, DiscoverArgs, TargetArgs, find_nodes};
+use super::script_input::END_OF_VARIABLES;
+use super::targets::{DiscoverArgs, MissingNodes, TargetArgs, find_nodes};
 use super::values::{duration, request_id};
-use super::watch::{WatchArgs, watch};
 use crate::exit::{Exit, Usage};
 use crate::stderr::tell;
 use crate::view::{Trace, View};
@@ -37,7 +37,7 @@ pub(crate) struct SendArgs {
     targets: TargetArgs,
     /// How long a script may run [default: no limit]
     #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true)]
-    pub(super) timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
     /// How long a node may take to accept the request;
     /// it is not started later [default: 60]
     #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true, verbatim_doc_comment)]
@@ -59,23 +59,23 @@ pub(crate) struct SendArgs {
     #[arg(long)]
     keep: bool,
     #[command(flatten)]
-    pub(super) watch: WatchArgs,
+    pub(crate) conduct: ConductArgs,
     /// What is sent, for people, where the request does not tell all of it.
     #[arg(skip)]
-    pub(super) what: Option<String>,
+    pub(crate) what: Option<String>,
 }
 
 /// Finds the targets, sends unless `refuse` does, and shows what comes back.
-pub(super) async fn send(
+pub(crate) async fn send(
     broker: &BrokerArgs,
     args: &SendArgs,
     mut request: Request,
     refuse: impl FnOnce(&[Target]) -> Result<()>,
 ) -> Result<Exit> {
     args.rolling.refuse_idle()?;
-    let trace = Trace::new(args.watch.verbose);
+    let trace = Trace::new(args.conduct.verbose);
     let selector = args.targets.selector()?;
-    let view = args.watch.view.view();
+    let view = args.conduct.view.view();
     request.timeout = args.timeout.or(request.timeout);
     request.cwd.clone_from(&args.cwd);
     let content = request.content();
@@ -86,13 +86,13 @@ pub(super) async fn send(
 
     let per = args.rolling.per()?;
     let mut client = broker.connect().await?;
-    let discover = &args.watch.discover;
+    let discover = &args.conduct.discover;
     let domains = domains(&client, per, (discover, &trace)).await?;
-    let (targets, absent) = discover.find_targets(&client, &selector, &trace).await?;
+    let (targets, missing) = discover.find_targets(&client, &selector, &trace).await?;
     refuse(&targets)?;
-    let share = match args.watch.out {
+    let share = match args.conduct.out {
         Some(_) if matches!(view, View::Groups(_)) => u64::MAX,
-        _ => share(view, targets.len()),
+        _ => held_bytes_per_stream(view, targets.len()),
     };
     request.max_output = request.max_output.min(share);
     request.timestamp = Some(json!(format!("{:.3}", Timestamp::now())));
@@ -104,19 +104,19 @@ pub(super) async fn send(
     let mut file = record(
         &plan,
         &targets,
-        &absent,
+        &missing,
         (args.what(&request), args.keeps()),
     );
-    let report = watch(
+    let report = conduct(
         &mut client,
         &plan,
         targets,
-        &args.watch,
+        &args.conduct,
         (&trace, file.as_mut()),
     )
     .await?;
     client.close().await;
-    Ok(absent.end(Exit::of_run(&report)))
+    Ok(missing.end(Exit::of_run(&report)))
 }
 
 /// The failure domain of each node, where they are asked for: all that nodes say of themselves takes a search of its own.
@@ -137,7 +137,7 @@ async fn domains(
 }
 
 /// Bytes that are kept of each stream of one of so many nodes.
-pub(super) fn share(view: View, nodes: usize) -> u64 {
+pub(crate) fn held_bytes_per_stream(view: View, nodes: usize) -> u64 {
     match view.is_shown_at_the_end() {
         true => MAX_HELD_OUTPUT / 2 / nodes.max(1) as u64,
         false => u64::MAX,
@@ -196,7 +196,7 @@ fn refuse_reuse(id: &RequestId, content: &str) -> Result<()> {
 fn record(
     plan: &Plan,
     targets: &[Target],
-    absent: &Absent,
+    missing: &MissingNodes,
     (what, keep): (String, bool),
 ) -> Option<RunFile> {
     let start = Start {
@@ -206,7 +206,7 @@ fn record(
         wait: plan.wait,
         targets: targets.to_vec(),
         content: plan.content.clone(),
-        missing: absent.targets(),
+        missing: missing.targets(),
     };
     match RunFiles::of_this_user().and_then(|runs| runs.create(start, keep)) {
         Ok(file) => Some(file),
@@ -238,7 +238,7 @@ fn what_of(request: &Request) -> String {
 }
 
 /// The sender, for the logs of the nodes.
-pub(super) fn origin(client: &Client) -> serde_json::Value {
+pub(crate) fn origin(client: &Client) -> serde_json::Value {
     let user = ["SUDO_USER", "USER", "LOGNAME"]
         .iter()
         .find_map(|name| std::env::var(name).ok());

@@ -36,7 +36,7 @@ const WHAT_TO_DO: &str =
     "--stdin - gives it to the script, --stdin /dev/null says that it is not meant";
 
 /// Sends what has no use for our standard input unless `is_given` says that the operator has thought of it.
-pub(super) async fn send_beside_stdin(
+pub(crate) async fn send_beside_stdin(
     broker: &BrokerArgs,
     args: &SendArgs,
     request: Request,
@@ -44,7 +44,7 @@ pub(super) async fn send_beside_stdin(
 ) -> Result<Exit> {
     let mut is_told = is_given;
     let warn = |unread: Option<Unread>, is_told: &mut bool| {
-        if unread.is_some() && !*is_told && !args.watch.quiet {
+        if unread.is_some() && !*is_told && !args.conduct.quiet {
             tell(&format!(
                 "ur: the script does not get what is on standard input: {WHAT_TO_DO}"
             ));
@@ -69,7 +69,7 @@ pub(super) async fn send_beside_stdin(
 }
 
 /// A task gets parameters, and has no use for it.
-pub(super) fn tell_unread() {
+pub(crate) fn tell_unread() {
     if unread().is_some() {
         tell(
             "ur: a task does not get what is on standard input, but parameters: NAME=VALUE or --params",

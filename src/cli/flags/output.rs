@@ -5,7 +5,7 @@ use clap::Args;
 use crate::view::json::Form;
 use crate::view::{Folding, View};
 
-pub(super) const OUTPUT: &str = "Output";
+pub(crate) const OUTPUT: &str = "Output";
 
 /// Of a run.
 #[derive(Debug, Args)]
@@ -47,7 +47,7 @@ pub(crate) struct JsonArgs {
 }
 
 impl ViewArgs {
-    pub(super) fn view(&self) -> View {
+    pub(crate) fn view(&self) -> View {
         let views = [
             (self.json, View::Array),
             (self.json_lines, View::Lines),
@@ -64,7 +64,7 @@ impl ViewArgs {
 
 impl JsonArgs {
     /// `None` for text.
-    pub(super) fn form(&self) -> Option<Form> {
+    pub(crate) fn form(&self) -> Option<Form> {
         Form::of(self.json, self.json_lines)
     }
 }

@@ -2,24 +2,24 @@
 
 use std::collections::HashSet;
 
-use super::names::Directory;
+use super::names::NameIndex;
 use super::{Node, NodeName, Operator, Remembered, Selector};
 
 impl Selector {
     /// Which of the nodes that did not answer are meant, none of them by its name: where one of these is missing,
     /// nothing is sent. An expression is about facts, which are not remembered: then it is not known.
-    pub fn absent<'a>(&self, missing: &'a [Remembered]) -> Option<Vec<&'a Remembered>> {
+    pub fn missing_among<'a>(&self, missing: &'a [Remembered]) -> Option<Vec<&'a Remembered>> {
         let nodes: Vec<Node> = missing.iter().map(|it| it.node.clone()).collect();
-        let absent = self.among_absent(&nodes, &Directory::of(&nodes), false)?;
+        let absent = self.names_missing_among(&nodes, &NameIndex::of(&nodes), false)?;
         let missing = missing.iter().zip(0..);
         let meant = missing.filter(|(_, i)| absent.contains(i));
         Some(meant.map(|(it, _)| it).collect())
     }
 
-    fn among_absent(
+    fn names_missing_among(
         &self,
         nodes: &[Node],
-        directory: &Directory<'_>,
+        directory: &NameIndex<'_>,
         excludes: bool,
     ) -> Option<HashSet<usize>> {
         let those = |is_meant: &dyn Fn(&Node) -> bool| {
@@ -36,12 +36,12 @@ impl Selector {
             }
             Self::Like(pattern) => those(&|node| pattern.is_of_host(&node.hostname)),
             Self::Where(_) => None,
-            Self::Group(selector) => selector.among_absent(nodes, directory, excludes),
+            Self::Group(selector) => selector.names_missing_among(nodes, directory, excludes),
             Self::Set(parts) => {
                 let mut meant = Some(HashSet::new());
                 for (operator, part) in parts {
                     let excludes = excludes || *operator == Operator::Without;
-                    let other = part.among_absent(nodes, directory, excludes);
+                    let other = part.names_missing_among(nodes, directory, excludes);
                     meant = match (operator, meant, other) {
                         (Operator::Or, Some(mut a), Some(b)) => {
                             a.extend(b);
@@ -96,5 +96,5 @@ pub(super) fn all_cover(parts: &[(Operator, Selector)], missing: &str) -> Option
 }
 
 #[cfg(test)]
-#[path = "absent_tests.rs"]
+#[path = "missing_nodes_tests.rs"]
 mod tests;

@@ -1,4 +1,4 @@
-//! The file of the fleet: a line for each node, replaced whole, by one `ur` at a time.
+//! The file of the remembered nodes: a line for each, replaced whole, by one `ur` at a time.
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
@@ -24,7 +24,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 const LOCK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What the file holds.
-pub(super) struct Memory {
+pub(super) struct RememberedFile {
     pub(super) nodes: HashMap<NodeId, Remembered>,
     /// Lines that cannot be read.
     pub(super) damaged: usize,
@@ -43,7 +43,7 @@ struct NodeLine {
     seen: Timestamp,
 }
 
-impl Memory {
+impl RememberedFile {
     pub(super) fn add(&mut self, nodes: &[Node]) {
         let seen = Timestamp::now();
         for node in nodes {
@@ -89,19 +89,22 @@ pub(super) async fn lock(path: &Path) -> Result<File> {
                 return Err(error).with_context(locking);
             }
             Err(_) if Instant::now() >= until => {
-                bail!("{}: another ur holds it", locking());
+                bail!(
+                    "{}: timeout: another ur has held the lock for 1 s",
+                    locking()
+                );
             }
             Err(_) => sleep(LOCK_AGAIN).await,
         }
     }
 }
 
-pub(super) fn read(path: &Path) -> Result<Memory> {
+pub(super) fn read(path: &Path) -> Result<RememberedFile> {
     let text = match fs::read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
         text => text.with_context(|| format!("reading {}", path.display()))?,
     };
-    let mut memory = Memory {
+    let mut memory = RememberedFile {
         nodes: HashMap::new(),
         damaged: 0,
     };
@@ -115,7 +118,7 @@ pub(super) fn read(path: &Path) -> Result<Memory> {
 }
 
 /// Other searches may read it at the same time.
-pub(super) fn write(path: &Path, memory: &Memory) -> Result<()> {
+pub(super) fn write(path: &Path, memory: &RememberedFile) -> Result<()> {
     let mut nodes: Vec<&Remembered> = memory.nodes.values().collect();
     nodes.sort_by_key(|known| std::cmp::Reverse(known.seen));
     nodes.truncate(MAX_NODES);
@@ -177,7 +180,7 @@ mod tests {
             let node = Node::unknown(id.clone());
             (id, Remembered { node, seen })
         });
-        let memory = Memory {
+        let memory = RememberedFile {
             nodes: all.collect(),
             damaged: 0,
         };

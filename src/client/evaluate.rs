@@ -1,6 +1,6 @@
-//! The judgement of many nodes by one expression, on a thread of its own: an expression may never end, or fill the
-//! memory, and the operator is to learn that before anything is sent. One node after the other: what a stranger says is
-//! in memory as a tree for as long as he is judged.
+//! Evaluates one expression on many nodes, on a thread of its own and within bounds of time and memory: an expression
+//! may never end, and the operator is to learn that before anything is sent. One node after the other, so that the
+//! sysinfo of one node only is in memory as a tree.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -132,7 +132,7 @@ pub fn outputs(filter: &Arc<Filter>, nodes: &[&Node]) -> Result<Vec<Outputs>, Un
             said.try_for_each(|(id, said)| {
                 tell.send(filter.outputs(&facts::of_said(&id, said.as_deref())))
             })
-            // Whoever does not wait any more need not know.
+            // If the receiver has given up, the result is not needed.
             .ok();
         },
         |outputs| all.push(outputs),
@@ -203,7 +203,7 @@ fn work(filter: &Filter, said: Said, tell: &Sender<Told>) {
             return;
         }
     }
-    // Whoever does not wait any more need not know.
+    // If the receiver has given up, the result is not needed.
     drop(tell.send(Told::Unknown(keys.unknown())));
 }
 

@@ -11,7 +11,7 @@ use protocol::RequestId;
 use task::TaskName;
 
 /// The id that is meant, and its run if that was recorded here. What was guessed is told.
-pub(super) fn find(named: &RequestId) -> Result<(RequestId, Option<PastRun>)> {
+pub(crate) fn find(named: &RequestId) -> Result<(RequestId, Option<PastRun>)> {
     let Ok(runs) = RunFiles::of_this_user() else {
         return Ok((named.clone(), None));
     };
@@ -26,7 +26,7 @@ pub(super) fn find(named: &RequestId) -> Result<(RequestId, Option<PastRun>)> {
 }
 
 /// The same, but no beginning is guessed at: what is no id of a run that is recorded is taken as it stands.
-pub(super) fn find_whole(named: &RequestId) -> Result<(RequestId, Option<PastRun>)> {
+pub(crate) fn find_whole(named: &RequestId) -> Result<(RequestId, Option<PastRun>)> {
     if named.as_str() == "last" {
         return find(named);
     }
@@ -35,7 +35,7 @@ pub(super) fn find_whole(named: &RequestId) -> Result<(RequestId, Option<PastRun
 }
 
 /// The same, where a run must be recorded.
-pub(super) fn find_recorded(named: &RequestId) -> Result<PastRun> {
+pub(crate) fn find_recorded(named: &RequestId) -> Result<PastRun> {
     match find(named)? {
         (_, Some(past)) => Ok(past),
         (id, None) => Err(Usage(format!(
@@ -46,7 +46,7 @@ pub(super) fn find_recorded(named: &RequestId) -> Result<PastRun> {
 }
 
 /// The nodes for whom it is not done in that way, once it has ended everywhere: else a script might run twice.
-pub(super) fn undone(named: &RequestId, how: Undone) -> Result<Selector> {
+pub(crate) fn undone(named: &RequestId, how: Undone) -> Result<Selector> {
     let run = find_recorded(named)?;
     let id = &run.start.request;
     if RunFiles::of_this_user()?.is_going(id) {
@@ -70,7 +70,7 @@ pub(super) fn undone(named: &RequestId, how: Undone) -> Result<Selector> {
 }
 
 /// The page for its results, if it was a run of a task that has one.
-pub(super) fn pages(past: Option<&PastRun>) -> Result<Pages> {
+pub(crate) fn pages(past: Option<&PastRun>) -> Result<Pages> {
     let name = past.and_then(|past| past.start.what.parse::<TaskName>().ok());
     let task = name.and_then(|name| library(&[]).find(&name).ok());
     Pages::of(&task)

@@ -22,12 +22,12 @@ pub(crate) struct ModuleArgs {
 }
 
 impl ModuleArgs {
-    pub(super) fn library(&self) -> Library {
+    pub(crate) fn library(&self) -> Library {
         library(&self.modulepath)
     }
 
     /// What was typed as a task: a name, or the path of a file.
-    pub(super) fn find(&self, task: &str) -> Result<Task> {
+    pub(crate) fn find(&self, task: &str) -> Result<Task> {
         if !task.contains('/') && (Path::new(task).is_file() || task.ends_with(".sh")) {
             let hint = format!(
                 "{task:?} is a file, not a task: did you mean ur script TARGETS {task}? \
@@ -39,18 +39,18 @@ impl ModuleArgs {
     }
 }
 
-pub(super) fn library(modulepath: &[PathBuf]) -> Library {
+pub(crate) fn library(modulepath: &[PathBuf]) -> Library {
     Library::of(modulepath.iter().cloned().chain(own_modules()).collect())
 }
 
-pub(super) fn find(library: &Library, task: &str) -> Result<Task> {
+pub(crate) fn find(library: &Library, task: &str) -> Result<Task> {
     match task.contains('/') {
         true => local(Path::new(task)),
         false => library.find(&task_name(task)?),
     }
 }
 
-pub(super) fn task_name(text: &str) -> Result<TaskName> {
+pub(crate) fn task_name(text: &str) -> Result<TaskName> {
     let name = text.parse();
     Ok(name.map_err(|error| Usage(format!("{error:#}")))?)
 }

@@ -18,7 +18,7 @@ fn a_host_name_that_is_remembered_is_not_the_beginning_of_a_strangers_uuid() {
     let down = [remembered("u7", "cafe0001.dc1")];
     let set = |text: &str| NodeSets::new(&Groups::default()).parse(text).unwrap();
     let told = set("cafe0001").select_knowing(&nodes, &down).unwrap_err();
-    assert!(matches!(told, Unselectable::Missing { .. }), "{told}");
+    assert!(matches!(told, Unselectable::NotFound { .. }), "{told}");
     let others = set("*!cafe0001").select_knowing(&nodes, &down).unwrap();
     assert_eq!(others.targets.len(), 3);
     let whole = set(UUIDS[2]).select_knowing(&nodes, &down).unwrap();
@@ -58,7 +58,7 @@ fn a_pattern_means_short_names_too_in_what_is_chosen_left_out_and_down() {
     assert_eq!(meant("db1,web9!web?", &nodes).unwrap(), ["db1"]);
     let down = [remembered("u7", "web7.dc1"), remembered("u8", "db8")];
     let set = NodeSets::new(&Groups::default()).parse("web?").unwrap();
-    assert_eq!(set.absent(&down).unwrap(), [&down[0]]);
+    assert_eq!(set.missing_among(&down).unwrap(), [&down[0]]);
 }
 
 #[test]
@@ -69,9 +69,9 @@ fn of_an_earlier_run_a_node_that_is_down_is_missing_as_of_all_and_one_that_is_fo
     assert!(!selector.wanted().answered(&nodes[0]));
     let targets = selector.select_knowing(&nodes, &down).unwrap().targets;
     assert_eq!(targets, run[..1]);
-    assert_eq!(selector.absent(&down).unwrap(), [&down[0]]);
+    assert_eq!(selector.missing_among(&down).unwrap(), [&down[0]]);
     let told = selector.select(&nodes).unwrap_err().to_string();
     assert!(told.starts_with("not found: node7(u7)"), "{told}");
     let narrowed = Selector::recorded(&run).and(Selector::Compute);
-    assert_eq!(narrowed.absent(&down).unwrap(), [&down[0]]);
+    assert_eq!(narrowed.missing_among(&down).unwrap(), [&down[0]]);
 }

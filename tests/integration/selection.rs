@@ -59,7 +59,7 @@ fn node_sets_groups_and_expressions_narrow_each_other_and_what_is_misspelt_means
     ur(&["exec", "-g", "rack9", "true"]).is(2, &["no group rack9", "rack1"]);
     ur(&["exec", "-n", "@rack9", "true"]).is(2, &["no group rack9", "no file rack9"]);
     ur(&["nodes", "-w", ".MiB of Memory > 3"]).is(2, &[".\"MiB of Memory\""]);
-    ur(&["nodes", "-w", "false"]).is(10, &["none of them meant"]);
+    ur(&["nodes", "-w", "false"]).is(10, &["none of them matches"]);
     assert_eq!(nodes.count(), 0, "nothing was sent");
     ur(&["exec", "-n", "node[1,3]", "-x", "node3", "true"]).exits(0);
     assert_eq!(nodes.count(), 1);

@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow};
 use broker::{TlsFiles, Url, error_chain};
 use clap::Args;
 
-use super::command_line::COMMON;
+use super::COMMON;
 use crate::exit::Usage;
 use crate::stderr::tell;
 use client::Client;
@@ -44,7 +44,7 @@ pub(crate) struct BrokerArgs {
 }
 
 impl BrokerArgs {
-    pub(super) async fn connect(&self) -> Result<Client> {
+    pub(crate) async fn connect(&self) -> Result<Client> {
         Client::connect(self.urls()?)
             .await
             .map_err(|error| match self.is_default() {
@@ -57,7 +57,7 @@ impl BrokerArgs {
     }
 
     /// What stands behind the command comes before what stands in front of it.
-    pub(super) fn or(self, other: Self) -> Self {
+    pub(crate) fn or(self, other: Self) -> Self {
         let (amqp_url, amqp_url_file) = match (self.amqp_url, self.amqp_url_file) {
             (None, None) => (other.amqp_url, other.amqp_url_file),
             given => given,
@@ -77,7 +77,7 @@ impl BrokerArgs {
         !is_given && !is_set("UR_AMQP_URL") && !is_set("UR_AMQP_URL_FILE")
     }
 
-    pub(super) fn urls(&self) -> Result<Vec<Url>> {
+    pub(crate) fn urls(&self) -> Result<Vec<Url>> {
         let file = |given: &Option<PathBuf>, name| {
             given.clone().or_else(|| variable(name).map(PathBuf::from))
         };

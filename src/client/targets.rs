@@ -1,9 +1,9 @@
-//! The nodes that a selector has chosen, and the targets that they make: one for each UUID, and none where it cannot be
-//! told which machine is meant.
+//! Makes targets of the nodes that a selector has chosen: one for each UUID, and none where two machines answer to one
+//! UUID and the selector does not say which of them is meant.
 
 use std::collections::{HashMap, HashSet};
 
-use super::judge::UnknownKey;
+use super::evaluate::UnknownKey;
 use super::{DuplicateUuid, Node, NodeName, Selected, Target, Unselectable, duplicate_uuids};
 use protocol::NodeId;
 
@@ -17,8 +17,8 @@ pub(super) struct Choice<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Meant<'a> {
     pub(super) chosen: Vec<Choice<'a>>,
-    /// Names of nodes that did not answer.
-    pub(super) missing: Vec<String>,
+    /// Names under which no node answered.
+    pub(super) not_found: Vec<String>,
     /// Parts of what was typed that mean no node at all.
     pub(super) nobody: Vec<String>,
     /// Nodes of which an expression could not say whether they are meant.
@@ -37,9 +37,9 @@ impl Meant<'_> {
     }
 
     /// What is written means somebody.
-    pub(super) fn or_else_missing(mut self, written: &str) -> Self {
+    pub(super) fn or_else_not_found(mut self, written: &str) -> Self {
         if self.chosen.is_empty() {
-            self.missing.push(written.to_owned());
+            self.not_found.push(written.to_owned());
             self.nobody.push(written.to_owned());
         }
         self
@@ -53,7 +53,7 @@ impl Meant<'_> {
 impl<'a> Meant<'a> {
     pub(super) fn add(&mut self, other: Meant<'a>) {
         self.chosen.extend(other.chosen);
-        self.missing.extend(other.missing);
+        self.not_found.extend(other.not_found);
         self.nobody.extend(other.nobody);
         self.unjudged.extend(other.unjudged);
         self.left_out.extend(other.left_out);

@@ -27,7 +27,7 @@ pub(crate) struct InputArgs {
 
 impl InputArgs {
     /// Says whether `--stdin` was given.
-    pub(super) fn add_to(self, request: &mut Request) -> Result<bool> {
+    pub(crate) fn add_to(self, request: &mut Request) -> Result<bool> {
         if self.clean_env {
             request.env = Some(self.env.into_iter().collect());
         } else if !self.env.is_empty() {
@@ -44,7 +44,7 @@ impl InputArgs {
 }
 
 /// What stands between the variables that were put in front of a script and the script itself.
-pub(super) const END_OF_VARIABLES: &str = "; : end of --env; ";
+pub(crate) const END_OF_VARIABLES: &str = "; : end of --env; ";
 
 /// The variables of a request replace all that a node has, as they always did. So those that are to be added are
 /// exported by the script itself, on a node with any agent. Its lines keep their numbers.
@@ -90,7 +90,7 @@ fn is_variable(name: &str) -> bool {
     name.starts_with(is_letter) && name.chars().all(|c| is_letter(c) || c.is_ascii_digit())
 }
 
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
@@ -99,7 +99,7 @@ fn is_stdin(path: &Path) -> bool {
 }
 
 /// The script at `path`, or that is on our standard input.
-pub(super) fn read_script(path: &Path) -> Result<String> {
+pub(crate) fn read_script(path: &Path) -> Result<String> {
     match is_stdin(path) {
         true => Ok(without_mark(own_stdin()?, path)),
         false => read_text(path),
@@ -108,7 +108,7 @@ pub(super) fn read_script(path: &Path) -> Result<String> {
 
 /// A local file that `ur` or a shell reads, which must be text: JSON carries nothing else. Editors of Windows put a mark
 /// before it, which hides the interpreter's line from the kernel, and is no JSON.
-pub(super) fn read_text(path: &Path) -> Result<String> {
+pub(crate) fn read_text(path: &Path) -> Result<String> {
     Ok(without_mark(read_data(path)?, path))
 }
 

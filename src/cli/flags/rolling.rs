@@ -41,7 +41,7 @@ pub(crate) struct RollingArgs {
 }
 
 /// What parts nodes into failure domains, and how many of one may be at work at once.
-pub(super) struct Per {
+pub(crate) struct Per {
     filter: Arc<Filter>,
     most: usize,
 }
@@ -61,7 +61,7 @@ pub(crate) enum BatchSize {
 
 impl RollingArgs {
     /// For so many nodes.
-    pub(super) fn add_to(&self, plan: &mut Plan, nodes: usize) {
+    pub(crate) fn add_to(&self, plan: &mut Plan, nodes: usize) {
         plan.concurrency = self.concurrency.map(usize::from);
         plan.max_fail = self.max_fail.map(|share| share.of(nodes));
         if self.batch.is_empty() {
@@ -84,7 +84,7 @@ impl RollingArgs {
 
 impl RollingArgs {
     /// Where all nodes are sent to at once, no failure comes before the last of them.
-    pub(super) fn refuse_idle(&self) -> Result<(), Usage> {
+    pub(crate) fn refuse_idle(&self) -> Result<(), Usage> {
         let is_bounded =
             self.concurrency.is_some() || !self.batch.is_empty() || !self.per.is_empty();
         if self.max_fail.is_none() || is_bounded {
@@ -95,7 +95,7 @@ impl RollingArgs {
         Err(Usage(what.to_owned()))
     }
 
-    pub(super) fn per(&self) -> Result<Option<Per>> {
+    pub(crate) fn per(&self) -> Result<Option<Per>> {
         let [expression, most] = self.per.as_slice() else {
             return Ok(None);
         };
@@ -112,7 +112,7 @@ impl RollingArgs {
 
 impl Per {
     /// The domain of each of the nodes, which were asked for all they say.
-    pub(super) fn domains(self, nodes: &[Node]) -> Result<(HashMap<NodeId, String>, usize)> {
+    pub(crate) fn domains(self, nodes: &[Node]) -> Result<(HashMap<NodeId, String>, usize)> {
         let mut domains = HashMap::new();
         let mut is_null = true;
         let all: Vec<&Node> = nodes.iter().collect();

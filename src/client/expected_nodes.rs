@@ -18,14 +18,14 @@ use super::state_dir::of_broker;
 /// So long after a search that waited for unknown nodes too, the next one does so again: nodes may be new.
 const MAX_AGE: Duration = Duration::from_secs(600);
 
-pub(super) struct KnownNodes {
+pub(super) struct ExpectedNodes {
     /// `None` where there is no place for it.
     path: Option<PathBuf>,
     count: usize,
     missing: HashSet<String>,
 }
 
-impl KnownNodes {
+impl ExpectedNodes {
     /// Those of that broker.
     pub(super) fn of(urls: &[Url]) -> Self {
         Self::at(of_broker(urls, "nodes", ""))
@@ -106,14 +106,14 @@ mod tests {
     use super::*;
     use std::time::SystemTime;
 
-    fn all_answer(known: &mut KnownNodes, nodes: &[Node]) -> bool {
+    fn all_answer(known: &mut ExpectedNodes, nodes: &[Node]) -> bool {
         nodes.iter().fold(false, |_, node| known.answered(node))
     }
 
     #[test]
     fn all_have_answered_when_those_of_the_last_search_have() {
         let dir = tempfile::tempdir().unwrap();
-        let known = || KnownNodes::at(Some(dir.path().join("nodes/x")));
+        let known = || ExpectedNodes::at(Some(dir.path().join("nodes/x")));
         let nodes = [node("u1", "m1", "n1"), node("u2", "m2", "n2")];
         assert!(!all_answer(&mut known(), &nodes), "nothing is known yet");
         known().replace(&nodes);
@@ -127,7 +127,7 @@ mod tests {
     fn what_a_short_search_adds_does_not_put_off_the_next_whole_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
-        let known = || KnownNodes::at(Some(path.clone()));
+        let known = || ExpectedNodes::at(Some(path.clone()));
         let nodes = [node("u1", "m1", "n1"), node("u2", "m2", "n2")];
         known().replace(&nodes[..1]);
         let at = SystemTime::now() - MAX_AGE / 2;

@@ -28,18 +28,18 @@ pub(crate) enum OnInterrupt {
 
 /// What stands on the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Question {
+pub(crate) enum Question {
     Interrupt,
     Batch,
 }
 
 /// Whether there is a person who can be asked.
-pub(super) fn has_terminal() -> bool {
+pub(crate) fn has_terminal() -> bool {
     io::stderr().is_terminal() && (io::stdin().is_terminal() || File::open("/dev/tty").is_ok())
 }
 
 /// Stops the waiting at the first ^C or SIGTERM. The second ends the program wherever it is.
-pub(super) fn interrupted() -> Result<impl Stream<Item = Steer>> {
+pub(crate) fn interrupted() -> Result<impl Stream<Item = Steer>> {
     let interrupts = Interrupts::listen(1)?;
     Ok(stream::unfold(interrupts, async |mut interrupts| {
         let next = interrupts.come.recv().await;
@@ -48,7 +48,7 @@ pub(super) fn interrupted() -> Result<impl Stream<Item = Steer>> {
 }
 
 /// The same, or cancels, or asks: as was typed, and as there is a terminal. It is to be sent each question that is shown.
-pub(super) fn steering(
+pub(crate) fn steering(
     on_interrupt: Option<OnInterrupt>,
 ) -> Result<(Sender<Question>, Receiver<Steer>)> {
     let (shown, questions) = channel(8);
@@ -135,7 +135,7 @@ impl Steering {
 
 impl Question {
     /// The one that is on the terminal once this is shown.
-    pub(super) fn asked_by(event: &RunEvent<'_>) -> Option<Self> {
+    pub(crate) fn asked_by(event: &RunEvent<'_>) -> Option<Self> {
         match event {
             RunEvent::Asking => Some(Self::Interrupt),
             RunEvent::BatchEnded(BatchEnd { between, .. }) => {

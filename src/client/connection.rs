@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use anyhow::{Result, bail};
 
-use super::Fleet;
-use super::known_nodes::KnownNodes;
+use super::RememberedNodes;
+use super::expected_nodes::ExpectedNodes;
 use broker::{Broker, Publisher, Routing, Subscription, Url, error_chain};
 use protocol::RoutingKey;
 
@@ -55,13 +55,13 @@ impl Client {
     }
 
     /// Those that answered the last time.
-    pub(super) fn known_nodes(&self) -> KnownNodes {
-        KnownNodes::of(&self.urls)
+    pub(super) fn expected_nodes(&self) -> ExpectedNodes {
+        ExpectedNodes::of(&self.urls)
     }
 
     /// What is remembered of its nodes.
-    pub fn fleet(&self) -> Fleet {
-        Fleet::of(&self.urls)
+    pub fn remembered_nodes(&self) -> RememberedNodes {
+        RememberedNodes::of(&self.urls)
     }
 
     /// Our address on the network of the broker.
