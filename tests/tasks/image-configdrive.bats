@@ -204,7 +204,7 @@ END
   gzip -c "$MADE" | head -c 200 | base64 --wrap=0 >"$BATS_TEST_TMPDIR/cut"
   drive drive="$(<"$BATS_TEST_TMPDIR/cut")"
   answer ._error.kind image/refused
-  [[ $output == *'no whole gzip'* ]]
+  [[ $output == *'truncated or corrupt gzip'* ]]
 }
 
 @test 'the partition is the last of the disk, at its end and aligned; the others stay as they were' {
