@@ -14,8 +14,9 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 CARGO := env RUSTFLAGS='-C target-feature=+crt-static' cargo
 SHIPPED := --release --locked --target $(HOST)
 # Tests drive the shipped programs from outside, so they themselves need not be optimised as those are. One set of packages
-# for all of them: cargo builds every dependency again for each set that asks for other features.
-DRIVE := env CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 $(CARGO)
+# for all of them: cargo builds every dependency again for each set that asks for other features, or for another way to panic,
+# which tests cannot choose.
+DRIVE := env CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_PANIC=unwind CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 $(CARGO)
 TEST := $(DRIVE) --config 'target.$(HOST).runner="$(CURDIR)/tools/timed-test"' test $(SHIPPED) --workspace
 BIN := $(or $(patsubst %/ur-agent,%,$(firstword $(wildcard target/$(HOST)/release/ur-agent target/*/release/ur-agent))),target/$(HOST)/release)
 SCRIPTS_NEED := bats busybox jq gdisk:sgdisk fdisk:sfdisk dosfstools:mkfs.vfat e2fsprogs:mkfs.ext4 curl zstd minisign tcpdump iproute2:ip \
