@@ -25,7 +25,7 @@ pub(super) struct Asked<'a, A> {
     pub(super) left: usize,
 }
 
-impl<'a, A> Asked<'a, A> {
+impl<'a, A: Clone> Asked<'a, A> {
     /// Those of which the answer is known are not asked.
     pub(super) fn of(targets: &'a [Target], known: impl Fn(&Target) -> Option<A>) -> Self {
         let answers: Vec<Option<A>> = targets.iter().map(known).collect();
@@ -66,14 +66,15 @@ impl<'a, A> Asked<'a, A> {
     }
 
     /// Asks all, and waits until nothing has come from any of them for `wait`: thousands of answers take their time.
-    /// `received` says whether a delivery is the first answer of one of them.
+    /// `received` says whether a delivery is the first answer of one of them; two answers are given for those that give
+    /// none.
     pub(super) async fn ask<F: Future<Output = Result<Routing>>>(
         mut self,
         (subscription, wait): (&mut Subscription, Duration),
         ask: impl Fn(usize) -> F,
-        not_connected: impl Fn() -> A,
+        (not_connected, no_answer): (A, A),
         received: impl Fn(&mut Self, &Delivery) -> bool,
-    ) -> Result<Vec<Option<A>>> {
+    ) -> Result<Vec<A>> {
         let mut publishing = FuturesUnordered::new();
         let mut latest = Instant::now();
         while self.left > 0 {
@@ -87,7 +88,7 @@ impl<'a, A> Asked<'a, A> {
                 () = sleep_until(latest + wait) => break,
                 Some((i, routing)) = publishing.next() => {
                     if routing? == Routing::Unroutable {
-                        self.answered(i, not_connected());
+                        self.answered(i, not_connected.clone());
                     }
                     true
                 }
@@ -98,6 +99,9 @@ impl<'a, A> Asked<'a, A> {
                 latest = Instant::now();
             }
         }
-        Ok(self.answers)
+        let answers = self.answers.into_iter();
+        Ok(answers
+            .map(|answer| answer.unwrap_or_else(|| no_answer.clone()))
+            .collect())
     }
 }

@@ -39,18 +39,10 @@ pub async fn jobs(client: &Client, targets: &[Target], wait: Duration) -> Result
         };
         async move { client.send(&key, JOBS_REQUEST).await }
     };
-    let answers = Asked::of(targets, of_node_js)
-        .ask(
-            (&mut subscription, wait),
-            ask,
-            || NodeJobs::NotConnected,
-            received,
-        )
-        .await?;
-    let answers = answers.into_iter();
-    Ok(answers
-        .map(|answer| answer.unwrap_or(NodeJobs::NoAnswer))
-        .collect())
+    let without = (NodeJobs::NotConnected, NodeJobs::NoAnswer);
+    Asked::of(targets, of_node_js)
+        .ask((&mut subscription, wait), ask, without, received)
+        .await
 }
 
 fn of_node_js(target: &Target) -> Option<NodeJobs> {

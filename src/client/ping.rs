@@ -39,16 +39,10 @@ pub async fn ping(client: &Client, targets: &[Target], wait: Duration) -> Result
     };
     let received =
         |asked: &mut Asked<'_, Pong>, delivery: &Delivery| acked(asked, delivery, Instant::now());
-    let pongs = Asked::of(targets, |_| None)
-        .ask(
-            (&mut subscription, wait),
-            ask,
-            || Pong::NotConnected,
-            received,
-        )
-        .await?;
-    let pongs = pongs.into_iter();
-    Ok(pongs.map(|pong| pong.unwrap_or(Pong::NoAnswer)).collect())
+    let without = (Pong::NotConnected, Pong::NoAnswer);
+    Asked::of(targets, |_| None)
+        .ask((&mut subscription, wait), ask, without, received)
+        .await
 }
 
 /// Whether it is the first answer of a target.

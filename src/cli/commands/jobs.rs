@@ -12,7 +12,7 @@ use crate::flags::output::JsonArgs;
 use crate::flags::targets::{DiscoverArgs, TargetArgs};
 use crate::flags::values::duration;
 use crate::stderr::tell;
-use crate::view::{self, Trace, terminal_width};
+use crate::view::{self, terminal_width};
 use client::{NodeJobs, Target, jobs as ask_all};
 
 #[derive(Debug, Args)]
@@ -34,11 +34,9 @@ pub(crate) struct JobsArgs {
 }
 
 pub(crate) async fn jobs(broker: &BrokerArgs, args: JobsArgs) -> Result<Exit> {
-    let selector = args.targets.selector()?;
-    let client = broker.connect().await?;
-    let (targets, missing) = args
+    let (client, targets, missing) = args
         .discover
-        .find_targets(&client, &selector, &Trace::off())
+        .connect_and_find(broker, &args.targets)
         .await?;
     let answers = ask_all(&client, &targets, args.wait).await?;
     client.close().await;

@@ -12,7 +12,7 @@ use crate::flags::broker::BrokerArgs;
 use crate::flags::output::JsonArgs;
 use crate::flags::targets::{DiscoverArgs, TargetArgs};
 use crate::flags::values::duration;
-use crate::view::{Trace, json};
+use crate::view::json;
 use client::{Pong, ping as ping_all};
 
 #[derive(Debug, Args)]
@@ -31,11 +31,9 @@ pub(crate) struct PingArgs {
 }
 
 pub(crate) async fn ping(broker: &BrokerArgs, args: PingArgs) -> Result<Exit> {
-    let selector = args.targets.selector()?;
-    let client = broker.connect().await?;
-    let discover = &args.discover;
-    let (targets, missing) = discover
-        .find_targets(&client, &selector, &Trace::off())
+    let (client, targets, missing) = args
+        .discover
+        .connect_and_find(broker, &args.targets)
         .await?;
     let pongs = ping_all(&client, &targets, args.wait).await?;
     let now = Timestamp::now();

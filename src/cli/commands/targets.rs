@@ -8,7 +8,7 @@ use clap::Args;
 use crate::exit::Exit;
 use crate::flags::broker::BrokerArgs;
 use crate::flags::targets::{DiscoverArgs, TargetArgs};
-use crate::view::{Trace, fold};
+use crate::view::fold;
 use client::Target;
 
 #[derive(Debug, Args)]
@@ -27,11 +27,9 @@ pub(crate) struct ShowTargetsArgs {
 }
 
 pub(crate) async fn show_targets(broker: &BrokerArgs, args: ShowTargetsArgs) -> Result<Exit> {
-    let selector = args.targets.selector()?;
-    let client = broker.connect().await?;
-    let discover = &args.discover;
-    let (targets, missing) = discover
-        .find_targets(&client, &selector, &Trace::off())
+    let (client, targets, missing) = args
+        .discover
+        .connect_and_find(broker, &args.targets)
         .await?;
     client.close().await;
     let names: Vec<String> = match args.uuids {

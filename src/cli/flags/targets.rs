@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 
+use super::broker::BrokerArgs;
 use super::past_run;
 use super::values::{duration, request_id};
 use crate::exit::{Exit, Usage};
@@ -140,6 +141,19 @@ fn node_set(sets: &mut NodeSets<'_>, text: &str) -> Result<Selector> {
 }
 
 impl DiscoverArgs {
+    /// Connects, and finds the nodes that `targets` chooses, and those that it means besides; for commands that say nothing of
+    /// the search.
+    pub(crate) async fn connect_and_find(
+        &self,
+        broker: &BrokerArgs,
+        targets: &TargetArgs,
+    ) -> Result<(Client, Vec<Target>, MissingNodes)> {
+        let selector = targets.selector()?;
+        let client = broker.connect().await?;
+        let found = self.find_targets(&client, &selector, &Trace::off()).await?;
+        Ok((client, found.0, found.1))
+    }
+
     /// The nodes that `selector` chooses, and those that it means besides. Fails unless they are exactly what was asked
     /// for; but a few odd ones among many are left out, and that is told.
     pub(crate) async fn find_targets(
